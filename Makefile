@@ -1,0 +1,65 @@
+# Every habit has a target; `make help` lists them. Needed are make, Go (the version in go.mod or later) and, for the race
+# detector, a C compiler.
+
+GO            ?= go
+GOBIN         := $(shell $(GO) env GOPATH 2>/dev/null)/bin
+GOLANGCI_LINT ?= $(shell command -v golangci-lint 2>/dev/null || echo $(GOBIN)/golangci-lint)
+# The version that .ci/run installs.
+LINT_VERSION  := v2.15.0
+FUZZTIME      ?= 10s
+BENCHTIME     ?= 1s
+BENCHCOUNT    ?= 5
+# The modules of this repository; examples with dependencies are modules of their own.
+MODULES       := $(dir $(shell find . -name go.mod -not -path '*/testdata/*'))
+# What compiles but cannot upgrade.
+OTHERS        := darwin/arm64 windows/amd64
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test lint lint-install fuzz bench cover cross examples tools
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+
+tools:
+	@command -v $(GO) >/dev/null || { echo "missing: go; see https://go.dev/doc/install" >&2; exit 1; }
+	@command -v "$$($(GO) env CC)" >/dev/null || { \
+		echo "missing: a C compiler, which the race detector needs; for example: apt-get install gcc libc6-dev" >&2; exit 1; }
+
+build: ## compile everything, into the build cache
+	@set -e; for m in $(MODULES); do (cd $$m && $(GO) build ./...); done
+
+demo: ## upgrade a server ten times under load, and show what its clients noticed
+	$(GO) run ./integration/demo
+
+test: tools ## all tests, with the race detector, shuffled
+	@set -e; for m in $(MODULES); do (cd $$m && echo "$$m" && $(GO) test -race -shuffle=on ./...); done
+
+lint: ## golangci-lint, of the version that make lint-install installs
+	@test -x "$(GOLANGCI_LINT)" || { echo "missing: golangci-lint; see https://golangci-lint.run, or: make lint-install" >&2; exit 1; }
+	@set -e; for m in $(MODULES); do (cd $$m && $(GOLANGCI_LINT) run ./...); done
+
+lint-install: ## install that version of golangci-lint into GOPATH/bin
+	$(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+
+fuzz: ## each fuzz target for FUZZTIME (10s)
+	@set -e; grep -rn --include='*_test.go' -oE '^func Fuzz[A-Za-z0-9_]*' . | \
+	while IFS=: read -r file _ name; do \
+		(cd "$$(dirname "$$file")" && $(GO) test -run '^$$' -fuzz "^$${name#func }\$$" -fuzztime $(FUZZTIME) . </dev/null); \
+	done
+
+bench: ## all benchmarks, BENCHCOUNT (5) times for BENCHTIME (1s)
+	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) -count $(BENCHCOUNT) ./...
+
+cover: ## test coverage, per function and as coverage.html
+	$(GO) test -coverpkg=./... -coverprofile=coverage.out ./...
+	$(GO) tool cover -func=coverage.out
+	$(GO) tool cover -html=coverage.out -o coverage.html
+
+cross: ## vet everything, tests included, for the systems on which upgrades do not work
+	@set -e; for t in $(OTHERS); do for m in $(MODULES); do \
+		echo "$$t $$m"; (cd $$m && GOOS=$${t%/*} GOARCH=$${t#*/} CGO_ENABLED=0 sh -c '$(GO) build ./... && $(GO) vet ./...'); \
+	done; done
+
+examples: ## build the examples, and upgrade each in its test
+	$(GO) build ./examples/... && $(GO) test ./examples/...
+	@set -e; for m in $(filter ./examples/%,$(MODULES)); do (cd $$m && $(GO) build ./... && $(GO) test ./...); done

@@ -1,0 +1,232 @@
+package handoff
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/segue-go/segue/handoff/fdpass"
+	"github.com/segue-go/segue/handoff/internal/peer"
+	"github.com/segue-go/segue/handoff/internal/wire"
+	"github.com/segue-go/segue/listener"
+	"golang.org/x/sys/unix"
+)
+
+// chain is what a generation has to do with the ones before and after it.
+type chain struct {
+	rendezvous *resource     // nil without a Path
+	attempts   chan struct{} // holds a value while a handover is under way: one successor at a time
+
+	attempt     *attempt     // the handover under way; guarded by Generation.mu
+	predecessor *predecessor // nil for the first generation; guarded by Generation.mu once this generation owns
+
+	output [3]*listener.FD // what to put in place of descriptors 1 and 2 once this generation owns
+}
+
+// errIncumbentLeft: the incumbent ended before it had said a word about a handover. Whoever is there now may take us.
+var errIncumbentLeft = errors.New("the incumbent ended before it answered")
+
+func (g *Generation) join(ctx context.Context) error {
+	g.attempts = make(chan struct{}, 1)
+	conn, err := inheritedConn(g.cfg.Path)
+	if err != nil {
+		return err
+	}
+	if conn != nil {
+		return g.succeed(ctx, conn)
+	}
+	if g.cfg.Path == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, g.cfg.ReadyTimeout+g.cfg.StepTimeout,
+		fmt.Errorf("no incumbent took this process for its successor, and none was absent: %w", os.ErrDeadlineExceeded))
+	defer cancel()
+	for context.Cause(ctx) == nil {
+		conn, err := dialRendezvous(g.cfg.Path)
+		switch {
+		case err == nil:
+			if err := g.succeed(ctx, conn); !errors.Is(err, errIncumbentLeft) {
+				return err
+			}
+			g.log.Info("the incumbent ended before it answered; trying again", "path", g.cfg.Path)
+		case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+			first, err := g.bindRendezvous(ctx)
+			if err != nil {
+				return err
+			}
+			if first {
+				return g.openRendezvous()
+			}
+		case errors.Is(err, syscall.EAGAIN): // its queue is full
+			select {
+			case <-time.After(lockPoll):
+			case <-ctx.Done():
+			}
+		case errors.Is(err, syscall.EPROTOTYPE):
+			return fmt.Errorf("%w: something that does not speak segue's protocol listens there", err)
+		default:
+			return err
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// openRendezvous begins to accept successors. Those who come before Ready wait for it.
+func (g *Generation) openRendezvous() error {
+	r := g.rendezvous
+	if r == nil {
+		return nil
+	}
+	if err := relisten(r.sock); err != nil {
+		return err
+	}
+	if err := r.sock.Open(); err != nil {
+		return err
+	}
+	g.task(func() { g.acceptSuccessors(r) })
+	return nil
+}
+
+// own makes a generation the owner that is not: at once if it is the first, or after its predecessor has let go.
+func (g *Generation) own(ctx context.Context) error {
+	if g.predecessor != nil {
+		return g.takeOver(ctx)
+	}
+	if err := g.openClaimed(PhaseServing); err != nil {
+		return err
+	}
+	g.started.happen()
+	g.writePIDFile()
+	g.log.Info("serving", "generation", 1, "pid", os.Getpid())
+	return nil
+}
+
+// authorize decides whether p may take part. conn's credentials are those with which the connection was made
+// (SO_PEERCRED: effective ids), p's those of who speaks (SCM_CREDENTIALS); both must be allowed.
+func (g *Generation) authorize(conn *net.UnixConn, p *peer.Peer) error {
+	if f := g.cfg.Authorize; f != nil {
+		if err := f(Peer{PID: p.PID, UID: p.UID, GID: p.GID}); err != nil {
+			return fmt.Errorf("%w: %v: %w", ErrUnauthorized, p, err)
+		}
+		return nil
+	}
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var cred *unix.Ucred
+	var inner error
+	if err := raw.Control(func(n uintptr) {
+		cred, inner = unix.GetsockoptUcred(int(n), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	}); err != nil {
+		return err
+	}
+	if inner != nil {
+		return os.NewSyscallError("getsockopt SO_PEERCRED", inner)
+	}
+	if !peer.SameUser(p.UID) || !peer.SameUser(cred.Uid) {
+		return fmt.Errorf("%w: %v; run both as one user, or set Config.Authorize", ErrUnauthorized, p)
+	}
+	return nil
+}
+
+// introduce makes a Peer of the sender of f, if it is authorized.
+func (g *Generation) introduce(l *link, f frame) (*peer.Peer, error) {
+	p, err := peer.FromMessage(f.raw)
+	if err != nil {
+		return nil, err
+	}
+	if err := g.authorize(l.conn, p); err != nil {
+		_ = p.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+func programName() string { return filepath.Base(os.Args[0]) }
+
+// peersLocked returns the process ids of the generations before and after.
+func (g *Generation) peersLocked() (predecessor, successor int) {
+	if p := g.predecessor; p != nil && p.link.peer != nil && !p.gone.happened() {
+		predecessor = p.link.peer.PID
+	}
+	if a := g.attempt; a != nil {
+		successor = a.pid()
+	}
+	return predecessor, successor
+}
+
+// dropped tells a predecessor in its guard that this generation has closed a socket, so that its copy does not keep the
+// port open with nobody behind.
+func (g *Generation) dropped(item int) {
+	g.mu.Lock()
+	p := g.predecessor
+	g.mu.Unlock()
+	if p == nil || p.released.happened() {
+		return
+	}
+	if err := p.link.send(&wire.Drop{Item: item}); err != nil && !over(err) && !errors.Is(err, net.ErrClosed) {
+		g.log.Warn("the predecessor was not told of a closed socket", "error", err)
+	}
+}
+
+// leave says goodbye. The caller has set closing.
+func (g *Generation) leave() {
+	g.mu.Lock()
+	p, phase := g.predecessor, g.phase
+	g.mu.Unlock()
+	if p == nil || p.gone.happened() {
+		return
+	}
+	var m wire.Message = &wire.Goodbye{Reason: "closed"}
+	if phase == PhaseStarting {
+		m = &wire.Failed{Reason: "closed before it was ready"}
+	}
+	if err := p.link.send(m); err != nil && !over(err) && !errors.Is(err, net.ErrClosed) {
+		g.log.Debug("goodbye not said", "error", err)
+	}
+}
+
+// bye tells the successor that this generation is drained and ends.
+func (g *Generation) bye() {
+	g.mu.Lock()
+	a := g.attempt
+	g.mu.Unlock()
+	if a != nil {
+		_ = a.link.send(&wire.Bye{}) // it may have moved on
+	}
+}
+
+// letGo closes what the chain holds.
+func (g *Generation) letGo(owner bool) {
+	g.mu.Lock()
+	r := g.rendezvous
+	g.rendezvous = nil
+	output := g.output
+	g.output = [3]*listener.FD{}
+	g.mu.Unlock()
+	for _, fd := range output {
+		_ = fd.Close()
+	}
+	if r == nil {
+		return
+	}
+	if !owner && !r.fresh {
+		r.giveUp(false)
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), g.cfg.StepTimeout)
+	defer cancel()
+	if err := g.withLock(ctx, func() error { r.giveUp(true); return nil }); err != nil {
+		r.giveUp(false)
+		g.log.Warn("the rendezvous was left behind; the next start replaces it", "path", g.cfg.Path, "error", err)
+	}
+}
+
+// passCredentials is off but for the first message: each would cost a pidfd.
+func passCredentials(c *net.UnixConn, on bool) error { return fdpass.PassCred(c, on) }

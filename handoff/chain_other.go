@@ -1,0 +1,44 @@
+//go:build !linux
+
+package handoff
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+)
+
+// chain is empty where a process cannot hand its sockets over: each generation is the first, and the last.
+type chain struct{}
+
+func (g *Generation) join(context.Context) error {
+	if g.cfg.Path != "" {
+		g.log.Warn("no successor can take over on this system; the path has no effect", "path", g.cfg.Path, "system", runtime.GOOS)
+	}
+	return nil
+}
+
+func (g *Generation) own(context.Context) error {
+	if err := g.openClaimed(PhaseServing); err != nil {
+		return err
+	}
+	g.started.happen()
+	g.writePIDFile()
+	g.log.Info("serving", "generation", 1, "pid", os.Getpid())
+	return nil
+}
+
+func (g *Generation) upgrade(context.Context) error {
+	return fmt.Errorf("sockets are handed over on Linux only, not on %s: %w", runtime.GOOS, errors.ErrUnsupported)
+}
+
+// withLock calls f: without a rendezvous there is nobody to agree with.
+func (g *Generation) withLock(_ context.Context, f func() error) error { return f() }
+
+func (g *Generation) peersLocked() (predecessor, successor int) { return 0, 0 }
+func (g *Generation) leave()                                    {}
+func (g *Generation) bye()                                      {}
+func (g *Generation) letGo(bool)                                {}
+func (g *Generation) dropped(int)                               {}

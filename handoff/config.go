@@ -1,0 +1,123 @@
+package handoff
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+)
+
+// Config says how a generation is joined, hands over and is replaced. Its zero value works: successors are then only
+// spawned, by [Generation.Upgrade].
+type Config struct {
+	// Path is the rendezvous, the Unix socket on which the incumbent awaits a successor. It is created with mode 0600,
+	// and so is a lock file beside it, Path + ".lock", which is never removed. Who may create files in the directory may
+	// keep a server from starting there, so choose one like /run/app. Empty: no rendezvous, and at most one such
+	// Generation per process.
+	Path string
+
+	// ListenConfig is used by Listen and ListenPacket for sockets that are bound afresh. Its keep-alive settings travel
+	// with the sockets and hold for a successor whose own settings are zero.
+	ListenConfig net.ListenConfig
+
+	// Command makes the command that Upgrade starts. Nil: os.Args, the program looked up anew, in the directory in which
+	// Join was called, so that a replaced binary or symbolic link is followed. Standard output and error that are nil or
+	// an *os.File are shown through to this process's own (or that file) and their last lines kept for the error of
+	// Upgrade. Variables and descriptors that segue needs are added to Env and ExtraFiles.
+	Command func() *exec.Cmd
+
+	// Signals each start an Upgrade. They are installed by Join, acted on from Ready, and given back by Close.
+	Signals []os.Signal
+
+	// Probation is how long this generation serves, as a successor, before it confirms. Until it confirms, an end of any
+	// kind but a wished one gives the sockets back. Default: none.
+	Probation time.Duration
+
+	// Check is called once, as a successor, after it owns the sockets and after Probation, with a context that ends
+	// after ReadyTimeout. Nil confirms; an error hands everything back and is returned by Wait.
+	Check func(context.Context) error
+
+	// ReadyTimeout is how long a successor may take from its first word to Ready, and a Check to return. Default: 1 minute.
+	ReadyTimeout time.Duration
+
+	// StepTimeout bounds each single message of the protocol. Default: 5 seconds.
+	StepTimeout time.Duration
+
+	// DrainTimeout bounds the context given to Wait's drain function. Default: 1 minute. Negative: no bound.
+	DrainTimeout time.Duration
+
+	// Guard is how long the incumbent can be revived after the successor has confirmed. Default: 3 seconds. Negative: none.
+	Guard time.Duration
+
+	// Authorize decides who may take part in a handoff with this process, in either role. Nil: the same effective user,
+	// or root. It replaces that rule. It is called before any descriptor moves, and must not block.
+	Authorize func(Peer) error
+
+	// PIDFile is replaced, atomically, with this process's id once it has confirmed, and put back when it is revived.
+	// Removed by Close if it still names this process. Empty: none.
+	PIDFile string
+
+	// Logger receives what an operator wants to know. Nil: silent.
+	Logger *slog.Logger
+
+	// Trace observes. Nil: nobody does.
+	Trace *Trace
+}
+
+// Peer is the process at the other end, as the kernel vouches for it (SCM_CREDENTIALS, unix(7)).
+type Peer struct {
+	PID int // as seen in this process's namespace; 0 if it has no number there
+	UID uint32
+	GID uint32
+}
+
+// Trace is a set of functions that observe a generation. Each may be nil. They are called synchronously, from several
+// goroutines, so they must be quick and must not call the Generation's methods.
+type Trace struct {
+	// Phase is called after each change of phase.
+	Phase func(from, to Phase)
+	// Sent and Received are called after a protocol message has been sent, and before one that arrived is acted on.
+	// The names are those of docs/protocol.md, such as "commit".
+	Sent, Received func(message string)
+}
+
+const (
+	defaultReadyTimeout = time.Minute
+	defaultStepTimeout  = 5 * time.Second
+	defaultDrainTimeout = time.Minute
+	defaultGuard        = 3 * time.Second
+)
+
+// withDefaults gives c with its zero durations filled in and its paths made absolute, so that a later chdir changes
+// nothing.
+func (c Config) withDefaults() (Config, error) {
+	set := func(d *time.Duration, def time.Duration) {
+		if *d == 0 {
+			*d = def
+		}
+	}
+	set(&c.ReadyTimeout, defaultReadyTimeout)
+	set(&c.StepTimeout, defaultStepTimeout)
+	set(&c.DrainTimeout, defaultDrainTimeout)
+	set(&c.Guard, defaultGuard)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Trace == nil {
+		c.Trace = &Trace{}
+	}
+	for _, p := range []*string{&c.Path, &c.PIDFile} {
+		if *p == "" {
+			continue
+		}
+		abs, err := filepath.Abs(*p)
+		if err != nil {
+			return c, err
+		}
+		*p = abs
+	}
+	return c, nil
+}

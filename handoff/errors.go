@@ -1,0 +1,82 @@
+package handoff
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+)
+
+// Sentinels, for [errors.Is]. Every error of this package is an [*Error] around one of them, an error of the system, or
+// a context's cause. Errors about a generation that was closed are [net.ErrClosed]; waits that ran out of time are
+// [os.ErrDeadlineExceeded].
+var (
+	// ErrBusy: another handoff is under way. [BusyError] says whose.
+	ErrBusy = errors.New("another handoff is under way")
+	// ErrPathless: this process already has a Generation without a Path.
+	ErrPathless = errors.New("this process already has a Generation without a Path; give each Generation a Path of its own")
+	// ErrNotOwner: this generation does not own the sockets (any more).
+	ErrNotOwner = errors.New("this generation does not own the sockets")
+	// ErrUnauthorized: one side does not accept the other.
+	ErrUnauthorized = errors.New("peer not authorized")
+	// ErrVersion: the two programs speak no common version of the protocol.
+	ErrVersion = errors.New("no common protocol version")
+	// ErrPeerDied: the process at the other end died.
+	ErrPeerDied = errors.New("the other process died")
+	// ErrAborted: the other side ended the handoff; the text says why.
+	ErrAborted = errors.New("the other side ended the handoff")
+	// ErrProtocol: the other side sent what it must not send.
+	ErrProtocol = errors.New("protocol violation")
+	// ErrHandedBack: this generation owned the sockets, and gave them back because Check failed.
+	ErrHandedBack = errors.New("sockets handed back to the predecessor")
+	// ErrChanged: the incumbent opened or closed a socket while its successor prepared. Try again.
+	ErrChanged = errors.New("sockets were opened or closed meanwhile; try again")
+)
+
+// Error is what this package's functions return.
+type Error struct {
+	Op    string // what was tried: join, listen, ready, wait, upgrade
+	Phase Phase  // where the generation stood
+	Err   error
+}
+
+func (e *Error) Error() string {
+	return fmt.Sprintf("handoff: %s (%s): %v", e.Op, e.Phase, e.Err)
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// BusyError names the successor that is already at work. It is [ErrBusy].
+type BusyError struct {
+	PID   int    // of the successor that came first; 0 if it is only being started
+	Name  string // its program
+	Phase Phase  // how far the incumbent is with it
+}
+
+func (e *BusyError) Error() string {
+	return fmt.Sprintf("%v: successor pid %d (%s), incumbent %s; wait for it to end, then try again", ErrBusy, e.PID, e.Name, e.Phase)
+}
+
+// Is makes a BusyError an [ErrBusy].
+func (e *BusyError) Is(target error) bool { return target == ErrBusy }
+
+// ChildError says how the process that Upgrade started ended, and what it printed last.
+type ChildError struct {
+	State  *os.ProcessState // nil if it could not be waited for
+	Output string           // the last lines of its standard output and error
+	Err    error            // why the upgrade failed
+}
+
+func (e *ChildError) Error() string {
+	var b strings.Builder
+	b.WriteString(e.Err.Error())
+	if e.State != nil {
+		fmt.Fprintf(&b, "; successor pid %d ended: %v", e.State.Pid(), e.State)
+	}
+	if e.Output != "" {
+		fmt.Fprintf(&b, "; its last output:\n%s", e.Output)
+	}
+	return b.String()
+}
+
+func (e *ChildError) Unwrap() error { return e.Err }

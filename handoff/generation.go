@@ -1,0 +1,336 @@
+package handoff
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"sync"
+	"sync/atomic"
+)
+
+// Generation is one process in a chain of processes that hand the same sockets on. Make it with [Join], end it with
+// Close. Its methods may be called from any goroutine.
+type Generation struct {
+	cfg Config
+	log *slog.Logger
+	wd  string // the directory of Join, in which successors are started
+
+	ctx     context.Context // ends with Close, or when this generation is over
+	cancel  context.CancelCauseFunc
+	tasks   sync.WaitGroup // every goroutine that a generation starts
+	started event          // this generation owns, or never will
+
+	mu         sync.Mutex
+	phase      Phase
+	number     int
+	claimed    []*resource // what this generation has, in the order in which it asked
+	unclaimed  []*resource // what the predecessor offered and nobody has asked for
+	changes    int         // sockets opened and closed so far: an offer is void if it grew meanwhile
+	succession *succession
+	handedBack error // why Check gave the sockets back
+	lastError  error
+	closing    bool
+	closed     chan struct{} // Close is done
+	pathless   bool
+
+	chain // what differs by platform: peers, rendezvous, token
+}
+
+// succession is one time of being superseded. A revival ends it and begins another.
+type succession struct {
+	superseded event // the successor confirmed
+	revived    event // the sockets came back
+	released   event // they never will
+}
+
+func newSuccession() *succession {
+	return &succession{superseded: newEvent(), revived: newEvent(), released: newEvent()}
+}
+
+// event happens at most once, and everyone can wait for it.
+type event struct {
+	once *sync.Once
+	c    chan struct{}
+}
+
+func newEvent() event { return event{once: new(sync.Once), c: make(chan struct{})} }
+
+func (e event) happen() { e.once.Do(func() { close(e.c) }) }
+
+func (e event) happened() bool {
+	select {
+	case <-e.c:
+		return true
+	default:
+		return false
+	}
+}
+
+// pathlessJoined is the one thing that segue keeps per process: the environment and the signals through which a
+// Generation without a Path hands over belong to the process too, so two of them would take each other's successors.
+var pathlessJoined atomic.Bool
+
+// Join makes this process the next generation on c.Path: the successor of the incumbent that serves there, or of the one
+// that started this process by Upgrade, or else the first. A successor has received all sockets, but owns none, when Join
+// returns.
+//
+// ctx bounds this call only. If an incumbent is there but not yet serving, Join waits for it; if another successor is
+// already at work, the error is a [BusyError].
+func Join(ctx context.Context, c Config) (*Generation, error) {
+	c, err := c.withDefaults()
+	if err != nil {
+		return nil, &Error{Op: "join", Phase: PhaseStarting, Err: err}
+	}
+	wd, err := os.Getwd()
+	if err != nil {
+		return nil, &Error{Op: "join", Phase: PhaseStarting, Err: err}
+	}
+	if c.Path == "" && !pathlessJoined.CompareAndSwap(false, true) {
+		return nil, &Error{Op: "join", Phase: PhaseStarting, Err: ErrPathless}
+	}
+	g := &Generation{
+		cfg:        c,
+		log:        c.Logger,
+		wd:         wd,
+		started:    newEvent(),
+		closed:     make(chan struct{}),
+		phase:      PhaseStarting,
+		number:     1,
+		succession: newSuccession(),
+		pathless:   c.Path == "",
+	}
+	g.ctx, g.cancel = context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 1)
+	if len(c.Signals) > 0 {
+		signal.Notify(signals, c.Signals...)
+	}
+	if err := g.join(ctx); err != nil {
+		signal.Stop(signals)
+		err = g.errorf("join", err)
+		_ = g.Close()
+		return nil, err
+	}
+	if len(c.Signals) > 0 {
+		g.task(func() { g.upgradeOnSignal(signals) })
+	}
+	return g, nil
+}
+
+// upgradeOnSignal owns the signals from Join to Close. A signal that comes before Ready waits for it.
+func (g *Generation) upgradeOnSignal(signals chan os.Signal) {
+	defer signal.Stop(signals)
+	select {
+	case <-g.started.c:
+	case <-g.ctx.Done():
+		return
+	}
+	for {
+		select {
+		case <-g.ctx.Done():
+			return
+		case s := <-signals:
+			g.log.Info("upgrade begins", "signal", s.String())
+			// Upgrade logs how it ends.
+			_ = g.Upgrade(g.ctx)
+		}
+	}
+}
+
+// Ready makes this generation the owner of the sockets and opens them: nil means that it owns. On an error it does not
+// and never will; everything is as before for the predecessor.
+//
+// A successor proves here that it holds every socket, and the predecessor lets go. Sockets of the predecessor that were
+// not asked for by now are closed once this generation has confirmed. Then Probation runs and Check is called, if
+// configured, while Ready has returned and this generation serves.
+func (g *Generation) Ready(ctx context.Context) error {
+	g.mu.Lock()
+	if g.phase != PhaseStarting || g.closing {
+		phase, closing := g.phase, g.closing
+		g.mu.Unlock()
+		switch {
+		case closing || phase == PhaseStopped:
+			return g.errorf("ready", net.ErrClosed)
+		case phase.owner():
+			return nil
+		default:
+			return g.errorf("ready", ErrNotOwner)
+		}
+	}
+	g.mu.Unlock()
+	if err := g.own(ctx); err != nil {
+		err = g.errorf("ready", err)
+		g.log.Error("this generation does not take over", "error", err)
+		g.stop()
+		return err
+	}
+	return nil
+}
+
+// Upgrade starts the successor (see Config.Command) and hands over to it. It returns nil once the successor has confirmed;
+// this generation is superseded then. Otherwise this generation serves on, the successor is dead, and the error is a
+// [ChildError] with its exit status and last output. ctx bounds the call up to the commit; what follows has bounds of its
+// own. Errors besides: a [BusyError], [ErrNotOwner], and [errors.ErrUnsupported] where segue cannot hand over.
+func (g *Generation) Upgrade(ctx context.Context) error {
+	return g.errorf("upgrade", g.upgrade(ctx))
+}
+
+// Superseded is closed once a successor has taken over and confirmed. After a revival it returns a fresh channel.
+func (g *Generation) Superseded() <-chan struct{} {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.succession.superseded.c
+}
+
+// Released is closed once this generation has been superseded for good: its guard is over, so that it will not be
+// revived. A drain that cannot be undone, like gRPC's GracefulStop, waits for it. After a revival it returns a fresh
+// channel.
+func (g *Generation) Released() <-chan struct{} {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.succession.released.c
+}
+
+// Status returns a snapshot.
+func (g *Generation) Status() Status {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s := Status{Generation: g.number, PID: os.Getpid(), Phase: g.phase, LastError: g.lastError}
+	s.Predecessor, s.Successor = g.peersLocked()
+	for _, r := range g.claimed {
+		s.Sockets = append(s.Sockets, SocketStatus{
+			Name: r.item.Name, Kind: r.item.Kind, Network: r.item.Network, Address: r.address(), Inherited: r.inherited(),
+		})
+	}
+	return s
+}
+
+// Close ends this generation for good, at the caller's wish, and waits for what it has running. Before Ready, everything
+// stays with the predecessor. As the incumbent, it closes the sockets, removes their paths, and says goodbye to a
+// predecessor in its guard, which is then not revived. An attempt to hand over that has not come to its commit is
+// ended, and a successor that was spawned for it is killed. Close is idempotent.
+func (g *Generation) Close() error {
+	g.mu.Lock()
+	if g.closing {
+		g.mu.Unlock()
+		<-g.closed
+		return nil
+	}
+	g.closing = true
+	g.mu.Unlock()
+	g.cancel(net.ErrClosed)
+	g.leave()
+	g.tasks.Wait()
+	g.stop()
+	if g.pathless {
+		pathlessJoined.Store(false)
+	}
+	close(g.closed)
+	return nil
+}
+
+// stop gives up everything that this generation holds. What it owned is closed, what somebody else owns is let go of.
+func (g *Generation) stop() {
+	g.mu.Lock()
+	owner := g.phase.owner()
+	claimed, unclaimed := g.claimed, g.unclaimed
+	g.claimed, g.unclaimed = nil, nil
+	s := g.succession
+	g.setPhaseLocked(PhaseStopped)
+	g.mu.Unlock()
+
+	for _, r := range append(claimed, unclaimed...) {
+		r.giveUp(owner || r.fresh)
+	}
+	if owner {
+		g.removePIDFile()
+	}
+	g.letGo(owner)
+	s.released.happen()
+	g.started.happen()
+	g.cancel(net.ErrClosed)
+}
+
+// task runs f in a goroutine that Close waits for.
+func (g *Generation) task(f func()) {
+	g.tasks.Add(1)
+	go func() {
+		defer g.tasks.Done()
+		f()
+	}()
+}
+
+// openClaimed opens every socket and enters phase. On an error nothing has changed.
+func (g *Generation) openClaimed(phase Phase) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closing {
+		return net.ErrClosed
+	}
+	for _, r := range g.claimed {
+		if r.sock == nil {
+			continue
+		}
+		if err := r.sock.Open(); err != nil {
+			for _, opened := range g.claimed {
+				if opened.sock != nil {
+					_ = opened.sock.Pause()
+				}
+			}
+			return fmt.Errorf("open %s: %w", r.item.Name, err)
+		}
+	}
+	g.setPhaseLocked(phase)
+	return nil
+}
+
+func (g *Generation) setPhase(to Phase) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.setPhaseLocked(to)
+}
+
+// setPhaseIf changes the phase only from one to another, and reports whether it did.
+func (g *Generation) setPhaseIf(from, to Phase) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.phase != from {
+		return false
+	}
+	g.setPhaseLocked(to)
+	return true
+}
+
+// setPhaseLocked is the only place where a phase changes. Stopped is final.
+func (g *Generation) setPhaseLocked(to Phase) {
+	from := g.phase
+	if from == to || from == PhaseStopped {
+		return
+	}
+	g.phase = to
+	g.log.Debug("phase", "generation", g.number, "from", from, "to", to)
+	if f := g.cfg.Trace.Phase; f != nil {
+		f(from, to)
+	}
+}
+
+func (g *Generation) currentPhase() Phase {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.phase
+}
+
+// errorf wraps err once, with the operation and the phase. Nil stays nil.
+func (g *Generation) errorf(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var already *Error
+	if errors.As(err, &already) {
+		return err
+	}
+	return &Error{Op: op, Phase: g.currentPhase(), Err: err}
+}

@@ -1,0 +1,278 @@
+package handoff
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"github.com/segue-go/segue/handoff/internal/wire"
+	"github.com/segue-go/segue/listener"
+)
+
+// confirmed makes this generation superseded. What the successor did not ask for is closed now: its queue is emptied
+// first, and what was in it served.
+func (a *attempt) confirmed() {
+	g := a.g
+	g.log.Info("superseded", "successor", a.pidNow(), "generation", g.Status().Generation)
+	g.setPhase(PhaseDraining)
+	for i, r := range a.sockets {
+		if a.claimed[i] || r.sock == nil {
+			continue
+		}
+		g.log.Info("the successor did not ask for it; closed", "name", r.item.Name)
+		if err := r.retire(); err != nil {
+			g.log.Warn("close", "name", r.item.Name, "error", err)
+		}
+	}
+	g.mu.Lock()
+	s := g.succession
+	g.mu.Unlock()
+	s.superseded.happen()
+}
+
+// guard keeps this generation revivable for a while, and then lets go for good, if the successor is still well: one that
+// was stopped in the meantime does not answer the PING. It returns when there is nothing left to do.
+func (a *attempt) guard() {
+	g := a.g
+	deadline, pinged := time.Now().Add(max(g.cfg.Guard, 0)), false
+	if g.cfg.Guard < 0 {
+		a.release("no guard is configured")
+	}
+	for !a.released() {
+		f, err := a.link.recv(g.ctx, max(time.Until(deadline), time.Millisecond))
+		switch {
+		case err == nil:
+			f.raw.Close()
+			a.heard(f.msg, pinged)
+		case g.ctx.Err() != nil:
+			return // done, or closed: Close gives up the rest
+		case a.wished(err):
+			a.release("somebody ended the successor: " + err.Error())
+		case errors.Is(err, os.ErrDeadlineExceeded) && !pinged:
+			pinged, deadline = true, time.Now().Add(g.cfg.StepTimeout)
+			if err := a.link.send(&wire.Ping{}); err != nil {
+				g.log.Debug("ping", "error", err) // recv is going to say what that means
+			}
+		default:
+			cause := fmt.Errorf("within the guard: %w", err)
+			if err := a.takeBack(cause, true); err != nil {
+				g.mu.Lock()
+				g.lastError = err
+				g.mu.Unlock()
+				g.log.Error("the successor failed", "error", err, "phase", g.currentPhase())
+			}
+			return
+		}
+	}
+	// Nothing hangs on the link any more, but BYE goes over it when this generation is drained.
+	for {
+		f, err := a.link.recv(g.ctx, 0)
+		if err != nil {
+			break
+		}
+		f.raw.Close()
+		if _, ok := f.msg.(*wire.Release); ok {
+			_ = a.link.send(&wire.Released{})
+		}
+	}
+	// What becomes of the successor is not this generation's business any more, but for a child that has to be reaped.
+	select {
+	case <-g.ctx.Done():
+	case <-a.link.peer.Done():
+		if a.child != nil {
+			a.child.leave()
+		}
+		<-g.ctx.Done()
+	}
+}
+
+// heard acts on what a successor says within the guard.
+func (a *attempt) heard(m wire.Message, pinged bool) {
+	switch m := m.(type) {
+	case *wire.Release:
+		a.release("the successor has one of its own")
+		if err := a.link.send(&wire.Released{}); err != nil {
+			a.g.log.Debug("released", "error", err)
+		}
+	case *wire.Pong:
+		if pinged {
+			a.release("the guard is over")
+		}
+	case *wire.Goodbye:
+		a.release("the successor stops for good: " + m.Reason)
+	case *wire.Drop:
+		a.dropped(m)
+	}
+}
+
+// wished reports whether somebody wanted the end that err tells of. A successor that hung up without dying has time to
+// die: its descriptors go before its pidfd tells.
+func (a *attempt) wished(err error) bool {
+	if !over(err) {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), a.g.cfg.StepTimeout)
+	defer cancel()
+	e, ok := a.link.peer.WaitExit(ctx) // known once its parent has reaped it; not knowing means a failure
+	return ok && e.Wish()
+}
+
+// forgo accepts that the successor ended at somebody's wish before it had confirmed: nobody is to serve.
+func (a *attempt) forgo(cause error) error {
+	g := a.g
+	g.log.Warn("the successor was ended before it had confirmed, at somebody's wish; nobody is revived", "error", cause)
+	g.setPhase(PhaseDraining)
+	g.mu.Lock()
+	s := g.succession
+	g.mu.Unlock()
+	a.release("the successor was ended")
+	s.superseded.happen()
+	return cause
+}
+
+func (a *attempt) released() bool {
+	a.g.mu.Lock()
+	defer a.g.mu.Unlock()
+	return a.g.succession.released.happened()
+}
+
+// release gives revival up: from here this generation only drains. Its copies of the listeners are closed, since they
+// would keep the ports open should the successor stop.
+func (a *attempt) release(why string) {
+	g := a.g
+	g.mu.Lock()
+	s := g.succession
+	claimed := g.claimed
+	rendezvous := g.rendezvous
+	g.mu.Unlock()
+	for _, r := range claimed {
+		if err := r.vacate(); err != nil {
+			g.log.Warn("close a copy", "name", r.item.Name, "error", err)
+		}
+	}
+	if rendezvous != nil {
+		rendezvous.giveUp(false)
+	}
+	s.released.happen()
+	g.log.Info("released: this generation cannot be revived any more", "why", why)
+}
+
+// dropped closes this generation's copy of a socket that the successor has closed.
+func (a *attempt) dropped(m *wire.Drop) {
+	if m.Item >= len(a.sockets) || a.sockets[m.Item].sock == nil || a.sockets[m.Item].item.Kind == wire.KindRendezvous {
+		return
+	}
+	if err := a.sockets[m.Item].vacate(); err != nil {
+		a.g.log.Warn("close a copy", "name", a.sockets[m.Item].item.Name, "error", err)
+	}
+}
+
+// retire closes a listener that nobody serves any more, but not its Accept: that hands out what was still in the queue, and
+// then blocks until the generation is done. A packet socket stays open, since answers go out through it.
+func (r *resource) retire() error { return r.part((*listener.Listener).Retire) }
+
+// vacate is the same for a listener whose queue is somebody else's.
+func (r *resource) vacate() error { return r.part((*listener.Listener).Vacate) }
+
+func (r *resource) part(with func(*listener.Listener) error) error {
+	l, ok := r.sock.(*listener.Listener)
+	if !ok {
+		return nil
+	}
+	if err := with(l); err != nil && !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
+}
+
+// pauseClaimed pauses what the successor of a asked for. On return no accept is in flight.
+func (g *Generation) pauseClaimed(a *attempt) error {
+	for i, r := range a.sockets {
+		if !a.claimed[i] || r.sock == nil {
+			continue
+		}
+		if err := r.sock.Pause(); err != nil && !errors.Is(err, net.ErrClosed) {
+			return fmt.Errorf("pause %s: %w", r.item.Name, err)
+		}
+	}
+	return nil
+}
+
+// parkClaimed takes what somebody else owns now out of the poller: what the successor of a asked for, or everything.
+func (g *Generation) parkClaimed(a *attempt) error {
+	var all []*resource
+	if a == nil {
+		g.mu.Lock()
+		all = append(all, g.claimed...)
+		if g.rendezvous != nil {
+			all = append(all, g.rendezvous)
+		}
+		g.mu.Unlock()
+	} else {
+		for i, r := range a.sockets {
+			if a.claimed[i] {
+				all = append(all, r)
+			}
+		}
+	}
+	var errs error
+	for _, r := range all {
+		r.fresh = false
+		if r.sock == nil {
+			continue
+		}
+		if err := r.sock.Park(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = errors.Join(errs, fmt.Errorf("park %s: %w", r.item.Name, err))
+		}
+	}
+	return errs
+}
+
+// resumeRetry is how long to wait before another try to open a socket, when descriptors have run out.
+const resumeRetry = 50 * time.Millisecond
+
+// resume makes this generation the owner again. It goes on until every socket is open, or the generation is closed.
+func (g *Generation) resume(a *attempt) {
+	waiting := a.sockets
+	for len(waiting) > 0 {
+		var again []*resource
+		for _, r := range waiting {
+			if r.sock == nil {
+				continue
+			}
+			if r.item.Kind == wire.KindRendezvous {
+				if err := relisten(r.sock); err != nil {
+					g.log.Warn("the rendezvous still names the failed successor", "error", err)
+				}
+			}
+			if err := r.sock.Open(); err != nil && !errors.Is(err, net.ErrClosed) {
+				g.log.Error("a socket cannot be opened yet", "name", r.item.Name, "error", err)
+				again = append(again, r)
+			}
+		}
+		waiting = again
+		if len(waiting) > 0 {
+			select {
+			case <-time.After(resumeRetry):
+			case <-g.ctx.Done():
+				return
+			}
+		}
+	}
+	g.mu.Lock()
+	old := g.succession
+	revived := old.superseded.happened()
+	if revived {
+		g.succession = newSuccession()
+	}
+	g.setPhaseLocked(PhaseServing)
+	g.mu.Unlock()
+	if revived {
+		old.revived.happen()
+		g.writePIDFile()
+	}
+	g.log.Warn("this generation serves again", "pid", os.Getpid())
+}

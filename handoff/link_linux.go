@@ -1,0 +1,257 @@
+package handoff
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/segue-go/segue/handoff/fdpass"
+	"github.com/segue-go/segue/handoff/internal/peer"
+	"github.com/segue-go/segue/handoff/internal/wire"
+)
+
+// link is one connection of the protocol: frames in, frames out, and the process at the other end. One goroutine at a
+// time may call recv; send may be called from several.
+type link struct {
+	conn  *net.UnixConn
+	peer  *peer.Peer // nil until meet
+	step  time.Duration
+	trace *Trace
+
+	frames chan frame    // from the reader; closed when it ends
+	synced chan uint64   // the reader has passed on all that was queued at that sync
+	syncs  atomic.Uint64 // syncs asked for
+	quit   chan struct{} // closed by close
+	ended  error         // why recv gives nothing more; owned by the caller of recv
+}
+
+// frame is a message and the descriptors that came with it, or the end.
+type frame struct {
+	msg wire.Message
+	raw *fdpass.Message
+	err error
+}
+
+// newLink takes conn. The reader ends with close.
+func newLink(conn *net.UnixConn, step time.Duration, trace *Trace) *link {
+	l := &link{
+		conn:   conn,
+		step:   step,
+		trace:  trace,
+		frames: make(chan frame),
+		synced: make(chan uint64, 1),
+		quit:   make(chan struct{}),
+	}
+	go l.read()
+	return l
+}
+
+// close ends the link and waits for its reader. What is queued unread is dropped, its descriptors closed.
+func (l *link) close() {
+	close(l.quit)
+	_ = l.conn.Close()
+	for f := range l.frames {
+		f.raw.Close()
+	}
+	if l.peer != nil {
+		_ = l.peer.Close()
+	}
+}
+
+func (l *link) read() {
+	defer close(l.frames)
+	buf := make([]byte, wire.MaxFrame)
+	reset := false
+	for {
+		m, err := fdpass.Recv(l.conn, buf)
+		switch {
+		case err == nil:
+			if !l.pass(m) {
+				return
+			}
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			if !l.flush(buf) {
+				return
+			}
+		case errors.Is(err, syscall.ECONNRESET) && !reset:
+			// The other end closed with something unread. What it had sent before is still to be read (unix(7)).
+			reset = true
+		default:
+			l.deliver(frame{err: err})
+			return
+		}
+	}
+}
+
+// flush answers a sync: it passes on all that is queued, and then says so. A deadline in the past makes Recv fail without
+// looking, so this looks without a deadline.
+func (l *link) flush(buf []byte) bool {
+	asked := l.syncs.Load()
+	_ = l.conn.SetReadDeadline(time.Time{})
+	for {
+		m, err := fdpass.TryRecv(l.conn, buf)
+		if err != nil {
+			break // nothing queued, or an end that Recv is going to see again
+		}
+		if !l.pass(m) {
+			return false
+		}
+	}
+	select {
+	case <-l.synced: // an answer that nobody waited for
+	default:
+	}
+	l.synced <- asked
+	return true
+}
+
+func (l *link) pass(m *fdpass.Message) bool {
+	msg, err := wire.Decode(m.Payload)
+	if err != nil {
+		m.Close()
+		l.deliver(frame{err: fmt.Errorf("%w: %w", ErrProtocol, err)})
+		return false
+	}
+	return l.deliver(frame{msg: msg, raw: m})
+}
+
+func (l *link) deliver(f frame) bool {
+	select {
+	case l.frames <- f:
+		return true
+	case <-l.quit:
+		f.raw.Close()
+		return false
+	}
+}
+
+// send sends one message, within the step timeout. It borrows fds.
+func (l *link) send(m wire.Message, fds ...syscall.Conn) error {
+	b, err := wire.Encode(m)
+	if err != nil {
+		return err
+	}
+	if err := l.conn.SetWriteDeadline(time.Now().Add(l.step)); err != nil {
+		return err
+	}
+	if err := fdpass.Send(l.conn, b, fds...); err != nil {
+		return fmt.Errorf("send %s: %w", m.Type(), err)
+	}
+	if l.trace.Sent != nil {
+		l.trace.Sent(m.Type())
+	}
+	return nil
+}
+
+// recv waits for the next message, for at most d (0: no bound), until ctx ends, or until the other process dies. Before
+// it reports any of these it passes on what is queued: a process that was itself stopped finds its timers expired and the
+// answer waiting. The caller takes the frame's descriptors.
+func (l *link) recv(ctx context.Context, d time.Duration) (frame, error) {
+	if l.ended != nil {
+		return frame{}, l.ended
+	}
+	var expired <-chan time.Time
+	if d > 0 {
+		t := time.NewTimer(d)
+		defer t.Stop()
+		expired = t.C
+	}
+	var died <-chan struct{}
+	if l.peer != nil {
+		died = l.peer.Done()
+	}
+	var cause error
+	select {
+	case f, ok := <-l.frames:
+		return l.received(f, ok)
+	case <-ctx.Done():
+		cause = context.Cause(ctx)
+	case <-died:
+		cause = ErrPeerDied
+	case <-expired:
+		cause = fmt.Errorf("no answer within %v: %w", d, os.ErrDeadlineExceeded)
+	}
+	mine := l.syncs.Add(1)
+	if err := l.conn.SetReadDeadline(time.Unix(1, 0)); err != nil {
+		return frame{}, cause
+	}
+	for {
+		select {
+		case f, ok := <-l.frames:
+			if !ok || f.err != nil {
+				return frame{}, cause // the end is no news beside the cause
+			}
+			return l.received(f, ok)
+		case n := <-l.synced:
+			if n >= mine {
+				return frame{}, cause
+			}
+		}
+	}
+}
+
+func (l *link) received(f frame, ok bool) (frame, error) {
+	switch {
+	case !ok:
+		l.ended = io.EOF
+		return frame{}, l.ended
+	case f.err != nil:
+		l.ended = f.err
+		return frame{}, l.ended
+	}
+	if l.trace.Received != nil {
+		l.trace.Received(f.msg.Type())
+	}
+	return f, nil
+}
+
+// expect is recv for a message without descriptors of one of two kinds: M, or one that ends the attempt, which becomes
+// an error.
+func expect[M wire.Message](ctx context.Context, l *link, d time.Duration) (M, error) {
+	var none M
+	f, err := l.recv(ctx, d)
+	if err != nil {
+		return none, err
+	}
+	f.raw.Close() // surplus
+	if m, ok := f.msg.(M); ok {
+		return m, nil
+	}
+	return none, unexpected(f.msg)
+}
+
+// unexpected makes an error of a message that does not belong where it came, or that ends the attempt.
+func unexpected(m wire.Message) error {
+	switch m := m.(type) {
+	case *wire.Failed:
+		return fmt.Errorf("%w: %s", ErrAborted, m.Reason)
+	case *wire.Abort:
+		return fmt.Errorf("%w: %s", ErrAborted, m.Reason)
+	case *wire.Goodbye:
+		return fmt.Errorf("%w: it stops for good: %s", ErrAborted, m.Reason)
+	case *wire.Busy:
+		return &BusyError{PID: m.PID, Name: m.Name, Phase: Phase(m.Phase)}
+	case *wire.Refuse:
+		switch m.Code {
+		case wire.CodeVersion:
+			return fmt.Errorf("%w: it speaks %v: %s", ErrVersion, m.Versions, m.Reason)
+		case wire.CodeUnauthorized:
+			return fmt.Errorf("%w: %s", ErrUnauthorized, m.Reason)
+		default:
+			return fmt.Errorf("%w: refused (%s): %s", ErrAborted, m.Code, m.Reason)
+		}
+	default:
+		return fmt.Errorf("%w: unexpected %s", ErrProtocol, m.Type())
+	}
+}
+
+// over reports whether err says that the other end is gone, rather than that it answers something else.
+func over(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, ErrPeerDied) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}

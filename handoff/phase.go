@@ -1,0 +1,47 @@
+package handoff
+
+// Phase is where a generation stands in its life.
+type Phase string
+
+// The phases, in the order of a life. A successor that fails before it owns goes from starting to stopped; an incumbent
+// whose attempt to hand over fails goes back to serving.
+const (
+	PhaseStarting  Phase = "starting"  // joined, Ready not yet called or not yet done
+	PhaseProbation Phase = "probation" // owns the sockets and serves; not yet confirmed
+	PhaseServing   Phase = "serving"   // owns the sockets
+	PhaseOffering  Phase = "offering"  // owns the sockets; a successor prepares itself
+	PhaseSwitching Phase = "switching" // accept is paused; the successor may take the token
+	PhaseGuarding  Phase = "guarding"  // the successor owns; it has not confirmed
+	PhaseDraining  Phase = "draining"  // superseded; can be revived until its guard ends
+	PhaseStopped   Phase = "stopped"   // owns nothing and never will
+)
+
+// owner reports whether a generation in phase p owns the sockets.
+func (p Phase) owner() bool {
+	switch p {
+	case PhaseProbation, PhaseServing, PhaseOffering:
+		return true
+	default:
+		return false
+	}
+}
+
+// Status is a snapshot of a generation.
+type Status struct {
+	Generation  int // counts from 1
+	PID         int
+	Phase       Phase
+	Predecessor int // process id of the generation before, while it lives; else 0
+	Successor   int // process id of the one that takes over or has; else 0
+	Sockets     []SocketStatus
+	LastError   error // why the last attempt to hand over failed; nil if none did
+}
+
+// SocketStatus describes one resource of a generation.
+type SocketStatus struct {
+	Name      string // the name under which it is handed over
+	Kind      string // listener, packet or file
+	Network   string // as asked for
+	Address   string // as bound, so with the port that the kernel chose
+	Inherited bool   // came from the predecessor
+}

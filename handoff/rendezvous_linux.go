@@ -1,0 +1,233 @@
+package handoff
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/segue-go/segue/handoff/internal/wire"
+	"github.com/segue-go/segue/listener"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	rendezvousBacklog = 64
+	maxPath           = 107 // bytes of sun_path without the final zero, unix(7)
+	lockPoll          = 5 * time.Millisecond
+)
+
+// dialRendezvous connects to the incumbent. Credentials are asked for before it can answer.
+func dialRendezvous(path string) (*net.UnixConn, error) {
+	if len(path) > maxPath {
+		return nil, fmt.Errorf("path %q has %d bytes, a Unix socket's at most %d; choose a shorter one", path, len(path), maxPath)
+	}
+	n, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("socket", err)
+	}
+	fd := listener.NewFD(n)
+	defer fd.Close()
+	// Not net.Dial: its queue-full EAGAIN is an error too, but it cannot set options before connect(2).
+	err = control(fd, func(n int) error { return unix.Connect(n, &unix.SockaddrUnix{Name: path}) })
+	if err != nil {
+		return nil, &os.PathError{Op: "connect", Path: path, Err: err}
+	}
+	return unixConn(fd)
+}
+
+// unixConn makes a connection of fd, which it takes.
+func unixConn(fd *listener.FD) (*net.UnixConn, error) {
+	f := fd.File("segue")
+	defer f.Close()
+	c, err := net.FileConn(f)
+	if err != nil {
+		return nil, err
+	}
+	u, ok := c.(*net.UnixConn)
+	if !ok {
+		_ = c.Close()
+		return nil, fmt.Errorf("%w: not a Unix socket", ErrProtocol)
+	}
+	return u, nil
+}
+
+// bindRendezvous makes this generation the first on its path, unless somebody else is quicker: then it reports false.
+func (g *Generation) bindRendezvous(ctx context.Context) (bool, error) {
+	bound := false
+	err := g.withLock(ctx, func() error {
+		switch c, err := dialRendezvous(g.cfg.Path); {
+		case err == nil:
+			return c.Close() // somebody serves by now
+		case !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, os.ErrNotExist):
+			return err
+		}
+		if err := removeStaleSocket(g.cfg.Path); err != nil {
+			return err
+		}
+		fd, err := listenRendezvous(g.cfg.Path)
+		if err != nil {
+			return err
+		}
+		bound = true
+		return g.adoptRendezvous(fd, wire.Item{Name: g.cfg.Path, Kind: wire.KindRendezvous, UnlinkOnClose: true}, -1)
+	})
+	return bound && err == nil, err
+}
+
+// removeStaleSocket removes what a generation that was killed left behind. What is no socket is somebody else's.
+func removeStaleSocket(path string) error {
+	switch info, err := os.Lstat(path); {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case info.Mode().Type() != os.ModeSocket:
+		return fmt.Errorf("%s is in the way and is no socket; remove it, or choose another path", path)
+	}
+	return os.Remove(path)
+}
+
+// listenRendezvous binds path with mode 0600 from its first instant: bind(2) creates the file with the mode of the
+// socket's inode, less the umask.
+func listenRendezvous(path string) (*listener.FD, error) {
+	n, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("socket", err)
+	}
+	fd := listener.NewFD(n)
+	err = control(fd, func(n int) error {
+		if err := unix.Fchmod(n, 0o600); err != nil {
+			return os.NewSyscallError("fchmod", err)
+		}
+		if err := unix.Bind(n, &unix.SockaddrUnix{Name: path}); err != nil {
+			return &os.PathError{Op: "bind", Path: path, Err: err}
+		}
+		return nil
+	})
+	if err == nil {
+		err = relisten(fd)
+	}
+	if err != nil {
+		_ = fd.Close()
+		return nil, err
+	}
+	return fd, nil
+}
+
+// relisten makes this process the one that the rendezvous vouches for: the kernel shows those who connect the
+// credentials of whoever called listen(2) last (SO_PEERCRED, unix(7)). It makes it pass credentials, too, which accepted
+// connections inherit.
+func relisten(c syscall.Conn) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var inner error
+	err = raw.Control(func(n uintptr) {
+		for _, option := range []int{unix.SO_PASSCRED, unix.SO_PASSPIDFD} {
+			if inner = unix.SetsockoptInt(int(n), unix.SOL_SOCKET, option, 1); inner != nil {
+				inner = os.NewSyscallError("setsockopt SO_PASSCRED and SO_PASSPIDFD (Linux 6.5)", inner)
+				return
+			}
+		}
+		inner = os.NewSyscallError("listen", unix.Listen(int(n), rendezvousBacklog))
+	})
+	return errors.Join(err, inner)
+}
+
+// adoptRendezvous takes fd.
+func (g *Generation) adoptRendezvous(fd *listener.FD, item wire.Item, offer int) error {
+	r := &resource{item: item, offer: offer, fresh: offer < 0}
+	if r.fresh {
+		p, err := listener.StatUnixPath(g.cfg.Path)
+		if err != nil {
+			_ = fd.Close()
+			return err
+		}
+		r.item.Unlink = (*wire.Unlink)(p)
+	}
+	l, err := listener.FromFD(fd, r.options())
+	if err != nil {
+		_ = fd.Close()
+		return err
+	}
+	l.SetUnlinkOnClose(true)
+	r.sock, r.addr = l, l.Addr()
+	g.mu.Lock()
+	g.rendezvous = r
+	g.mu.Unlock()
+	return nil
+}
+
+// withLock calls f while it holds the lock file beside the rendezvous: who replaces or removes a path does it under
+// this lock, and the file is never removed, or two processes could hold locks on two files of that name. Without a Path
+// there is nobody to agree with.
+func (g *Generation) withLock(ctx context.Context, f func() error) error {
+	if g.cfg.Path == "" {
+		return f()
+	}
+	name := g.cfg.Path + ".lock"
+	lock, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return fmt.Errorf("the lock of the rendezvous: %w", err)
+	}
+	defer lock.Close()
+	tick := time.NewTicker(lockPoll)
+	defer tick.Stop()
+	for {
+		// Closing the file unlocks it. Not blocking: a flock that waits cannot be interrupted by a context.
+		err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return f()
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
+			return &os.PathError{Op: "flock", Path: name, Err: err}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the lock %s: %w", name, context.Cause(ctx))
+		}
+	}
+}
+
+// acceptSuccessors answers those who call at the rendezvous, until it is closed. While this generation does not own,
+// Accept blocks, and callers wait in the queue for the one that does.
+func (g *Generation) acceptSuccessors(r *resource) {
+	// So many callers may be silent at once before the next one waits.
+	slots := make(chan struct{}, 16)
+	ln := r.sock.(*listener.Listener)
+	defer context.AfterFunc(g.ctx, func() { _ = ln.SetDeadline(time.Now()) })()
+	for {
+		c, err := ln.Accept()
+		if errors.Is(err, net.ErrClosed) || g.ctx.Err() != nil {
+			if c != nil {
+				_ = c.Close()
+			}
+			return
+		}
+		if err != nil {
+			g.log.Error("accept at the rendezvous", "error", err)
+			select {
+			case <-time.After(100 * time.Millisecond): // out of descriptors, most likely
+			case <-g.ctx.Done():
+				return
+			}
+			continue
+		}
+		select {
+		case slots <- struct{}{}:
+		case <-g.ctx.Done():
+			_ = c.Close()
+			return
+		}
+		g.task(func() {
+			defer func() { <-slots }()
+			g.receive(c.(*net.UnixConn))
+		})
+	}
+}

@@ -1,0 +1,117 @@
+package handoff
+
+import (
+	"fmt"
+	"net"
+	"syscall"
+
+	"github.com/segue-go/segue/handoff/internal/wire"
+	"github.com/segue-go/segue/listener"
+)
+
+// resource is a named descriptor: a listener, a packet socket or a file.
+type resource struct {
+	item  wire.Item         // what the manifest says of it
+	sock  listener.Pausable // nil for a file, and for what nobody has claimed
+	fd    *listener.FD      // a file, or what nobody has claimed
+	addr  net.Addr          // nil for a file
+	offer int               // its place in the predecessor's offer; -1 if it did not come from there
+	fresh bool              // bound here, and owned by nobody else since
+}
+
+func (r *resource) inherited() bool { return r.offer >= 0 }
+
+func (r *resource) address() string {
+	if r.addr == nil {
+		return ""
+	}
+	return r.addr.String()
+}
+
+// conn is r's descriptor, to describe or send.
+func (r *resource) conn() syscall.Conn {
+	if r.sock != nil {
+		return r.sock
+	}
+	return r.fd
+}
+
+// giveUp closes what r holds. Only who owns a Unix path removes it.
+func (r *resource) giveUp(owner bool) {
+	switch {
+	case r.sock == nil:
+		_ = r.fd.Close()
+	case owner:
+		_ = r.sock.Close()
+	default:
+		_ = r.sock.Discard()
+	}
+}
+
+// options are what net.FileListener forgets, and so travels in the manifest.
+func (r *resource) options() listener.Options {
+	o := listener.Options{KeepAlive: r.item.KeepAlive, Unlink: (*listener.UnixPath)(r.item.Unlink)}
+	if k := r.item.KeepAliveConfig; k != nil {
+		o.KeepAliveConfig = net.KeepAliveConfig(*k)
+	}
+	return o
+}
+
+// sharedListener is a listener that a generation hands over. Closing it withdraws it.
+type sharedListener struct {
+	*listener.Listener
+	gen *Generation
+	res *resource
+}
+
+func (l *sharedListener) Close() error { return l.gen.withdraw(l.res) }
+
+// sharedUDP and sharedUnixgram are the same for packet sockets. They keep the methods of *net.UDPConn and *net.UnixConn,
+// which programs find by interface assertion.
+type sharedUDP struct {
+	*listener.UDPConn
+	gen *Generation
+	res *resource
+}
+
+func (c *sharedUDP) Close() error { return c.gen.withdraw(c.res) }
+
+type sharedUnixgram struct {
+	*listener.UnixgramConn
+	gen *Generation
+	res *resource
+}
+
+func (c *sharedUnixgram) Close() error { return c.gen.withdraw(c.res) }
+
+// withdraw closes a socket at the program's wish. A second call gives the error that net gives.
+func (g *Generation) withdraw(r *resource) error {
+	g.mu.Lock()
+	owner, tell := g.phase.owner() || r.fresh, false
+	for i, c := range g.claimed {
+		if c == r {
+			g.claimed = append(g.claimed[:i:i], g.claimed[i+1:]...)
+			g.changes++
+			tell = g.phase.owner() && r.inherited()
+			break
+		}
+	}
+	g.mu.Unlock()
+	if tell {
+		g.dropped(r.offer)
+	}
+	if owner {
+		return r.sock.Close()
+	}
+	return r.sock.Discard()
+}
+
+func checkItem(i wire.Item) error {
+	if len(i.Name) == 0 || len(i.Name) > wire.MaxName {
+		return fmt.Errorf("name %.32q: must have 1 to %d bytes", i.Name, wire.MaxName)
+	}
+	if len(i.Address) > wire.MaxAddress {
+		return fmt.Errorf("address %.32q: must have at most %d bytes", i.Address, wire.MaxAddress)
+	}
+	return nil
+}

@@ -1,0 +1,91 @@
+package serve
+
+import (
+	"context"
+	"net"
+	"sync"
+)
+
+// conns is the set of connections that a server accepted and has not yet finished with. A connection is in it from
+// the moment that Accept returns it, not from net/http's StateNew: in between, http.Server does not know of it
+// (golang/go#33313). The zero value is an empty set. Safe for concurrent use.
+type conns struct {
+	mu    sync.Mutex
+	open  map[net.Conn]struct{}
+	empty chan struct{} // made by whoever waits, closed when open becomes empty
+}
+
+func (s *conns) add(c net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open == nil {
+		s.open = make(map[net.Conn]struct{})
+	}
+	s.open[c] = struct{}{}
+}
+
+// remove takes c out of the set, or the connection of ours below c: of a server with TLS, add sees the TCP connection
+// and net/http the TLS connection on it. A connection that is not in the set is ignored; the server may have others.
+func (s *conns) remove(c net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for ; c != nil; c = below(c) {
+		if _, ok := s.open[c]; ok {
+			delete(s.open, c)
+			break
+		}
+	}
+	if len(s.open) == 0 && s.empty != nil {
+		close(s.empty)
+		s.empty = nil
+	}
+}
+
+// wait returns nil once the set is empty, or the error of ctx.
+func (s *conns) wait(ctx context.Context) error {
+	s.mu.Lock()
+	if len(s.open) == 0 {
+		s.mu.Unlock()
+		return nil
+	}
+	if s.empty == nil {
+		s.empty = make(chan struct{})
+	}
+	empty := s.empty
+	s.mu.Unlock()
+
+	select {
+	case <-empty:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// abort closes all connections in the set and returns how many these were. They leave the set when their handlers
+// have returned. It closes what is below TLS, so that no alert is written to a peer that does not read: that takes up
+// to five seconds for each.
+func (s *conns) abort() int {
+	s.mu.Lock()
+	open := make([]net.Conn, 0, len(s.open))
+	for c := range s.open {
+		open = append(open, c)
+	}
+	s.mu.Unlock()
+
+	for _, c := range open {
+		for b := below(c); b != nil; b = below(c) {
+			c = b
+		}
+		_ = c.Close() // the handler's next read or write tells
+	}
+	return len(open)
+}
+
+// below returns the connection that c wraps, nil if it wraps none or does not say. *tls.Conn says.
+func below(c net.Conn) net.Conn {
+	if w, ok := c.(interface{ NetConn() net.Conn }); ok {
+		return w.NetConn()
+	}
+	return nil
+}

@@ -1,0 +1,30 @@
+// Package serve runs the servers of a process as one generation: net/http, gRPC and anything else that accepts
+// connections or reads packets. It starts them, commits once when all of them wait for connections, drains them all
+// when a successor has taken over, goes on when the successor dies and the generation is revived, and ends them when
+// nothing is left to do.
+//
+//	gen, err := handoff.Join(ctx, handoff.Config{Path: "/run/app/segue.sock"})
+//	...
+//	ln, err := gen.Listen(ctx, "tcp", ":8080")
+//	...
+//	return serve.Run(ctx, gen, serve.HTTP(&http.Server{Handler: mux}, ln))
+//
+// It is glue over the public calls of package handoff: a program that needs something else calls Ready and Wait
+// itself.
+//
+// # What a client sees of an upgrade
+//
+// Over HTTP/1.1: nothing, but that the next response on a connection that the old generation accepted says
+// "Connection: close". Every request that reaches the old generation is answered, also one that arrives on a
+// kept-alive connection long after the upgrade. Connections on which nothing happens are left alone until
+// Config.DrainTimeout. net/http's own Shutdown would close these at once, and would not answer a request that it
+// reads from then on; nothing of the kind is called before the generation has ended.
+//
+// Over HTTP/2: the next response on a connection is preceded by GOAWAY, with which the client opens a new connection
+// for its next requests; streams that have begun finish.
+//
+// Hijacked connections (WebSocket and the like) are the program's: they are not waited for, and end with the process.
+// A program that wants them to end well closes them itself, for instance in a [Func] server's drain function. The
+// same is true of golang.org/x/net/http2/h2c, which hijacks; set http.Server.Protocols instead to serve HTTP/2
+// without TLS.
+package serve

@@ -1,0 +1,50 @@
+package serve
+
+import (
+	"context"
+	"net"
+)
+
+// Func makes a [Server] of functions, for what is neither net/http nor gRPC.
+//
+// serve gets ln, or rather a listener that forwards to it, and returns, with whatever error, when it is closed. If ln
+// is nil, serve gets nil, and counts as ready as soon as it is called; what it uses instead, such as a packet socket of
+// the generation, is closed with the generation, and serve returns then. If serve returns earlier, that ends all
+// servers. Run closes ln.
+//
+// drain is called when a successor has taken over, and returns nil when the clients are gone. A nil drain is for a
+// server that has nothing to wait for.
+//   - The generation may be revived, also after drain has returned. serve goes on then, and drain may be called again.
+//     So what drain does must be reversible; what is not waits for gen.Released.
+//   - If its ctx is cancelled, the generation was revived or is to stop, and drain returns.
+//   - If ctx is past its deadline (context.DeadlineExceeded), drain ends by force what is left, and returns that error.
+//   - When the program stops for good, drain is called as well, with gen closed, and gen.Released too.
+func Func(ln net.Listener, serve func(net.Listener) error, drain func(context.Context) error) Server {
+	if serve == nil {
+		return Server{}
+	}
+	return Server{kind: "func", ln: ln, impl: &funcServer{serveFunc: serve, drainFunc: drain}}
+}
+
+type funcServer struct {
+	serveFunc func(net.Listener) error
+	drainFunc func(context.Context) error
+}
+
+func (f *funcServer) attach(*runner) *conns { return nil }
+
+func (f *funcServer) serve(l net.Listener) error { return f.serveFunc(l) }
+
+func (f *funcServer) drain(ctx context.Context) error {
+	if f.drainFunc == nil {
+		return nil
+	}
+	return f.drainFunc(ctx)
+}
+
+func (f *funcServer) stop(ctx context.Context, drained bool) error {
+	if drained {
+		return nil
+	}
+	return f.drain(ctx)
+}

@@ -1,0 +1,273 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/segue-go/segue/handoff"
+)
+
+// Run starts the servers, makes gen the owner of its sockets when all of them wait for connections, drains them all
+// when a successor has taken over, goes on if gen is revived, and ends them when gen's work is done. Then it returns
+// nil.
+//
+// If ctx ends first, Run stops for good, as at an operator's SIGTERM: it closes gen, so that no predecessor is
+// revived, lets requests in flight finish for as long as Config.DrainTimeout, by http.Server.Shutdown and
+// GracefulStop, and returns nil.
+//
+// If a server ends that was not asked to, or gen fails, Run stops the others in the same way and returns that error.
+// An error before the servers are ready leaves everything with the predecessor.
+//
+// Run takes gen and the servers: when it returns, gen is closed, every listener is closed and every server has
+// returned, unless the error says which has not. Handlers that ignore the end of their request's context may still be
+// running.
+func Run(ctx context.Context, gen *handoff.Generation, servers ...Server) error {
+	if gen == nil {
+		return errors.New("serve: no generation; give Run what handoff.Join returned")
+	}
+	return run(ctx, gen, servers)
+}
+
+// generation is what Run needs of a *handoff.Generation.
+type generation interface {
+	Ready(context.Context) error
+	Wait(context.Context, func(context.Context) error) error
+	Released() <-chan struct{}
+	Close() error
+}
+
+// errReturned is the error of a server that returned none.
+var errReturned = errors.New("returned although nobody stopped it")
+
+// runner is one call of Run.
+type runner struct {
+	gen   generation
+	https map[*http.Server]*httpState
+	units []*unit
+	fail  context.CancelCauseFunc // ends the context that Ready and Wait have
+
+	mu       sync.Mutex
+	stopping bool  // from here on, servers may return as they like
+	err      error // of the first server that ended too early
+	deadline time.Time
+	limited  bool // deadline is that of the last drain
+}
+
+// unit is a server that was started.
+type unit struct {
+	Server
+	l       *listener     // nil if it has none
+	started chan struct{} // closed when serve is about to be called
+	done    chan struct{} // closed when serve has returned
+}
+
+func run(ctx context.Context, gen generation, servers []Server) error {
+	r := &runner{gen: gen, https: make(map[*http.Server]*httpState)}
+	if err := r.add(servers); err != nil {
+		_ = gen.Close()
+		return err
+	}
+	// What Ready and Wait get never ends by a deadline of ctx, so that a drain that does is known to have used up its
+	// DrainTimeout.
+	serving, fail := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer fail(nil)
+	defer context.AfterFunc(ctx, func() { fail(context.Cause(ctx)) })()
+	r.fail = fail
+
+	r.start()
+	err := r.ready(serving)
+	if err == nil {
+		err = gen.Wait(serving, r.drain)
+	}
+	if err != nil || serving.Err() != nil { // Wait may have seen both ends at once
+		return r.abandon(ctx, err)
+	}
+	return r.finish(ctx)
+}
+
+func (r *runner) add(servers []Server) error {
+	if len(servers) == 0 {
+		return errors.New("serve: no servers; give Run at least one")
+	}
+	for i, s := range servers {
+		if s.impl == nil {
+			return fmt.Errorf("serve: server %d of %d is nil or has no listener", i+1, len(servers))
+		}
+	}
+	for _, s := range servers {
+		u := &unit{Server: s, started: make(chan struct{}), done: make(chan struct{})}
+		conns := s.impl.attach(r)
+		if s.ln != nil {
+			u.l = newListener(s.ln, conns)
+		}
+		r.units = append(r.units, u)
+	}
+	return nil
+}
+
+func (r *runner) start() {
+	for _, u := range r.units {
+		go func() {
+			defer close(u.done)
+			close(u.started)
+			var l net.Listener
+			if u.l != nil {
+				l = u.l
+			}
+			r.returned(u, u.impl.serve(l))
+		}()
+	}
+}
+
+// returned decides whether a server that came back should have.
+func (r *runner) returned(u *unit, err error) {
+	if r.released() {
+		return // there will be nothing to accept any more
+	}
+	if err == nil {
+		err = errReturned
+	}
+	r.mu.Lock()
+	if r.stopping {
+		r.mu.Unlock()
+		return
+	}
+	if r.err == nil {
+		r.err = fmt.Errorf("serve: %v: %w", u.Server, err)
+	}
+	err = r.err
+	r.mu.Unlock()
+	r.fail(err)
+}
+
+func (r *runner) released() bool {
+	select {
+	case <-r.gen.Released():
+		return true
+	default:
+		return false
+	}
+}
+
+// ready commits once all servers wait for connections.
+func (r *runner) ready(ctx context.Context) error {
+	for _, u := range r.units {
+		waiting := u.started
+		if u.l != nil {
+			waiting = u.l.waiting
+		}
+		select {
+		case <-waiting:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return r.gen.Ready(ctx)
+}
+
+// drain is what Wait calls when a successor has taken over.
+func (r *runner) drain(ctx context.Context) error {
+	r.mu.Lock()
+	r.deadline, r.limited = ctx.Deadline()
+	r.mu.Unlock()
+	return r.each(func(u *unit) error {
+		if err := u.impl.drain(ctx); err != nil {
+			return fmt.Errorf("serve: drain %v: %w", u.Server, err)
+		}
+		return nil
+	})
+}
+
+// finish ends what Wait has found to be drained.
+func (r *runner) finish(ctx context.Context) error {
+	r.mu.Lock()
+	r.stopping = true
+	err, deadline, limited := r.err, r.deadline, r.limited
+	r.mu.Unlock()
+	if limited {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline)
+		defer cancel()
+	}
+	return errors.Join(err, r.stop(ctx, true), r.gen.Close())
+}
+
+// abandon ends everything because of err, which Ready or Wait returned: the error of a server, or the generation's own.
+// If it is only that ctx has ended, that is no error.
+func (r *runner) abandon(ctx context.Context, err error) error {
+	r.mu.Lock()
+	r.stopping = true
+	failed := r.err
+	r.mu.Unlock()
+	switch {
+	case failed != nil && errors.Is(err, failed):
+		err = failed
+	case errors.Is(failed, net.ErrClosed):
+		// The server only felt what err says: the generation is over.
+	case failed != nil:
+		err = errors.Join(err, failed)
+	case ctx.Err() != nil:
+		err = nil
+	}
+	closed := r.gen.Close()
+	ctx, cancel := within(ctx, r.drainTimeout())
+	defer cancel()
+	return errors.Join(err, r.stop(ctx, false), closed)
+}
+
+// stop ends all servers, by force when ctx ends.
+func (r *runner) stop(ctx context.Context, drained bool) error {
+	for _, u := range r.units {
+		if u.l != nil {
+			// The generation's listeners are closed already. What wraps them, and what is not of the generation,
+			// wakes up only now.
+			_ = u.l.Close()
+		}
+	}
+	return r.each(func(u *unit) error {
+		if err := u.impl.stop(ctx, drained); err != nil {
+			return fmt.Errorf("serve: stop %v: %w", u.Server, err)
+		}
+		select {
+		case <-u.done:
+			return nil
+		case <-ctx.Done():
+		}
+		last, cancel := within(ctx, lastCall)
+		defer cancel()
+		select {
+		case <-u.done:
+			return nil
+		case <-last.Done():
+			return fmt.Errorf("serve: %v: serve did not return after its listener was closed: %w", u.Server, ctx.Err())
+		}
+	})
+}
+
+// each calls f for all units at once, and waits.
+func (r *runner) each(f func(*unit) error) error {
+	errs := make([]error, len(r.units))
+	var wg sync.WaitGroup
+	for i, u := range r.units {
+		wg.Go(func() { errs[i] = f(u) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// drainTimeout is Config.DrainTimeout, as far as it can be known: a generation says so by a method, or the drain that
+// went before did.
+func (r *runner) drainTimeout() time.Duration {
+	if g, ok := r.gen.(interface{ DrainTimeout() time.Duration }); ok {
+		return g.DrainTimeout()
+	}
+	return defaultDrainTimeout
+}
+
+// defaultDrainTimeout is Config.DrainTimeout's default.
+const defaultDrainTimeout = time.Minute

@@ -1,0 +1,73 @@
+package handoff
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/segue-go/segue/listener"
+	"golang.org/x/sys/unix"
+)
+
+// token is ownership: an eventfd(2) that holds 1 while nobody has taken it. Reading is atomic, so one side gets the 1
+// and every other EAGAIN, whatever either believes and however long it was stopped. Each attempt has a token of its own.
+type token struct{ fd *listener.FD }
+
+func newToken() (token, error) {
+	n, err := unix.Eventfd(1, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return token{}, fmt.Errorf("eventfd: %w", err)
+	}
+	return token{fd: listener.NewFD(n)}, nil
+}
+
+// adoptToken takes fd, which came with WELCOME.
+func adoptToken(fd *listener.FD) (token, error) {
+	// Blocking on somebody else's eventfd would be for ever.
+	err := control(fd, func(n int) error { return unix.SetNonblock(n, true) })
+	return token{fd: fd}, err
+}
+
+// take reports whether the caller owns from now on.
+func (t token) take() (bool, error) {
+	var b [8]byte
+	err := control(t.fd, func(n int) error {
+		_, err := unix.Read(n, b[:])
+		return err
+	})
+	switch err {
+	case nil:
+		return binary.NativeEndian.Uint64(b[:]) == 1, nil
+	case unix.EAGAIN:
+		return false, nil
+	default:
+		return false, fmt.Errorf("read the token: %w", err)
+	}
+}
+
+// put gives ownership up, for the other side to take.
+func (t token) put() error {
+	var b [8]byte
+	binary.NativeEndian.PutUint64(b[:], 1)
+	return control(t.fd, func(n int) error {
+		_, err := unix.Write(n, b[:])
+		return err
+	})
+}
+
+func (t token) close() { _ = t.fd.Close() }
+
+// control calls f with the number behind fd, again when a signal interrupts it.
+func control(fd *listener.FD, f func(n int) error) error {
+	var inner error
+	err := fd.Control(func(n uintptr) {
+		for {
+			if inner = f(int(n)); inner != unix.EINTR {
+				return
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return inner
+}

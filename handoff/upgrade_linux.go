@@ -1,0 +1,55 @@
+package handoff
+
+import (
+	"context"
+	"errors"
+	"os"
+	"time"
+)
+
+// errInit: see upgrade.
+var errInit = errors.New("this process is PID 1, and its end would end the successor that it starts; start it below an init " +
+	"(docker run --init, tini), or let a process that was started beside it join the same Path")
+
+// killGrace is how long a spawned successor has to end by itself once its attempt has failed.
+const killGrace = time.Second
+
+func (g *Generation) upgrade(ctx context.Context) error {
+	if !g.currentPhase().owner() {
+		return ErrNotOwner
+	}
+	if os.Getpid() == 1 {
+		return errInit
+	}
+	a := &attempt{g: g}
+	if err := g.begin(a); err != nil {
+		return err
+	}
+	g.setPhaseIf(PhaseServing, PhaseOffering)
+	child, conn, err := g.spawn()
+	if err != nil {
+		g.setPhaseIf(PhaseOffering, PhaseServing)
+		g.end(a)
+		g.log.Error("upgrade failed", "error", err)
+		return err
+	}
+	g.log.Info("successor started", "successor", child.cmd.Process.Pid)
+	l := newLink(conn, g.cfg.StepTimeout, g.cfg.Trace)
+	g.mu.Lock()
+	a.child, a.link, l.peer = child, l, child.peer
+	g.mu.Unlock()
+
+	result := make(chan error, 1)
+	go func() { // a task since begin
+		defer g.end(a)
+		a.handOver(ctx, func(err error) {
+			// A successor that owns lives on, whatever becomes of this generation.
+			if err != nil && (g.currentPhase().owner() || child.peer.Dead()) {
+				err = child.end(err, killGrace)
+			}
+			result <- err
+		})
+		child.leave()
+	}()
+	return <-result
+}

@@ -1,0 +1,97 @@
+package handoff
+
+import (
+	"context"
+	"errors"
+	"net"
+)
+
+// errRevived ends the context of a drain function.
+var errRevived = errors.New("this generation was revived")
+
+// Wait returns nil when this generation's work is done: a successor has taken over and confirmed, drain has returned,
+// and the guard is over. Accept then gives net.ErrClosed. A nil drain has nothing to wait for.
+//
+// drain is called when the generation is superseded. It waits until what this generation has accepted is served; its
+// context ends after DrainTimeout. If the successor dies while this generation guards it, drain's context ends, Accept
+// goes on as if nothing had happened, and Wait waits for the next successor: what drain does must be reversible until
+// [Generation.Released].
+//
+// If ctx ends first, Wait returns its cause and leaves the generation as it is. If the generation is closed, it returns
+// an error that is net.ErrClosed; if it handed the sockets back, it first calls drain and returns an error that is
+// ErrHandedBack and wraps that of Check. An error of drain, other than that of its context, is returned.
+func (g *Generation) Wait(ctx context.Context, drain func(context.Context) error) error {
+	if drain == nil {
+		drain = func(context.Context) error { return nil }
+	}
+	for {
+		g.mu.Lock()
+		s := g.succession
+		g.mu.Unlock()
+		select {
+		case <-ctx.Done():
+			return g.errorf("wait", context.Cause(ctx))
+		case <-g.ctx.Done():
+			return g.errorf("wait", g.ended(ctx, drain))
+		case <-s.superseded.c:
+		}
+		err := g.drain(ctx, s, drain)
+		select {
+		case <-s.revived.c:
+			continue
+		case <-s.released.c:
+		case <-ctx.Done():
+			return g.errorf("wait", context.Cause(ctx))
+		}
+		if g.ctx.Err() != nil {
+			return g.errorf("wait", g.ended(ctx, drain))
+		}
+		g.log.Info("drained; this generation is done", "generation", g.Status().Generation)
+		g.bye()
+		g.stop()
+		return g.errorf("wait", err)
+	}
+}
+
+// ended says why a generation that was not superseded is over.
+func (g *Generation) ended(ctx context.Context, drain func(context.Context) error) error {
+	g.mu.Lock()
+	back, s := g.handedBack, g.succession
+	g.mu.Unlock()
+	if back == nil {
+		return net.ErrClosed
+	}
+	return errors.Join(back, g.drain(ctx, s, drain))
+}
+
+// drain calls the program's drain function with a context that ends on revival, with ctx, and after DrainTimeout.
+func (g *Generation) drain(ctx context.Context, s *succession, drain func(context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if d := g.cfg.DrainTimeout; d > 0 {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeout(ctx, d)
+		defer stop()
+	}
+	finished, watched := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(watched)
+		select {
+		case <-s.revived.c:
+			cancel(errRevived)
+		case <-finished:
+		}
+	}()
+	err := drain(ctx)
+	close(finished)
+	<-watched
+	switch {
+	case err == nil || s.revived.happened():
+		return nil
+	case ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))):
+		g.log.Warn("drain was ended before it was done", "cause", context.Cause(ctx))
+		return nil
+	default:
+		return err
+	}
+}

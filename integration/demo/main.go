@@ -1,0 +1,120 @@
+// Command demo upgrades a server ten times, and then with three successors that fail, while clients of several kinds use
+// it, and shows what the clients noticed. It is what `make demo` runs.
+//
+// It builds examples/http, starts it on a free port and drives it with package load: requests on new connections and on
+// kept-alive ones, slow ones, slow uploads, and connections that are idle all the time. Upgrades happen in both ways in
+// turn: SIGHUP to the process that serves, and starting the program once more with the same rendezvous. The exit status
+// is 0 if no request failed, no reconnect was forced, each successor did what was expected and no process is left, but
+// for connections that the successor had accepted that dies after commit: they die with it, and are counted apart.
+//
+// The demo needs Linux: it makes itself the reaper of the servers' orphans, so that it can tell how each generation
+// ended and end those that should not be there, each by its pid.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// The bounds of a run, so that the whole of it ends within a minute, whatever the servers do. Building is not included:
+// it takes long where nothing is cached.
+const (
+	buildTimeout    = 5 * time.Minute
+	scenarioTimeout = 45 * time.Second
+)
+
+// errFailed is what a run ends with that went through, but in which something was lost.
+var errFailed = errors.New("failed")
+
+func main() {
+	if err := mainErr(); err != nil {
+		if !errors.Is(err, errFailed) { // else it was reported at length
+			fmt.Fprintln(os.Stderr, "demo:", err)
+		}
+		os.Exit(1)
+	}
+}
+
+func mainErr() error {
+	var o options
+	flag.IntVar(&o.upgrades, "upgrades", 10, "how many good `upgrades` to do before the faulty ones")
+	flag.Uint64Var(&o.seed, "seed", rand.Uint64()>>32, "what is random depends on this `number`")
+	flag.StringVar(&o.server, "server", "", "a `program` to use instead of building examples/http")
+	flag.Parse()
+	if flag.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q; see -help", flag.Arg(0))
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return run(ctx, os.Stdout, o)
+}
+
+// options are the flags.
+type options struct {
+	upgrades int
+	seed     uint64
+	server   string
+}
+
+// run builds, plays the scenario, reports, and leaves nothing behind but the servers' log, and that only on failure.
+func run(ctx context.Context, out io.Writer, o options) (err error) {
+	dir, err := os.MkdirTemp("", "segue-demo-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+
+	if o.server == "" {
+		fmt.Fprintln(out, "building examples/http")
+		if o.server, err = build(ctx, dir); err != nil {
+			return err
+		}
+	}
+	log, err := newServerLog()
+	if err != nil {
+		return err
+	}
+	defer func() {
+		log.close()
+		if err == nil {
+			log.remove()
+		} else {
+			fmt.Fprintf(out, "\nThe log of all server processes is in %s\n", log.path)
+		}
+	}()
+	kids, err := newChildren()
+	if err != nil {
+		return err
+	}
+	defer kids.close()
+
+	d := newDemo(out, dir, o, log, kids)
+	ctx, cancel := context.WithTimeoutCause(ctx, scenarioTimeout,
+		fmt.Errorf("the scenario took longer than %v", scenarioTimeout))
+	defer cancel()
+	d.play(ctx)
+	return d.report()
+}
+
+// build compiles the server into dir.
+func build(ctx context.Context, dir string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, buildTimeout)
+	defer cancel()
+	path := filepath.Join(dir, "http")
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", path, "github.com/segue-go/segue/examples/http")
+	cmd.WaitDelay = time.Second
+	if b, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building examples/http (the demo runs inside the repository, with go in PATH): %w\n%s", err, b)
+	}
+	return path, nil
+}

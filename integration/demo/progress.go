@@ -1,0 +1,52 @@
+package main
+
+import (
+	"fmt"
+	"sync"
+	"time"
+)
+
+// step is what happens just now.
+type step struct {
+	mu   sync.Mutex
+	what string
+}
+
+func (s *step) set(what string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.what = what
+}
+
+func (s *step) get() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.what
+}
+
+// progress prints a line a second until it is stopped; they are plain lines, good for a terminal and for a file.
+func (d *demo) progress() (stop func()) {
+	fmt.Fprintf(d.out, "%6s %8s %10s %8s %8s %8s %8s   %s\n", "time", "owner", "requests", "a second", "failed",
+		"forced", "excused", "doing")
+	quit, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		t := time.NewTicker(time.Second)
+		defer t.Stop()
+		before := 0
+		for {
+			select {
+			case <-quit:
+				return
+			case <-t.C:
+			}
+			r := d.watch.last()
+			d.load.Excuse(d.diedWith)
+			c := d.load.Counts()
+			fmt.Fprintf(d.out, "%4.0f s %8d %10d %8d %8d %8d %8d   %s\n", time.Since(d.begun).Seconds(), r.pid, c.Requests,
+				c.Requests-before, c.Failed, c.Forced, c.Excused, d.step.get())
+			before = c.Requests
+		}
+	}()
+	return func() { close(quit); <-done }
+}

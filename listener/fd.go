@@ -1,0 +1,136 @@
+package listener
+
+import (
+	"net"
+	"os"
+	"sync"
+	"syscall"
+)
+
+// FD owns one descriptor, known to no poller.
+//
+// It is a [syscall.Conn], so that it can be described, duplicated and sent like a live socket. The zero value and the
+// nil pointer own nothing, and behave like an FD that was closed. The methods may be called concurrently: a descriptor
+// that is closed while Control borrows it stays open until the last borrower has returned. Nothing closes an FD that
+// is forgotten.
+type FD struct {
+	mu      sync.Mutex
+	n       int32
+	refs    int32 // borrowers inside Control
+	owned   bool
+	closing bool // closed while borrowed: the last borrower closes
+}
+
+var _ syscall.Conn = (*FD)(nil)
+
+// NewFD takes the descriptor n: the FD closes it, unless it gives it away. A negative n is nothing to own.
+func NewFD(n int) *FD {
+	return &FD{n: int32(n), owned: n >= 0}
+}
+
+// NewFDs takes the descriptors ns, as [NewFD] does with each, in two allocations however many they are.
+func NewFDs(ns []int) []*FD {
+	fds := make([]FD, len(ns))
+	ptrs := make([]*FD, len(ns))
+	for i, n := range ns {
+		fds[i].n, fds[i].owned = int32(n), n >= 0
+		ptrs[i] = &fds[i]
+	}
+	return ptrs
+}
+
+// Control lends the descriptor to fn, which must neither keep nor close it. It returns [net.ErrClosed], and does not
+// call fn, if there is none: after Close, Disown or File.
+func (f *FD) Control(fn func(fd uintptr)) error {
+	if f == nil {
+		return net.ErrClosed
+	}
+	f.mu.Lock()
+	if !f.owned {
+		f.mu.Unlock()
+		return net.ErrClosed
+	}
+	f.refs++
+	f.mu.Unlock()
+	defer f.release()
+	fn(uintptr(f.n))
+	return nil
+}
+
+// release ends a loan, and carries out the Close that came meanwhile.
+func (f *FD) release() {
+	f.mu.Lock()
+	f.refs--
+	last := f.closing && f.refs == 0
+	f.mu.Unlock()
+	if last {
+		_ = closeFD(int(f.n)) // nobody is left to tell: Close has returned
+	}
+}
+
+// SyscallConn gives access by Control only: no poller knows the descriptor, so Read and Write, which would have to
+// wait, return an error that is [errors.ErrUnsupported]. It fails with [net.ErrClosed] like Control.
+func (f *FD) SyscallConn() (syscall.RawConn, error) {
+	if f == nil {
+		return nil, net.ErrClosed
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.owned {
+		return nil, net.ErrClosed
+	}
+	return (*rawFD)(f), nil
+}
+
+// Disown gives the descriptor to the caller, who closes it; f owns nothing afterwards. It returns -1 if there is none.
+// A borrower inside Control still uses the number, so the caller must know that there is none.
+func (f *FD) Disown() int {
+	if f == nil {
+		return -1
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.owned {
+		return -1
+	}
+	f.owned = false
+	return int(f.n)
+}
+
+// File gives the descriptor to a new [os.File], which closes it; f owns nothing afterwards. It returns nil if there is
+// none. A descriptor with O_NONBLOCK enters the runtime's poller, and stays non-blocking even after (*os.File).Fd, in
+// contrast to what the File methods of package net return (os/file_unix.go: kindNewFile, kindSock).
+func (f *FD) File(name string) *os.File {
+	n := f.Disown()
+	if n < 0 {
+		return nil
+	}
+	return os.NewFile(uintptr(n), name)
+}
+
+// Close closes the descriptor. Further calls do nothing, and so does a call on nil.
+func (f *FD) Close() error {
+	if f == nil {
+		return nil
+	}
+	f.mu.Lock()
+	if !f.owned {
+		f.mu.Unlock()
+		return nil
+	}
+	f.owned = false
+	if f.refs > 0 {
+		f.closing = true
+		f.mu.Unlock()
+		return nil
+	}
+	f.mu.Unlock()
+	return closeFD(int(f.n))
+}
+
+// rawFD is the FD as a RawConn; the same memory, so that asking for one allocates nothing.
+type rawFD FD
+
+func (r *rawFD) Control(fn func(fd uintptr)) error { return (*FD)(r).Control(fn) }
+func (r *rawFD) Read(func(fd uintptr) bool) error  { return errNoPoller }
+func (r *rawFD) Write(func(fd uintptr) bool) error { return errNoPoller }

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package listener
+
+import "syscall"
+
+func rawReader(syscall.RawConn) reader { return nil }

@@ -1,0 +1,98 @@
+package listener
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+)
+
+// rebuildListener makes a net.Listener of a copy of f, which it borrows and has checked to be what net.FileListener
+// takes for granted.
+func rebuildListener(f *FD) (netListener, error) {
+	info, err := Describe(f)
+	if err != nil {
+		return nil, err
+	}
+	const want = "a listening tcp, unix or unixpacket socket"
+	switch {
+	case !info.Socket:
+		return nil, wrongType("the descriptor is no socket", want, ErrNotSocket)
+	case info.Network == "udp" || info.Network == "unixgram":
+		return nil, wrongType(what(info)+" has no connections to accept", want, ErrSocketType)
+	case info.Network == "":
+		return nil, wrongType(what(info)+" is none that package net knows", want, ErrSocketType)
+	case !info.Listening:
+		return nil, wrongType(what(info)+" is connected, or nobody called listen on it", want, ErrNotListening)
+	}
+	file, err := openCopy(f, info)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	l, err := net.FileListener(file)
+	if err != nil {
+		return nil, rebuildError(info, err)
+	}
+	ln, ok := l.(netListener)
+	if !ok {
+		_ = l.Close()
+		return nil, wrongType(fmt.Sprintf("%s became a %T", what(info), l), want, ErrSocketType)
+	}
+	return ln, nil
+}
+
+// rebuildPacket makes a net.PacketConn of a copy of f, which it borrows.
+func rebuildPacket(f *FD) (net.PacketConn, error) {
+	info, err := Describe(f)
+	if err != nil {
+		return nil, err
+	}
+	const want = "a udp or unixgram socket"
+	switch {
+	case !info.Socket:
+		return nil, wrongType("the descriptor is no socket", want, ErrNotSocket)
+	case info.Network != "udp" && info.Network != "unixgram":
+		return nil, wrongType(what(info)+" carries no packets", want, ErrSocketType)
+	}
+	file, err := openCopy(f, info)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	c, err := net.FilePacketConn(file)
+	if err != nil {
+		return nil, rebuildError(info, err)
+	}
+	return c, nil
+}
+
+// openCopy gives package net what it can duplicate once more. An os.File cannot be asked to give its descriptor back,
+// so that f itself would be lost if the second duplicate failed.
+func openCopy(f *FD, info Info) (*os.File, error) {
+	fd, err := Dup(f)
+	if err != nil {
+		return nil, err
+	}
+	return fd.File(info.Network + ":" + info.Address), nil
+}
+
+// rebuildError replaces the net.OpError that package net made for the file, which says no more than the cause in it.
+func rebuildError(i Info, err error) error {
+	var oe *net.OpError
+	if errors.As(err, &oe) {
+		err = oe.Err
+	}
+	return fmt.Errorf("listener: rebuild %s (is RLIMIT_NOFILE reached?): %w", what(i), err)
+}
+
+// what names a socket for an operator.
+func what(i Info) string {
+	if i.Network == "" {
+		return fmt.Sprintf("a socket of domain %d, type %d, protocol %d", i.Domain, i.Type, i.Protocol)
+	}
+	if i.Address == "" {
+		return "an unnamed " + i.Network + " socket"
+	}
+	return fmt.Sprintf("the %s socket %s", i.Network, i.Address)
+}
