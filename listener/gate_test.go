@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -238,7 +239,7 @@ func TestGateCannotWake(t *testing.T) {
 // Between the return of pause and the call of open nobody is inside, however many try.
 func TestGateExcludes(t *testing.T) {
 	g, socket := newGate(t)
-	var inside atomic.Int64
+	var inside, passed atomic.Int64
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
@@ -248,17 +249,17 @@ func TestGateExcludes(t *testing.T) {
 					return
 				}
 				inside.Add(1)
-				err = nil
-				if g.state.Load()&opened == 0 {
-					err = socket.wait()
-				}
+				passed.Add(1)
+				err = socket.wait()
 				inside.Add(-1)
 				g.leave(epoch, err)
 			}
 		})
 	}
 	for range 500 {
+		before := passed.Load()
 		must(t, g.open())
+		eventually(t, "somebody is inside", func() bool { runtime.Gosched(); return passed.Load() > before })
 		must(t, g.pause())
 		if n := inside.Load(); n != 0 {
 			t.Fatalf("%d inside a gate that is shut", n)

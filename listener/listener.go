@@ -1,6 +1,7 @@
 package listener
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"sync/atomic"
@@ -132,10 +133,10 @@ func newListener(addr net.Addr, o Options) *Listener {
 func (l *Listener) Accept() (net.Conn, error) {
 	for {
 		epoch, err := l.gate.enter()
-		if err == errHandout {
-			return l.handout(), nil
-		}
 		if err != nil {
+			if errors.Is(err, errHandout) {
+				return l.handout(), nil
+			}
 			return nil, opError("accept", l.addr, err)
 		}
 		c, err := l.ln.Accept()
