@@ -209,7 +209,11 @@ func (g *Generation) letGo(owner bool) {
 	g.rendezvous = nil
 	output := g.output
 	g.output = [3]*listener.FD{}
+	p := g.predecessor
 	g.mu.Unlock()
+	if p != nil {
+		p.close()
+	}
 	for _, fd := range output {
 		_ = fd.Close()
 	}

@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Generation is one process in a chain of processes that hand the same sockets on. Make it with [Join], end it with
@@ -134,8 +135,9 @@ func (g *Generation) upgradeOnSignal(signals chan os.Signal) {
 			return
 		case s := <-signals:
 			g.log.Info("upgrade begins", "signal", s.String())
-			// Upgrade logs how it ends.
-			_ = g.Upgrade(g.ctx)
+			if err := g.Upgrade(g.ctx); err != nil {
+				g.log.Error("upgrade failed", "signal", s.String(), "error", err)
+			}
 		}
 	}
 }
@@ -177,6 +179,10 @@ func (g *Generation) Ready(ctx context.Context) error {
 func (g *Generation) Upgrade(ctx context.Context) error {
 	return g.errorf("upgrade", g.upgrade(ctx))
 }
+
+// DrainTimeout is Config's, with its default filled in: the time that a drain of the program's own should take at most, at
+// a stop for good too. Negative: no bound.
+func (g *Generation) DrainTimeout() time.Duration { return g.cfg.DrainTimeout }
 
 // Superseded is closed once a successor has taken over and confirmed. After a revival it returns a fresh channel.
 func (g *Generation) Superseded() <-chan struct{} {

@@ -29,6 +29,9 @@ type attempt struct {
 	confirmWithin time.Duration
 }
 
+// maxConfirm bounds what a successor may ask for as its time to confirm.
+const maxConfirm = 24 * time.Hour
+
 // pid is for whoever asks who is at work. It is called with Generation.mu held.
 func (a *attempt) pid() int {
 	if a.link == nil || a.link.peer == nil {
@@ -321,7 +324,7 @@ func (a *attempt) awaitReceipts(ctx context.Context) error {
 			return fmt.Errorf("%w: PREPARED %d, not %d", ErrProtocol, m.Batch, batch)
 		}
 		receipts = append(receipts, m.Receipts...)
-		last, a.confirmWithin = m.Last, time.Duration(m.ConfirmWithin)*time.Millisecond
+		last, a.confirmWithin = m.Last, time.Duration(min(m.ConfirmWithin, maxConfirm.Milliseconds()))*time.Millisecond
 	}
 	if len(receipts) < len(a.sockets) {
 		return fmt.Errorf("%w: %d receipts for %d sockets", ErrProtocol, len(receipts), len(a.sockets))
@@ -348,12 +351,13 @@ func (a *attempt) abort(cause error) {
 	if errors.Is(cause, ErrPeerDied) {
 		return
 	}
-	var m wire.Message = &wire.Abort{Reason: cause.Error()}
-	if errors.Is(cause, net.ErrClosed) {
-		m = &wire.Goodbye{Reason: "closed"}
-	}
-	if a.link.send(m) != nil || a.child != nil || a.link.peer == nil || a.link.peer.Self() {
-		return
+	a.dismiss(cause)
+}
+
+// dismiss tells a successor that owns nothing that it never will, and sees to it that it lets go of its copies.
+func (a *attempt) dismiss(cause error) {
+	if a.link.send(&wire.Abort{Reason: cause.Error()}) != nil || a.child != nil || a.link.peer == nil || a.link.peer.Self() {
+		return // a child is going to be ended anyway
 	}
 	// A successor that is alive gives up its copies of the sockets and hangs up. One that does not would keep the ports
 	// open for ever with nobody behind.
@@ -464,6 +468,7 @@ func (a *attempt) takeBack(cause error, seenOwned bool) error {
 	mine, err := a.token.take()
 	if mine {
 		g.resume(a)
+		a.dismiss(cause)
 		return cause
 	}
 	if err != nil {

@@ -199,7 +199,7 @@ func (g *Generation) withLock(ctx context.Context, f func() error) error {
 // Accept blocks, and callers wait in the queue for the one that does.
 func (g *Generation) acceptSuccessors(r *resource) {
 	// So many callers may be silent at once before the next one waits.
-	slots := make(chan struct{}, 16)
+	slots := make(chan struct{}, 128)
 	ln := r.sock.(*listener.Listener)
 	defer context.AfterFunc(g.ctx, func() { _ = ln.SetDeadline(time.Now()) })()
 	for {

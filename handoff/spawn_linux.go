@@ -94,6 +94,10 @@ func (g *Generation) spawn() (*child, *net.UnixConn, error) {
 		return nil, nil, err
 	}
 	c := &child{cmd: g.command(), output: &output{}}
+	if c.cmd == nil {
+		_ = conn.Close()
+		return nil, nil, errors.New("Config.Command returned no command")
+	}
 	if err := c.start(theirs.File("segue"), fmt.Sprintf("%d:%s", st.Ino, g.cfg.Path)); err != nil {
 		_ = conn.Close()
 		return nil, nil, err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/segue-go/segue/handoff/internal/wire"
@@ -22,6 +23,9 @@ type predecessor struct {
 	watched chan struct{}
 	unwatch context.CancelCauseFunc
 	lost    error // why it is no use to call Ready; valid once watched is closed
+	left    bool  // it stopped for good, and left the sockets to this generation, its heir
+
+	once sync.Once
 
 	released event // it, or what it was, will never be revived
 	gone     event // its link is closed
@@ -31,6 +35,16 @@ type predecessor struct {
 type offered struct {
 	item wire.Item
 	info listener.Info
+}
+
+// close hangs up. It may be called more than once.
+func (p *predecessor) close() {
+	p.once.Do(func() {
+		p.released.happen()
+		p.gone.happen()
+		p.token.close()
+		p.link.close()
+	})
 }
 
 var errUnwatched = errors.New("Ready was called")
@@ -56,8 +70,7 @@ func (g *Generation) succeed(ctx context.Context, conn *net.UnixConn) error {
 		if !over(err) {
 			_ = p.link.send(&wire.Failed{Reason: err.Error()})
 		}
-		p.token.close()
-		p.link.close()
+		p.close()
 		return err
 	}
 	g.mu.Lock()
@@ -198,6 +211,7 @@ func (g *Generation) watch(ctx context.Context, p *predecessor) {
 	if err == nil {
 		f.raw.Close()
 		if _, ok := f.msg.(*wire.Goodbye); ok && p.heir {
+			p.left = true
 			g.log.Info("the incumbent stops and leaves the sockets to this process", "incumbent", p.link.peer.PID)
 			return
 		}
@@ -298,16 +312,21 @@ func (g *Generation) arm() error {
 // awaitCommit proves what this generation holds, waits for COMMIT and takes the token. If the predecessor is no more and
 // this generation its heir, it takes the token without.
 func (g *Generation) awaitCommit(ctx context.Context, p *predecessor) error {
-	err := g.sendReceipts(p)
-	if err == nil {
-		// The incumbent may have its own predecessor to release before.
-		_, err = expect[*wire.Commit](ctx, p.link, 3*g.cfg.StepTimeout)
-	}
-	if err != nil && !(p.heir && (over(err) || errors.Is(err, net.ErrClosed)) && p.died(g.cfg.StepTimeout)) {
-		if !over(err) {
-			_ = p.link.send(&wire.Failed{Reason: err.Error()})
+	if !p.left {
+		err := g.sendReceipts(p)
+		if err == nil || over(err) { // what it had said before it ended counts
+			err = p.awaitCommit(ctx, 3*g.cfg.StepTimeout) // it may have a predecessor of its own to release before
 		}
-		return fmt.Errorf("before the commit: %w", err)
+		switch {
+		case err == nil:
+		case p.heir && over(err) && p.died(g.cfg.StepTimeout):
+			g.log.Warn("the incumbent died before the commit; this process takes the sockets", "incumbent", p.link.peer.PID)
+		default:
+			if !over(err) {
+				_ = p.link.send(&wire.Failed{Reason: err.Error()})
+			}
+			return fmt.Errorf("before the commit: %w", err)
+		}
 	}
 	switch owned, err := p.token.take(); {
 	case err != nil:
@@ -316,6 +335,25 @@ func (g *Generation) awaitCommit(ctx context.Context, p *predecessor) error {
 		return fmt.Errorf("%w: the incumbent took them back, this process was too late", ErrNotOwner)
 	}
 	return nil
+}
+
+// awaitCommit waits for the permission to take the token: COMMIT, or the last word of an incumbent whose heir this is.
+func (p *predecessor) awaitCommit(ctx context.Context, d time.Duration) error {
+	f, err := p.link.recv(ctx, d)
+	if err != nil {
+		return err
+	}
+	f.raw.Close()
+	switch f.msg.(type) {
+	case *wire.Commit:
+		return nil
+	case *wire.Goodbye:
+		if p.heir {
+			p.left = true
+			return nil
+		}
+	}
+	return unexpected(f.msg)
 }
 
 // sendReceipts sends what each offered thing was when it arrived, and whether the program asked for it.
@@ -376,12 +414,7 @@ func (g *Generation) closeUnclaimed() {
 
 // attend answers the predecessor until it ends.
 func (g *Generation) attend(p *predecessor) {
-	defer func() {
-		p.released.happen()
-		p.gone.happen()
-		p.token.close()
-		p.link.close()
-	}()
+	defer p.close()
 	for {
 		f, err := p.link.recv(g.ctx, 0)
 		if err != nil {

@@ -30,7 +30,6 @@ func (g *Generation) upgrade(ctx context.Context) error {
 	if err != nil {
 		g.setPhaseIf(PhaseOffering, PhaseServing)
 		g.end(a)
-		g.log.Error("upgrade failed", "error", err)
 		return err
 	}
 	g.log.Info("successor started", "successor", child.cmd.Process.Pid)

@@ -54,7 +54,7 @@ func TestUpgrades(t *testing.T) {
 	}
 	warm(c, traffic)
 	for range 2 {
-		pid = c.Upgrade(pid, owned)
+		c.Upgrade(pid, owned)
 		warm(c, traffic)
 		pid = c.TakeOver(owned)
 		warm(c, traffic)

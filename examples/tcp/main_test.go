@@ -119,9 +119,9 @@ func TestUpgrades(t *testing.T) {
 		c.Until("200 lines", func() bool { return t.Failed() || lines.Load() >= want })
 	}
 	some()
-	pid := c.Upgrade(first, owned)
+	c.Upgrade(first, owned)
 	some()
-	pid = c.TakeOver(owned)
+	pid := c.TakeOver(owned)
 	some()
 	stop()
 	wg.Wait()

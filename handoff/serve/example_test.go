@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"net"
 	"net/http"
 	"os"
@@ -22,7 +21,8 @@ import (
 func ExampleRun() {
 	dir, err := os.MkdirTemp("", "segue")
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	defer os.RemoveAll(dir)
 	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
@@ -48,12 +48,12 @@ func ExampleRun() {
 	get := func(addr net.Addr) string {
 		resp, err := (&http.Client{Transport: tr}).Get("http://" + addr.String())
 		if err != nil {
-			log.Fatal(err)
+			return err.Error()
 		}
 		defer resp.Body.Close()
 		b, err := io.ReadAll(resp.Body)
 		if err != nil {
-			log.Fatal(err)
+			return err.Error()
 		}
 		return string(b)
 	}

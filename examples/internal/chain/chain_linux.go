@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -46,7 +47,7 @@ func New(t testing.TB, args ...string) *Chain {
 	t.Helper()
 	dir := t.TempDir()
 	c := &Chain{t: t, program: filepath.Join(dir, "program"), more: make(chan struct{})}
-	c.args = append(args, "-segue", filepath.Join(dir, "segue.sock"))
+	c.args = slices.Concat(args, []string{"-segue", filepath.Join(dir, "segue.sock")})
 
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
