@@ -23,8 +23,9 @@ func (a *attempt) confirmed() {
 			continue
 		}
 		g.log.Info("the successor did not ask for it; closed", "name", r.item.Name)
-		if err := r.retire(); err != nil {
-			g.log.Warn("close", "name", r.item.Name, "error", err)
+		if err := g.persist(r.retire); err != nil {
+			g.log.Error("closed with connections in its queue", "name", r.item.Name, "error", err)
+			_ = r.vacate()
 		}
 	}
 	g.mu.Lock()
@@ -229,6 +230,21 @@ func (g *Generation) parkClaimed(a *attempt) error {
 		}
 	}
 	return errs
+}
+
+// persist calls f until it succeeds, for a second: descriptors may have run out for a moment.
+func (g *Generation) persist(f func() error) error {
+	for try := 0; ; try++ {
+		err := f()
+		if err == nil || try == 20 {
+			return err
+		}
+		select {
+		case <-time.After(resumeRetry):
+		case <-g.ctx.Done():
+			return err
+		}
+	}
 }
 
 // resumeRetry is how long to wait before another try to open a socket, when descriptors have run out.

@@ -22,6 +22,9 @@ func (l *Listener) Vacate() error {
 
 // Retire is Vacate for a socket that nobody serves any more: the connections that wait in its queue are accepted first.
 // Accept returns them, and blocks only then. A connection whose handshake is under way at that moment is reset.
+//
+// On error, which is most likely a want of descriptors, the listener is paused and still has its socket: try again, or
+// give up what waits by Vacate.
 func (l *Listener) Retire() error {
 	l.gate.op.Lock()
 	defer l.gate.op.Unlock()
@@ -47,12 +50,10 @@ func (l *Listener) Retire() error {
 	l.gate.handouts += len(conns)
 	l.gate.notify()
 	l.gate.mu.Unlock()
-	if errors.Is(err, ErrEmpty) {
-		err = nil
-	} else {
-		err = opError("retire", l.addr, err)
+	if !errors.Is(err, ErrEmpty) {
+		return err
 	}
-	return errors.Join(err, l.vacate())
+	return l.vacate()
 }
 
 // vacant reports whether there is no descriptor left. Callers hold op.
