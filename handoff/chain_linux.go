@@ -102,7 +102,7 @@ func (g *Generation) own(ctx context.Context) error {
 	}
 	g.started.happen()
 	g.writePIDFile()
-	g.log.Info("serving", "generation", 1, "pid", os.Getpid())
+	g.log.Info("serving")
 	return nil
 }
 

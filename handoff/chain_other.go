@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"runtime"
 )
 
@@ -26,7 +25,7 @@ func (g *Generation) own(context.Context) error {
 	}
 	g.started.happen()
 	g.writePIDFile()
-	g.log.Info("serving", "generation", 1, "pid", os.Getpid())
+	g.log.Info("serving")
 	return nil
 }
 

@@ -54,7 +54,11 @@ type BusyError struct {
 }
 
 func (e *BusyError) Error() string {
-	return fmt.Sprintf("%v: successor pid %d (%s), incumbent %s; wait for it to end, then try again", ErrBusy, e.PID, e.Name, e.Phase)
+	who := "a successor that is just being started"
+	if e.PID != 0 {
+		who = fmt.Sprintf("process %d (%s)", e.PID, e.Name)
+	}
+	return fmt.Sprintf("%v: %s, incumbent %s; wait for it to end, then try again", ErrBusy, who, e.Phase)
 }
 
 // Is makes a BusyError an [ErrBusy].

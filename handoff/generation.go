@@ -95,7 +95,7 @@ func Join(ctx context.Context, c Config) (*Generation, error) {
 	}
 	g := &Generation{
 		cfg:        c,
-		log:        c.Logger,
+		log:        c.Logger.With("generation", 1),
 		wd:         wd,
 		started:    newEvent(),
 		closed:     make(chan struct{}),
@@ -135,9 +135,7 @@ func (g *Generation) upgradeOnSignal(signals chan os.Signal) {
 			return
 		case s := <-signals:
 			g.log.Info("upgrade begins", "signal", s.String())
-			if err := g.Upgrade(g.ctx); err != nil {
-				g.log.Error("upgrade failed", "signal", s.String(), "error", err)
-			}
+			_ = g.Upgrade(g.ctx) // it logs how it ends
 		}
 	}
 }
@@ -317,7 +315,7 @@ func (g *Generation) setPhaseLocked(to Phase) {
 		return
 	}
 	g.phase = to
-	g.log.Debug("phase", "generation", g.number, "from", from, "to", to)
+	g.log.Debug("phase", "from", from, "to", to)
 	if f := g.cfg.Trace.Phase; f != nil {
 		f(from, to)
 	}

@@ -16,7 +16,7 @@ import (
 // first, and what was in it served.
 func (a *attempt) confirmed() {
 	g := a.g
-	g.log.Info("superseded", "successor", a.pidNow(), "generation", g.Status().Generation)
+	g.log.Info("superseded", "successor", a.pidNow())
 	g.setPhase(PhaseDraining)
 	for i, r := range a.sockets {
 		if a.claimed[i] || r.sock == nil {
@@ -290,5 +290,5 @@ func (g *Generation) resume(a *attempt) {
 		old.revived.happen()
 		g.writePIDFile()
 	}
-	g.log.Warn("this generation serves again", "pid", os.Getpid())
+	g.log.Warn("this generation serves again")
 }

@@ -54,7 +54,9 @@ func (g *Generation) receive(conn *net.UnixConn) {
 		l.close()
 		return
 	}
-	a.handOver(g.ctx, func(error) {})
+	if err := a.handOver(g.ctx, func() {}); err != nil {
+		g.log.Error("handover failed", "successor", a.pidNow(), "error", err)
+	}
 	g.end(a)
 }
 
@@ -156,9 +158,9 @@ func (g *Generation) end(a *attempt) {
 	g.tasks.Done()
 }
 
-// handOver runs an attempt: it calls done once the successor has confirmed (nil) or the
-// attempt has failed, and returns when there is nothing left to guard. ctx bounds it up to the commit.
-func (a *attempt) handOver(ctx context.Context, done func(error)) {
+// handOver runs an attempt. It returns an error if the successor did not come to confirm. Otherwise it calls confirmed
+// then, and returns when there is nothing left to guard. ctx bounds it up to the commit.
+func (a *attempt) handOver(ctx context.Context, confirmed func()) error {
 	g := a.g
 	err := a.prepare(ctx)
 	if err == nil {
@@ -172,13 +174,12 @@ func (a *attempt) handOver(ctx context.Context, done func(error)) {
 		g.mu.Lock()
 		g.lastError = err
 		g.mu.Unlock()
-		g.log.Error("handover failed", "successor", a.pidNow(), "error", err, "phase", g.currentPhase())
-		done(err)
-		return
+		return err
 	}
 	a.confirmed()
-	done(nil)
+	confirmed()
 	a.guard()
+	return nil
 }
 
 func (a *attempt) pidNow() int {

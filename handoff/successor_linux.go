@@ -138,7 +138,8 @@ func (g *Generation) welcome(p *predecessor, f frame, m *wire.Welcome) (err erro
 	g.mu.Lock()
 	g.number = m.Generation
 	g.mu.Unlock()
-	g.log.Info("succeeding", "generation", m.Generation, "incumbent", m.PID, "program", m.Name)
+	g.log = g.cfg.Logger.With("generation", m.Generation) // nobody else has it yet
+	g.log.Info("succeeding", "incumbent", m.PID, "program", m.Name)
 	return nil
 }
 
@@ -273,7 +274,7 @@ func (g *Generation) takeOver(ctx context.Context) error {
 		g.log.Warn("the predecessor was not told that this generation owns", "error", err)
 	}
 	g.started.happen()
-	g.log.Info("serving", "generation", g.number, "pid", os.Getpid(), "phase", phase)
+	g.log.Info("serving", "phase", phase)
 	if err := g.replaceOutput(); err != nil {
 		g.log.Warn("standard output still goes through the predecessor", "error", err)
 	}

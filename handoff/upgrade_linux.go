@@ -15,6 +15,14 @@ var errInit = errors.New("this process is PID 1, and its end would end the succe
 const killGrace = time.Second
 
 func (g *Generation) upgrade(ctx context.Context) error {
+	err := g.startAndHandOver(ctx)
+	if err != nil {
+		g.log.Error("upgrade failed", "error", err)
+	}
+	return err
+}
+
+func (g *Generation) startAndHandOver(ctx context.Context) error {
 	if !g.currentPhase().owner() {
 		return ErrNotOwner
 	}
@@ -40,15 +48,16 @@ func (g *Generation) upgrade(ctx context.Context) error {
 
 	result := make(chan error, 1)
 	go func() { // a task since begin
-		defer g.end(a)
-		a.handOver(ctx, func(err error) {
-			// A successor that owns lives on, whatever becomes of this generation.
-			if err != nil && (g.currentPhase().owner() || child.peer.Dead()) {
-				err = child.end(err, killGrace)
-			}
-			result <- err
-		})
+		err := a.handOver(ctx, func() { result <- nil })
+		// A successor that owns lives on, whatever becomes of this generation.
+		if err != nil && (g.currentPhase().owner() || child.peer.Dead()) {
+			err = child.end(err, killGrace)
+		}
 		child.leave()
+		g.end(a) // before the caller hears of a failure, so that it can try again
+		if err != nil {
+			result <- err
+		}
 	}()
 	return <-result
 }

@@ -46,7 +46,7 @@ func (g *Generation) Wait(ctx context.Context, drain func(context.Context) error
 		if g.ctx.Err() != nil {
 			return g.errorf("wait", g.ended(ctx, drain))
 		}
-		g.log.Info("drained; this generation is done", "generation", g.Status().Generation)
+		g.log.Info("drained; this generation is done")
 		g.bye()
 		g.stop()
 		return g.errorf("wait", err)
