@@ -26,6 +26,7 @@ type fakeGeneration struct {
 	readied int
 	drains  []error // what drain returned each time
 	closed  chan struct{}
+	check   chan error // why the sockets were handed back
 }
 
 type fakeSuccession struct{ superseded, revived, released chan struct{} }
@@ -35,7 +36,7 @@ func newFakeSuccession() *fakeSuccession {
 }
 
 func newFake(lns ...net.Listener) *fakeGeneration {
-	return &fakeGeneration{current: newFakeSuccession(), closed: make(chan struct{}), lns: lns}
+	return &fakeGeneration{current: newFakeSuccession(), closed: make(chan struct{}), check: make(chan error, 1), lns: lns}
 }
 
 func (g *fakeGeneration) succession() *fakeSuccession {
@@ -54,6 +55,14 @@ func (g *fakeGeneration) revive() {
 	defer g.mu.Unlock()
 	close(g.current.revived)
 	g.current = newFakeSuccession()
+}
+
+// handBack ends the generation: its listeners first, and then, a little later, the rest.
+func (g *fakeGeneration) handBack(err error) {
+	g.closeListeners()
+	time.Sleep(10 * time.Millisecond)
+	close(g.succession().released)
+	g.check <- err
 }
 
 func (g *fakeGeneration) Released() <-chan struct{} { return g.succession().released }
@@ -76,6 +85,8 @@ func (g *fakeGeneration) Wait(ctx context.Context, drain func(context.Context) e
 			return fmt.Errorf("fake wait: %w", context.Cause(ctx))
 		case <-g.closed:
 			return fmt.Errorf("fake wait: %w", net.ErrClosed)
+		case err := <-g.check:
+			return errors.Join(err, g.drain(ctx, s, drain))
 		case <-s.superseded:
 		}
 		err := g.drain(ctx, s, drain)

@@ -126,7 +126,7 @@ func (r *runner) start() {
 
 // returned decides whether a server that came back should have.
 func (r *runner) returned(u *unit, err error) {
-	if r.released() {
+	if r.released(errors.Is(err, net.ErrClosed)) {
 		return // there will be nothing to accept any more
 	}
 	if err == nil {
@@ -145,12 +145,23 @@ func (r *runner) returned(u *unit, err error) {
 	r.fail(err)
 }
 
-func (r *runner) released() bool {
+// released reports whether the generation is over. One that ends may close its listeners a little earlier than it says
+// so; soon is for who felt that.
+func (r *runner) released(soon bool) bool {
+	released := r.gen.Released()
 	select {
-	case <-r.gen.Released():
+	case <-released:
 		return true
 	default:
+	}
+	if !soon {
 		return false
+	}
+	select {
+	case <-released:
+		return true
+	case <-time.After(lastCall):
+		return false // somebody else has closed it
 	}
 }
 

@@ -200,6 +200,39 @@ func TestGenerationIsClosedElsewhere(t *testing.T) {
 	})
 }
 
+// A generation that hands its sockets back closes the listeners. That is its error, not the servers', and its clients
+// are drained as if it had been superseded.
+func TestHandedBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ln, grpc := newPipeListener(), newPipeListener()
+		f := newFakeGRPC()
+		close(f.clients)
+		s := &http.Server{Handler: http.HandlerFunc(echo)}
+		r := start(newFake(ln, grpc), HTTP(s, ln), GRPC(f, grpc))
+		c := newClient(t, ln.dial())
+		c.get("/", false)
+		r.gen.handBack(errTest)
+		r.pending(t)
+		c.get("/", true)
+		r.returned(t, errTest)
+		if errors.Is(r.err, net.ErrClosed) {
+			t.Errorf("Run: %v", r.err)
+		}
+	})
+}
+
+// A listener that the program itself closes is an error.
+func TestListenerClosedElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ln := newPipeListener()
+		r := start(newFake(ln), HTTP(&http.Server{}, ln))
+		r.pending(t)
+		_ = ln.Close()
+		<-r.done
+		r.returned(t, net.ErrClosed)
+	})
+}
+
 func TestServerThatWillNotReturnIsNamed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		goOn := make(chan struct{})

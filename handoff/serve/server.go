@@ -26,8 +26,8 @@ func (s Server) String() string {
 	return s.kind + " on " + s.ln.Addr().String()
 }
 
-// lastCall is how long a handler has to return after its connection was taken from it by force. Its context has
-// ended; one that does not look at it is left behind.
+// lastCall is how long to wait for what should happen at once, such as the return of a handler whose connection was
+// taken from it by force: its context has ended, and one that does not look at it is left behind.
 const lastCall = time.Second
 
 // server is what makes HTTP different from gRPC.
