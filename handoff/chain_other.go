@@ -41,3 +41,4 @@ func (g *Generation) leave()                                    {}
 func (g *Generation) bye()                                      {}
 func (g *Generation) letGo(bool)                                {}
 func (g *Generation) dropped(int)                               {}
+func (g *Generation) handBack(error) bool                       { return false }

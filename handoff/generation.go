@@ -236,6 +236,16 @@ func (g *Generation) Close() error {
 	return nil
 }
 
+// Fail is Close for a generation that cannot serve: if its predecessor can still be revived, it gets the sockets back, and
+// cause for its log. Wait then calls drain and returns an error that is [ErrHandedBack] and wraps cause. Otherwise Fail is
+// Close, which is still to be called in either case.
+func (g *Generation) Fail(cause error) error {
+	if g.handBack(cause) {
+		return nil
+	}
+	return g.Close()
+}
+
 // stop gives up everything that this generation holds. What it owned is closed, what somebody else owns is let go of.
 func (g *Generation) stop() {
 	g.mu.Lock()
@@ -246,6 +256,7 @@ func (g *Generation) stop() {
 	g.setPhaseLocked(PhaseStopped)
 	g.mu.Unlock()
 
+	s.released.happen() // before Accept says so
 	for _, r := range append(claimed, unclaimed...) {
 		r.giveUp(owner || r.fresh)
 	}
@@ -253,7 +264,6 @@ func (g *Generation) stop() {
 		g.removePIDFile()
 	}
 	g.letGo(owner)
-	s.released.happen()
 	g.started.happen()
 	g.cancel(net.ErrClosed)
 }

@@ -47,6 +47,10 @@ func (a *attempt) guard() {
 		switch {
 		case err == nil:
 			f.raw.Close()
+			if failed, ok := f.msg.(*wire.Failed); ok {
+				a.revive(unexpected(failed))
+				return
+			}
 			a.heard(f.msg, pinged)
 		case g.ctx.Err() != nil:
 			return // done, or closed: Close gives up the rest
@@ -58,13 +62,7 @@ func (a *attempt) guard() {
 				g.log.Debug("ping", "error", err) // recv is going to say what that means
 			}
 		default:
-			cause := fmt.Errorf("within the guard: %w", err)
-			if err := a.takeBack(cause, true); err != nil {
-				g.mu.Lock()
-				g.lastError = err
-				g.mu.Unlock()
-				g.log.Error("the successor failed", "error", err, "phase", g.currentPhase())
-			}
+			a.revive(err)
 			return
 		}
 	}
@@ -90,14 +88,24 @@ func (a *attempt) guard() {
 	}
 }
 
+// revive takes the sockets back from a successor that failed after it had confirmed.
+func (a *attempt) revive(cause error) {
+	g := a.g
+	err := a.takeBack(fmt.Errorf("within the guard: %w", cause), true)
+	if err == nil {
+		return
+	}
+	g.mu.Lock()
+	g.lastError = err
+	g.mu.Unlock()
+	g.log.Error("the successor failed", "error", err)
+}
+
 // heard acts on what a successor says within the guard.
 func (a *attempt) heard(m wire.Message, pinged bool) {
 	switch m := m.(type) {
 	case *wire.Release:
 		a.release("the successor has one of its own")
-		if err := a.link.send(&wire.Released{}); err != nil {
-			a.g.log.Debug("released", "error", err)
-		}
 	case *wire.Pong:
 		if pinged {
 			a.release("the guard is over")
@@ -158,6 +166,9 @@ func (a *attempt) release(why string) {
 		rendezvous.giveUp(false)
 	}
 	s.released.happen()
+	if err := a.link.send(&wire.Released{}); err != nil && !over(err) && !errors.Is(err, net.ErrClosed) {
+		g.log.Debug("released", "error", err)
+	}
 	g.log.Info("released: this generation cannot be revived any more", "why", why)
 }
 

@@ -113,5 +113,9 @@ func checkItem(i wire.Item) error {
 	if len(i.Address) > wire.MaxAddress {
 		return fmt.Errorf("address %.32q: must have at most %d bytes", i.Address, wire.MaxAddress)
 	}
+	// What cannot be offered is refused now, not at the first upgrade.
+	if _, err := wire.Encode(&wire.Offer{Items: []wire.Item{i}}); err != nil {
+		return err
+	}
 	return nil
 }

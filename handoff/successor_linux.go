@@ -29,6 +29,7 @@ type predecessor struct {
 
 	released event // it, or what it was, will never be revived
 	gone     event // its link is closed
+	ponged   event // it asked whether we are well, for the last time
 }
 
 // offered is one thing that came with an offer, as it was identified on arrival.
@@ -60,6 +61,7 @@ func (g *Generation) succeed(ctx context.Context, conn *net.UnixConn) error {
 		link:     newLink(conn, g.cfg.StepTimeout, g.cfg.Trace),
 		released: newEvent(),
 		gone:     newEvent(),
+		ponged:   newEvent(),
 		watched:  make(chan struct{}),
 	}
 	err := g.beWelcomed(ctx, p)
@@ -426,7 +428,11 @@ func (g *Generation) attend(p *predecessor) {
 		}
 		f.raw.Close()
 		switch f.msg.(type) {
-		case *wire.Ping:
+		case *wire.Ping: // the end of the guard: it lets go once it has the answer
+			p.ponged.happen()
+			if !g.currentPhase().owner() {
+				continue // handing back
+			}
 			if err := p.link.send(&wire.Pong{}); err != nil {
 				return
 			}
@@ -454,8 +460,11 @@ func (g *Generation) prove(p *predecessor) {
 		if g.ctx.Err() != nil {
 			return
 		}
-		if err != nil && g.handBack(p, err) {
-			return
+		if err != nil {
+			g.log.Error("the check failed", "error", err)
+			if g.handBack(err) {
+				return
+			}
 		}
 	}
 	if g.setPhaseIf(PhaseProbation, PhaseServing) {
@@ -470,23 +479,28 @@ func (g *Generation) confirm(p *predecessor) {
 	g.writePIDFile()
 }
 
-// handBack gives the sockets back because Check failed, unless there is nobody to give them to.
-func (g *Generation) handBack(p *predecessor, cause error) bool {
-	if p.gone.happened() {
-		g.log.Error("the check failed, but there is no predecessor to hand back to; serving on", "error", cause)
+// handBack gives the sockets back, if there is somebody to give them to.
+func (g *Generation) handBack(cause error) bool {
+	g.mu.Lock()
+	p := g.predecessor
+	if p == nil || p.released.happened() || p.ponged.happened() || g.phase != PhaseProbation && g.phase != PhaseServing {
+		g.mu.Unlock()
+		g.log.Warn("there is no predecessor that the sockets could go back to", "error", cause)
 		return false
 	}
-	if !g.setPhaseIf(PhaseProbation, PhaseGuarding) {
-		return true // closed meanwhile
-	}
+	g.setPhaseLocked(PhaseGuarding)
+	g.mu.Unlock()
+	g.log.Error("this generation fails; the sockets go back", "error", cause)
 	if err := g.parkClaimed(nil); err != nil {
-		g.log.Error("the check failed, and a socket does not pause", "error", err)
+		g.log.Error("a socket does not pause", "error", err)
 	}
 	err := p.token.put()
 	if err == nil {
 		err = p.link.send(&wire.Failed{Reason: cause.Error(), Returned: true})
 	}
-	g.log.Error("the check failed; the sockets go back", "error", cause, "handback", err)
+	if err != nil {
+		g.log.Error("nobody is left to serve", "error", err)
+	}
 	g.mu.Lock()
 	g.handedBack = fmt.Errorf("%w: %w", ErrHandedBack, cause)
 	g.mu.Unlock()

@@ -41,6 +41,8 @@ func (g *Generation) Wait(ctx context.Context, drain func(context.Context) error
 			continue
 		case <-s.released.c:
 		case <-ctx.Done():
+		}
+		if ctx.Err() != nil { // also if the guard is over as well: drain may have been cut short
 			return g.errorf("wait", context.Cause(ctx))
 		}
 		if g.ctx.Err() != nil {
@@ -88,10 +90,27 @@ func (g *Generation) drain(ctx context.Context, s *succession, drain func(contex
 	switch {
 	case err == nil || s.revived.happened():
 		return nil
-	case ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))):
+	case ctx.Err() != nil && only(err, context.Cause(ctx)):
 		g.log.Warn("drain was ended before it was done", "cause", context.Cause(ctx))
 		return nil
 	default:
 		return err
+	}
+}
+
+// only reports whether err says nothing but that its context ended.
+func only(err, cause error) bool {
+	switch e := err.(type) { //nolint:errorlint // it takes the chain apart itself
+	case interface{ Unwrap() []error }:
+		for _, inner := range e.Unwrap() {
+			if !only(inner, cause) {
+				return false
+			}
+		}
+		return true
+	case interface{ Unwrap() error }:
+		return only(e.Unwrap(), cause)
+	default:
+		return err == cause || err == context.DeadlineExceeded || err == context.Canceled
 	}
 }

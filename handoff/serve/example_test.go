@@ -144,3 +144,9 @@ func ExampleFunc() {
 	}
 	_ = run
 }
+
+// Errors of Run name a server in this way, and by the address of its listener if it has one.
+func ExampleServer_String() {
+	fmt.Println(serve.Func(nil, func(net.Listener) error { return nil }, nil))
+	// Output: func
+}

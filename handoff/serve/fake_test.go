@@ -26,6 +26,7 @@ type fakeGeneration struct {
 	readied int
 	drains  []error // what drain returned each time
 	closed  chan struct{}
+	failed  error      // what Fail was called with
 	check   chan error // why the sockets were handed back
 }
 
@@ -66,6 +67,13 @@ func (g *fakeGeneration) handBack(err error) {
 }
 
 func (g *fakeGeneration) Released() <-chan struct{} { return g.succession().released }
+
+func (g *fakeGeneration) DrainTimeout() time.Duration {
+	if g.drainTimeout == 0 {
+		return -1
+	}
+	return g.drainTimeout
+}
 
 func (g *fakeGeneration) Ready(ctx context.Context) error {
 	g.mu.Lock()
@@ -133,6 +141,13 @@ func (g *fakeGeneration) closeListeners() {
 	for _, l := range g.lns {
 		_ = l.Close()
 	}
+}
+
+func (g *fakeGeneration) Fail(err error) error {
+	g.mu.Lock()
+	g.failed = err
+	g.mu.Unlock()
+	return g.Close()
 }
 
 func (g *fakeGeneration) Close() error {

@@ -137,7 +137,9 @@ func TestContextEndsGRPCByForce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ln := newPipeListener()
 		f := newFakeGRPC()
-		r := start(newFake(ln), GRPC(f, ln))
+		gen := newFake(ln)
+		gen.drainTimeout = time.Minute
+		r := start(gen, GRPC(f, ln))
 		r.pending(t)
 		r.stop()
 		<-r.done

@@ -20,7 +20,8 @@ import (
 // revived, lets requests in flight finish for as long as Config.DrainTimeout, by http.Server.Shutdown and
 // GracefulStop, and returns nil.
 //
-// If a server ends that was not asked to, or gen fails, Run stops the others in the same way and returns that error.
+// If a server ends that was not asked to, or gen fails, Run stops the others in the same way and returns that error; a
+// predecessor in its guard gets the sockets back (Generation.Fail).
 // An error before the servers are ready leaves everything with the predecessor.
 //
 // Run takes gen and the servers: when it returns, gen is closed, every listener is closed and every server has
@@ -38,6 +39,8 @@ type generation interface {
 	Ready(context.Context) error
 	Wait(context.Context, func(context.Context) error) error
 	Released() <-chan struct{}
+	DrainTimeout() time.Duration
+	Fail(error) error
 	Close() error
 }
 
@@ -225,10 +228,15 @@ func (r *runner) abandon(ctx context.Context, err error) error {
 	case ctx.Err() != nil:
 		err = nil
 	}
-	closed := r.gen.Close()
-	ctx, cancel := within(ctx, r.drainTimeout())
+	// A failure gives the sockets back to a predecessor that is still there to take them; a wish does not.
+	end := r.gen.Close
+	if err != nil {
+		end = func() error { return r.gen.Fail(err) }
+	}
+	ended := end()
+	ctx, cancel := within(ctx, r.gen.DrainTimeout())
 	defer cancel()
-	return errors.Join(err, r.stop(ctx, false), closed)
+	return errors.Join(err, ended, r.stop(ctx, false), r.gen.Close())
 }
 
 // stop ends all servers, by force when ctx ends.
@@ -270,15 +278,3 @@ func (r *runner) each(f func(*unit) error) error {
 	wg.Wait()
 	return errors.Join(errs...)
 }
-
-// drainTimeout is Config.DrainTimeout, as far as it can be known: a generation says so by a method, or the drain that
-// went before did.
-func (r *runner) drainTimeout() time.Duration {
-	if g, ok := r.gen.(interface{ DrainTimeout() time.Duration }); ok {
-		return g.DrainTimeout()
-	}
-	return defaultDrainTimeout
-}
-
-// defaultDrainTimeout is Config.DrainTimeout's default.
-const defaultDrainTimeout = time.Minute

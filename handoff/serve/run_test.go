@@ -236,7 +236,9 @@ func TestListenerClosedElsewhere(t *testing.T) {
 func TestServerThatWillNotReturnIsNamed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		goOn := make(chan struct{})
-		r := start(newFake(), Func(nil, func(net.Listener) error { <-goOn; return nil }, nil))
+		gen := newFake()
+		gen.drainTimeout = time.Minute
+		r := start(gen, Func(nil, func(net.Listener) error { <-goOn; return nil }, nil))
 		r.pending(t)
 		r.stop()
 		<-r.done
