@@ -23,6 +23,9 @@ type Config struct {
 	// with the sockets and hold for a successor whose own settings are zero.
 	ListenConfig net.ListenConfig
 
+	// Sources are asked, in order, for sockets that did not come from the predecessor, before they are bound.
+	Sources []Source
+
 	// Command makes the command that Upgrade starts. Nil: os.Args, the program looked up anew, in the directory in which
 	// Join was called, so that a replaced binary or symbolic link is followed. Standard output and error that are nil or
 	// an *os.File are shown through to this process's own (or that file) and their last lines kept for the error of

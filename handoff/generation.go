@@ -326,6 +326,9 @@ func (g *Generation) setPhaseLocked(to Phase) {
 	}
 	g.phase = to
 	g.log.Debug("phase", "from", from, "to", to)
+	for _, s := range g.cfg.Sources {
+		s.Phase(from, to)
+	}
 	if f := g.cfg.Trace.Phase; f != nil {
 		f(from, to)
 	}

@@ -417,7 +417,7 @@ func (a *attempt) commit() error {
 	}
 	if err == nil {
 		// Neither the caller's context nor Close ends this wait: who owns must be known first.
-		_, err = expect[*wire.Owned](context.Background(), a.link, g.cfg.StepTimeout)
+		err = a.awaitOwned(context.Background())
 	}
 	if err != nil {
 		if err = a.takeBack(fmt.Errorf("after the commit: %w", err), false); err != nil {
@@ -429,6 +429,26 @@ func (a *attempt) commit() error {
 		g.log.Warn("a paused socket stays in the poller, which costs the successor time", "error", err)
 	}
 	return nil
+}
+
+// awaitOwned waits for OWNED. A socket that the program closes as soon as it owns it may be dropped before.
+func (a *attempt) awaitOwned(ctx context.Context) error {
+	deadline := time.Now().Add(a.g.cfg.StepTimeout)
+	for {
+		f, err := a.link.recv(ctx, max(time.Until(deadline), time.Millisecond))
+		if err != nil {
+			return err
+		}
+		f.raw.Close()
+		switch m := f.msg.(type) {
+		case *wire.Owned:
+			return nil
+		case *wire.Drop:
+			a.dropped(m)
+		default:
+			return unexpected(m)
+		}
+	}
 }
 
 // awaitConfirm waits until the successor is well. On an error the sockets are back, or have been given up (net.ErrClosed).

@@ -162,8 +162,21 @@ func (g *Generation) claim(ctx context.Context, r *resource, bind binder, adopt 
 		return err
 	}
 	found := g.takeOffered(func(o wire.Item) bool { return o.Name == r.item.Name && sameSocket(o, r.item) })
+	var sourced *listener.FD
 	var err error
 	if found == nil {
+		if sourced, err = g.openSource(ctx, r); err != nil {
+			return err
+		}
+	}
+	switch {
+	case found != nil:
+	case sourced != nil:
+		if r.sock, r.addr, err = adopt(sourced); err != nil {
+			_ = sourced.Close()
+			return fmt.Errorf("%s from a source: %w", r.item.Name, err)
+		}
+	default:
 		r.fresh = true
 		r.sock, r.addr, err = bind()
 		if errors.Is(err, syscall.EADDRINUSE) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,6 +21,7 @@ type predecessor struct {
 	token   token
 	heir    bool      // nobody before it can be revived: if it ends, the sockets are ours
 	offered []offered // by place in the offer
+	claimed []bool    // likewise: what the program had asked for when the receipts were sent
 	watched chan struct{}
 	unwatch context.CancelCauseFunc
 	lost    error // why it is no use to call Ready; valid once watched is closed
@@ -150,7 +152,7 @@ func (g *Generation) takeOffers(ctx context.Context, p *predecessor) error {
 	for batch := 0; ; batch++ {
 		f, err := p.link.recv(ctx, g.cfg.StepTimeout)
 		if err != nil {
-			return fmt.Errorf("while it offered: %w", err)
+			return fmt.Errorf("while it offered: %w", p.ended(err))
 		}
 		m, ok := f.msg.(*wire.Offer)
 		if !ok {
@@ -162,11 +164,12 @@ func (g *Generation) takeOffers(ctx context.Context, p *predecessor) error {
 		if err != nil {
 			return err
 		}
-		if err := p.link.send(&wire.Taken{Batch: batch}); err != nil {
-			return err
-		}
-		if m.Last {
-			return nil
+		err = p.link.send(&wire.Taken{Batch: batch})
+		switch {
+		case m.Last && (err == nil || over(err)):
+			return nil // all is here, also if the incumbent has just died: watch decides what that means
+		case err != nil:
+			return p.ended(err)
 		}
 	}
 }
@@ -230,8 +233,16 @@ func (g *Generation) watch(ctx context.Context, p *predecessor) {
 	default:
 		g.log.Error("this generation cannot take over any more", "error", err)
 	}
-	p.lost = err
+	p.lost = p.ended(err)
 	g.stop()
+}
+
+// ended makes an end of the link [ErrPeerDied], if the process at the other end has died.
+func (p *predecessor) ended(err error) error {
+	if over(err) && !errors.Is(err, ErrPeerDied) && p.died(p.link.step) {
+		return fmt.Errorf("%w: %w", ErrPeerDied, err)
+	}
+	return err
 }
 
 // died reports whether the process at the other end is dead, or is within d.
@@ -275,6 +286,7 @@ func (g *Generation) takeOver(ctx context.Context) error {
 	if err := p.link.send(&wire.Owned{}); err != nil {
 		g.log.Warn("the predecessor was not told that this generation owns", "error", err)
 	}
+	g.dropClosed(p)
 	g.started.happen()
 	g.log.Info("serving", "phase", phase)
 	if err := g.replaceOutput(); err != nil {
@@ -328,7 +340,7 @@ func (g *Generation) awaitCommit(ctx context.Context, p *predecessor) error {
 			if !over(err) {
 				_ = p.link.send(&wire.Failed{Reason: err.Error()})
 			}
-			return fmt.Errorf("before the commit: %w", err)
+			return fmt.Errorf("before the commit: %w", p.ended(err))
 		}
 	}
 	switch owned, err := p.token.take(); {
@@ -359,6 +371,23 @@ func (p *predecessor) awaitCommit(ctx context.Context, d time.Duration) error {
 	return unexpected(f.msg)
 }
 
+// dropClosed tells the predecessor of the sockets that the program closed between their receipts and the commit.
+func (g *Generation) dropClosed(p *predecessor) {
+	closed := slices.Clone(p.claimed)
+	g.mu.Lock()
+	for _, r := range g.claimed {
+		if r.inherited() && r.offer < len(closed) {
+			closed[r.offer] = false
+		}
+	}
+	g.mu.Unlock()
+	for i, dropped := range closed { // none if the predecessor left before the receipts
+		if dropped {
+			g.dropped(i)
+		}
+	}
+}
+
 // sendReceipts sends what each offered thing was when it arrived, and whether the program asked for it.
 func (g *Generation) sendReceipts(p *predecessor) error {
 	claimed := make([]bool, len(p.offered))
@@ -369,6 +398,7 @@ func (g *Generation) sendReceipts(p *predecessor) error {
 		}
 	}
 	g.mu.Unlock()
+	p.claimed = slices.Clone(claimed)
 	receipts := make([]wire.Receipt, len(p.offered))
 	for i, o := range p.offered {
 		switch o.item.Kind {

@@ -2,6 +2,7 @@ package handoff
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"github.com/segue-go/segue/listener"
@@ -34,10 +35,10 @@ func (t token) take() (bool, error) {
 		_, err := unix.Read(n, b[:])
 		return err
 	})
-	switch err {
-	case nil:
+	switch {
+	case err == nil:
 		return binary.NativeEndian.Uint64(b[:]) == 1, nil
-	case unix.EAGAIN:
+	case errors.Is(err, unix.EAGAIN):
 		return false, nil
 	default:
 		return false, fmt.Errorf("read the token: %w", err)
@@ -61,7 +62,7 @@ func control(fd *listener.FD, f func(n int) error) error {
 	var inner error
 	err := fd.Control(func(n uintptr) {
 		for {
-			if inner = f(int(n)); inner != unix.EINTR {
+			if inner = f(int(n)); !errors.Is(inner, unix.EINTR) {
 				return
 			}
 		}

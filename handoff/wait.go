@@ -111,6 +111,6 @@ func only(err, cause error) bool {
 	case interface{ Unwrap() error }:
 		return only(e.Unwrap(), cause)
 	default:
-		return err == cause || err == context.DeadlineExceeded || err == context.Canceled
+		return errors.Is(err, cause) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 	}
 }
