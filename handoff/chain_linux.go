@@ -50,7 +50,13 @@ func (g *Generation) join(ctx context.Context) error {
 		conn, err := dialRendezvous(g.cfg.Path)
 		switch {
 		case err == nil:
-			if err := g.succeed(ctx, conn); !errors.Is(err, errIncumbentLeft) {
+			incumbent := incumbentOf(conn)
+			err := g.succeed(ctx, conn)
+			if errors.Is(err, errIncumbentLeft) {
+				awaitEnd(ctx, incumbent)
+			}
+			_ = incumbent.Close()
+			if !errors.Is(err, errIncumbentLeft) {
 				return err
 			}
 			g.log.Info("the incumbent ended before it answered; trying again", "path", g.cfg.Path)

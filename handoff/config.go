@@ -59,6 +59,9 @@ type Config struct {
 	// or root. It replaces that rule. It is called before any descriptor moves, and must not block.
 	Authorize func(Peer) error
 
+	// Transport is how descriptors come to a successor. Default: automatic.
+	Transport Transport
+
 	// PIDFile is replaced, atomically, with this process's id once it has confirmed, and put back when it is revived.
 	// Removed by Close if it still names this process. Empty: none.
 	PIDFile string

@@ -225,8 +225,8 @@ func (g *Generation) Close() error {
 	}
 	g.closing = true
 	g.mu.Unlock()
+	g.leave() // before the links are closed
 	g.cancel(net.ErrClosed)
-	g.leave()
 	g.tasks.Wait()
 	g.stop()
 	if g.pathless {

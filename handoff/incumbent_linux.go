@@ -23,6 +23,8 @@ type attempt struct {
 	hello *wire.Hello
 	token token
 
+	features []string // in common
+
 	changes       int         // Generation.changes at the time of the offer
 	sockets       []*resource // what was offered, by place
 	claimed       []bool      // by the successor
@@ -89,7 +91,9 @@ func (a *attempt) greet(ctx context.Context) error {
 	if _, ok := wire.Negotiate(wire.Versions(), hello.Versions); !ok {
 		return fmt.Errorf("%w: we speak %v, process %d (%s) speaks %v", ErrVersion, wire.Versions(), p.PID, hello.Name, hello.Versions)
 	}
-	return nil
+	a.features = wire.Common(a.g.cfg.Transport.features(), hello.Features)
+	_, err = a.g.cfg.Transport.pullable(a.features)
+	return err
 }
 
 // refusal answers a HELLO that leads nowhere.
@@ -102,6 +106,8 @@ func refusal(err error) wire.Message {
 		return &wire.Refuse{Code: wire.CodeUnauthorized, Reason: "ask the incumbent's log why"}
 	case errors.Is(err, ErrVersion):
 		return &wire.Refuse{Code: wire.CodeVersion, Versions: wire.Versions(), Reason: err.Error()}
+	case errors.Is(err, ErrTransport):
+		return &wire.Refuse{Code: wire.CodeTransport, Reason: err.Error()}
 	case errors.Is(err, net.ErrClosed), errors.Is(err, ErrNotOwner):
 		return &wire.Refuse{Code: wire.CodeStopping, Reason: err.Error()}
 	default:
@@ -276,10 +282,18 @@ func (a *attempt) offer(ctx context.Context) error {
 		}
 	}
 	err = a.link.send(&wire.Welcome{
-		Version: wire.Version, Generation: number, Name: programName(), PID: os.Getpid(), Heir: g.isFirstOrReleased(),
+		Version: wire.Version, Features: a.features, Generation: number, Name: programName(), PID: os.Getpid(), Heir: g.isFirstOrReleased(),
 	}, a.token.fd)
 	if err != nil {
 		return err
+	}
+	pull, err := g.cfg.Transport.pullable(a.features)
+	if err != nil {
+		return err
+	}
+	if pull {
+		reserve(items)
+		defer allowPull(a.link.peer)()
 	}
 	offers, err := wire.Offers(items)
 	if err != nil {
@@ -287,17 +301,10 @@ func (a *attempt) offer(ctx context.Context) error {
 	}
 	for _, o := range offers {
 		n := len(o.Items)
-		if err := a.link.send(o, fds[:n]...); err != nil {
+		if err := a.sendBatch(ctx, o, fds[:n], &pull); err != nil {
 			return err
 		}
 		fds = fds[n:]
-		taken, err := expect[*wire.Taken](ctx, a.link, g.cfg.StepTimeout)
-		if err != nil {
-			return fmt.Errorf("offer: %w", err)
-		}
-		if taken.Batch != o.Batch {
-			return fmt.Errorf("%w: TAKEN %d for OFFER %d", ErrProtocol, taken.Batch, o.Batch)
-		}
 	}
 	return nil
 }

@@ -172,6 +172,9 @@ func (l *link) recv(ctx context.Context, d time.Duration) (frame, error) {
 		return l.received(f, ok)
 	case <-ctx.Done():
 		cause = context.Cause(ctx)
+		if errors.Is(cause, errUnwatched) {
+			return frame{}, cause // nothing follows from it, and what is queued is for the next recv
+		}
 	case <-died:
 		cause = ErrPeerDied
 	case <-expired:
@@ -243,6 +246,8 @@ func unexpected(m wire.Message) error {
 			return fmt.Errorf("%w: it speaks %v: %s", ErrVersion, m.Versions, m.Reason)
 		case wire.CodeUnauthorized:
 			return fmt.Errorf("%w: %s", ErrUnauthorized, m.Reason)
+		case wire.CodeTransport:
+			return fmt.Errorf("%w: %s", ErrTransport, m.Reason)
 		default:
 			return fmt.Errorf("%w: refused (%s): %s", ErrAborted, m.Code, m.Reason)
 		}

@@ -39,6 +39,41 @@ func dialRendezvous(path string) (*net.UnixConn, error) {
 	return unixConn(fd)
 }
 
+// incumbentOf returns the pidfd of the process that the rendezvous vouches for at the other end of conn (SO_PEERPIDFD,
+// unix(7)), or nil if there is none.
+func incumbentOf(conn *net.UnixConn) *listener.FD {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	var fd *listener.FD
+	_ = raw.Control(func(n uintptr) { // the error is that conn is closed
+		if pidfd, err := unix.GetsockoptInt(int(n), unix.SOL_SOCKET, unix.SO_PEERPIDFD); err == nil {
+			fd = listener.NewFD(pidfd)
+		}
+	})
+	return fd
+}
+
+// exitGrace is how long a process may take from the end of its connections to its own.
+const exitGrace = time.Second
+
+// awaitEnd waits until a process whose connection has ended is dead, if it is about to die: the kernel closes its
+// descriptors one after the other, and until the last of them is closed its addresses are in use.
+func awaitEnd(ctx context.Context, pidfd *listener.FD) {
+	for deadline := time.Now().Add(exitGrace); pidfd != nil && time.Now().Before(deadline) && ctx.Err() == nil; {
+		dead := false
+		err := control(pidfd, func(n int) error {
+			ready, err := unix.Poll([]unix.PollFd{{Fd: int32(n), Events: unix.POLLIN}}, int(lockPoll.Milliseconds()))
+			dead = ready == 1
+			return err
+		})
+		if err != nil || dead {
+			return
+		}
+	}
+}
+
 // unixConn makes a connection of fd, which it takes.
 func unixConn(fd *listener.FD) (*net.UnixConn, error) {
 	f := fd.File("segue")

@@ -19,6 +19,7 @@ import (
 type predecessor struct {
 	link    *link
 	token   token
+	pulls   bool      // descriptors are to be taken from it
 	heir    bool      // nobody before it can be revived: if it ends, the sockets are ours
 	offered []offered // by place in the offer
 	claimed []bool    // likewise: what the program had asked for when the receipts were sent
@@ -89,7 +90,7 @@ func (g *Generation) succeed(ctx context.Context, conn *net.UnixConn) error {
 // beWelcomed says HELLO and waits for WELCOME, from somebody who is authorized.
 func (g *Generation) beWelcomed(ctx context.Context, p *predecessor) error {
 	l := p.link
-	err := l.send(&wire.Hello{Versions: wire.Versions(), Name: programName(), PID: os.Getpid()})
+	err := l.send(&wire.Hello{Versions: wire.Versions(), Features: g.cfg.Transport.features(), Name: programName(), PID: os.Getpid()})
 	if err != nil {
 		if over(err) {
 			return errIncumbentLeft
@@ -139,6 +140,9 @@ func (g *Generation) welcome(p *predecessor, f frame, m *wire.Welcome) (err erro
 		return err
 	}
 	p.heir = m.Heir
+	if p.pulls, err = g.cfg.Transport.pullable(m.Features); err != nil {
+		return err
+	}
 	g.mu.Lock()
 	g.number = m.Generation
 	g.mu.Unlock()
@@ -159,7 +163,23 @@ func (g *Generation) takeOffers(ctx context.Context, p *predecessor) error {
 			f.raw.Close()
 			return unexpected(f.msg)
 		}
-		err = g.takeOffer(p, m, f.raw.FDs, batch)
+		if p.pulls && len(f.raw.FDs) == 0 {
+			f.raw.FDs, err = p.pull(m.Items)
+			if err != nil && refusable(err) && g.cfg.Transport != TransportPidfd {
+				f.raw.Close()
+				p.pulls = false
+				if err := p.link.send(&wire.Taken{Batch: batch, Refused: err.Error()}); err != nil {
+					return p.ended(err)
+				}
+				batch-- // it comes again, with descriptors
+				continue
+			}
+		}
+		if err == nil {
+			err = g.takeOffer(p, m, f.raw.FDs, batch)
+		} else if refusable(err) {
+			err = fmt.Errorf("%w: %w", ErrTransport, err)
+		}
 		f.raw.Close()
 		if err != nil {
 			return err

@@ -1,6 +1,7 @@
 package listener
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"sync"
@@ -42,19 +43,48 @@ func NewFDs(ns []int) []*FD {
 // Control lends the descriptor to fn, which must neither keep nor close it. It returns [net.ErrClosed], and does not
 // call fn, if there is none: after Close, Disown or File.
 func (f *FD) Control(fn func(fd uintptr)) error {
-	if f == nil {
+	if !f.borrow() {
 		return net.ErrClosed
 	}
-	f.mu.Lock()
-	if !f.owned {
-		f.mu.Unlock()
-		return net.ErrClosed
-	}
-	f.refs++
-	f.mu.Unlock()
 	defer f.release()
 	fn(uintptr(f.n))
 	return nil
+}
+
+// ControlAll lends the descriptors of all fds to fn at once, as Control does with one; the same FD may be there twice.
+// The numbers, in the order of fds, are appended to buf, which spares an allocation if it has room. fn is not called if
+// one of fds owns nothing: the error then says which, and wraps [net.ErrClosed].
+func ControlAll(fds []*FD, buf []int, fn func(ns []int)) error {
+	for i, f := range fds {
+		if !f.borrow() {
+			for _, f := range fds[:i] {
+				f.release()
+			}
+			return fmt.Errorf("descriptor %d of %d: %w", i+1, len(fds), net.ErrClosed)
+		}
+		buf = append(buf, int(f.n))
+	}
+	defer func() {
+		for _, f := range fds {
+			f.release()
+		}
+	}()
+	fn(buf)
+	return nil
+}
+
+// borrow begins a loan, unless there is nothing to lend.
+func (f *FD) borrow() bool {
+	if f == nil {
+		return false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.owned {
+		return false
+	}
+	f.refs++
+	return true
 }
 
 // release ends a loan, and carries out the Close that came meanwhile.

@@ -25,17 +25,37 @@ type received struct {
 	pidfd int // or noPidFD, or the negative errno with which the kernel failed to make one
 }
 
+func (got *received) reset() { *got = received{fds: got.fds[:0], pidfd: noPidFD} }
+
+// close closes what is still owned by nobody.
+func (got *received) close() {
+	for _, n := range got.fds {
+		_ = unix.Close(n) // nothing was written through it
+	}
+	if got.pidfd >= 0 {
+		_ = unix.Close(got.pidfd)
+	}
+	got.reset()
+}
+
 // parseControl takes control data apart. With an error it returns all that it found nevertheless, to be closed.
 func parseControl(control []byte) (received, error) {
-	got := received{pidfd: noPidFD}
+	var got received
+	got.reset()
+	err := got.parse(control)
+	return got, err
+}
+
+// parse is parseControl into what reset has emptied.
+func (got *received) parse(control []byte) error {
 	var errs error
 	for len(control) > 0 {
 		if len(control) < unix.CmsgLen(0) {
-			return got, errors.Join(errs, fmt.Errorf("%w: %d bytes left over", errControl, len(control)))
+			return errors.Join(errs, fmt.Errorf("%w: %d bytes left over", errControl, len(control)))
 		}
 		hdr, data, rest, err := unix.ParseOneSocketControlMessage(control)
 		if err != nil {
-			return got, errors.Join(errs, fmt.Errorf("%w: header: %w", errControl, err))
+			return errors.Join(errs, fmt.Errorf("%w: header: %w", errControl, err))
 		}
 		control = rest
 		if hdr.Level != unix.SOL_SOCKET {
@@ -68,7 +88,7 @@ func parseControl(control []byte) (received, error) {
 			got.pidfd = number(data)
 		}
 	}
-	return got, errs
+	return errs
 }
 
 // number reads a C int.

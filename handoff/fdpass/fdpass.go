@@ -1,14 +1,3 @@
-// Package fdpass moves descriptors between processes that talk over a Unix socket.
-//
-// A message is one sendmsg(2): some bytes, and up to [MaxFDs] descriptors in an SCM_RIGHTS control message. The kernel
-// hands the receiver new numbers for the same open files: one accept queue, one set of status flags, shared by both
-// processes until one of them closes its own. Nothing here changes a status flag of what it sends or receives, and
-// everything received is close-on-exec from the instant it has a number.
-//
-// A transfer is whole or it is an error. Where the kernel had to cut something off, whatever did arrive is closed
-// before [Recv] returns [ErrTruncated].
-//
-// Sources: unix(7), cmsg(3), and the kernel's net/core/scm.c and net/unix/af_unix.c.
 package fdpass
 
 import (
@@ -29,8 +18,9 @@ var (
 	// ErrWouldBlock is returned by [TryRecv] when nothing is queued.
 	ErrWouldBlock = errors.New("no message is queued")
 
-	// ErrTooMany is wrapped by the error of a [Send] of more than [MaxFDs] descriptors.
-	ErrTooMany = errors.New("too many descriptors for one message")
+	// ErrTooMany is wrapped by the error of a [Send] of more than [MaxFDs] descriptors, and of a [RecvAll] to which more
+	// came than it allows, or than the other side announced.
+	ErrTooMany = errors.New("too many descriptors")
 )
 
 // Cred says who sent a message, as the kernel vouches for it (SCM_CREDENTIALS). Only a process with CAP_SYS_ADMIN,

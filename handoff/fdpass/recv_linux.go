@@ -79,19 +79,31 @@ func recvOnce(sock int, buf []byte) (*Message, error) {
 }
 
 func recvControl(sock int, buf, control []byte) (*Message, error) {
+	var got received
+	n, err := recvChecked(sock, buf, control, &got)
+	if err != nil {
+		return nil, err
+	}
+	m := &Message{Payload: buf[:n], FDs: listener.NewFDs(got.fds), Cred: got.cred}
+	if got.pidfd >= 0 {
+		m.PidFD = listener.NewFD(got.pidfd)
+	}
+	return m, nil
+}
+
+// recvChecked is one recvmsg(2) that does not block. It fills got, whose numbers the caller owns then; on error there are
+// none. The buffer of got.fds is used again.
+func recvChecked(sock int, buf, control []byte, got *received) (int, error) {
 	var controlLen, flags int
+	got.reset()
 	n, err := retry(func() (n int, err error) {
 		n, controlLen, flags, _, err = unix.Recvmsg(sock, buf, control, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
 		return n, err
 	})
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
-	got, err := parseControl(control[:controlLen])
-	m := &Message{Payload: buf[:n], FDs: listener.NewFDs(got.fds), Cred: got.cred}
-	if got.pidfd >= 0 {
-		m.PidFD = listener.NewFD(got.pidfd)
-	}
+	err = got.parse(control[:controlLen])
 	switch errno := syscall.Errno(-got.pidfd); {
 	case err != nil:
 		err = fmt.Errorf("%w: %w", ErrTruncated, err)
@@ -107,8 +119,8 @@ func recvControl(sock int, buf, control []byte) (*Message, error) {
 		err = io.EOF // an empty message on SOCK_SEQPACKET looks the same
 	}
 	if err != nil {
-		m.Close()
-		return nil, err
+		got.close()
+		return 0, err
 	}
-	return m, nil
+	return n, nil
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 )
 
@@ -75,8 +76,9 @@ func sameUser(uid uint32, euid int, overflow uint32) bool {
 	return uid == 0 || int64(uid) == int64(euid)
 }
 
-// overflowUID is 65534 unless somebody changed it (proc_sys_kernel(5)).
-func overflowUID() uint32 {
+// overflowUID is 65534 unless somebody changed it (proc_sys_kernel(5)). It is read once: a handover asks four times, and
+// each time would be as long as a message takes.
+var overflowUID = sync.OnceValue(func() uint32 {
 	const usual = 65534
 	b, err := os.ReadFile("/proc/sys/kernel/overflowuid")
 	if err != nil {
@@ -87,7 +89,7 @@ func overflowUID() uint32 {
 		return usual
 	}
 	return uint32(n)
-}
+})
 
 // String is for the log: "process 4711 (uid 1000)".
 func (p *Peer) String() string {

@@ -109,6 +109,20 @@ func checkPidFD(n, pid int) error {
 	return nil
 }
 
+// Process lets descriptors be taken from the peer. The caller closes it.
+func (p *Peer) Process() (*fdpass.Process, error) {
+	fd, err := listener.Dup(p.fd)
+	if err != nil {
+		return nil, err
+	}
+	process, err := fdpass.NewProcess(fd)
+	if err != nil {
+		_ = fd.Close()
+		return nil, err
+	}
+	return process, nil
+}
+
 // Self reports whether the peer is our own process.
 func (p *Peer) Self() bool { return p.self }
 

@@ -131,6 +131,7 @@ func (i *Item) check() error {
 		checkName(i.Name),
 		checkString("network", i.Network, MaxName),
 		checkString("address", i.Address, MaxAddress),
+		checkInt("descriptor", int64(i.Descriptor), 0, math.MaxInt32),
 		checkInt("keepAlive", int64(i.KeepAlive), -int64(maxPeriod), int64(maxPeriod)), // net: negative disables
 	)
 	if err != nil {
@@ -152,7 +153,7 @@ func (i *Item) check() error {
 	return nil
 }
 
-func (m *Taken) check() error { return checkBatch(m.Batch) }
+func (m *Taken) check() error { return firstError(checkBatch(m.Batch), checkReason(m.Refused)) }
 
 func (m *Prepared) check() error {
 	if len(m.Receipts) > MaxReceipts {

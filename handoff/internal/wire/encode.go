@@ -61,6 +61,8 @@ func tidy(m Message) (Message, error) {
 		return &Abort{Reason: tidyReason(m.Reason)}, nil
 	case *Goodbye:
 		return &Goodbye{Reason: tidyReason(m.Reason)}, nil
+	case *Taken:
+		return &Taken{Batch: m.Batch, Refused: tidyReason(m.Refused)}, nil
 	case *Offer:
 		if m.Items == nil {
 			return &Offer{Batch: m.Batch, Last: m.Last, Items: []Item{}}, nil

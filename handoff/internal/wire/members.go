@@ -1,30 +1,40 @@
 package wire
 
 import (
-	"reflect"
 	"strings"
 	"sync"
 	"unicode"
+	"unicode/utf8"
 )
 
-// members maps the folded name of each member of version 1 to its spelling.
-var members = sync.OnceValue(func() map[string]string {
-	known := map[string]string{"type": "type"}
-	for _, v := range []any{
-		Hello{}, Welcome{}, Wait{}, Busy{}, Refuse{}, Offer{}, Item{}, KeepAliveConfig{}, Unlink{}, Taken{}, Prepared{},
-		Receipt{}, Failed{}, Abort{}, Drop{}, Goodbye{},
-	} {
-		t := reflect.TypeOf(v)
-		for i := range t.NumField() {
-			name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
-			known[fold(name)] = name
-		}
+// memberNames are all members of version 1, also in the objects within; a test compares them with the types.
+var memberNames = [...]string{
+	"address", "batch", "claimed", "code", "confirmWithin", "cookie", "count", "ctime", "descriptor", "dev", "enable", "features", "flags",
+	"generation", "heir", "idle", "ino", "interval", "item", "items", "keepAlive", "keepAliveConfig", "kind", "last", "name",
+	"network", "owner", "path", "phase", "pid", "reason", "receipts", "refused", "returned", "type", "unlink", "unlinkOnClose",
+	"version", "versions",
+}
+
+// names are the members of version 1.
+type names struct {
+	spelled map[string]string // from folded name to spelling
+	folded  map[string]string // and back
+}
+
+var members = sync.OnceValue(func() names {
+	n := names{spelled: make(map[string]string, len(memberNames)), folded: make(map[string]string, len(memberNames))}
+	for _, name := range memberNames {
+		f := fold(name)
+		n.spelled[f], n.folded[name] = name, f
 	}
-	return known
+	return n
 })
 
 // fold returns the same string for all that strings.EqualFold takes for equal.
 func fold(s string) string {
+	if isASCII(s) {
+		return strings.ToUpper(s) // of those that are equal, the capital letter is the least
+	}
 	return strings.Map(func(r rune) rune {
 		least := r
 		for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) {
@@ -32,4 +42,13 @@ func fold(s string) string {
 		}
 		return least
 	}, s)
+}
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }

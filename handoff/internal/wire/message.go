@@ -56,6 +56,7 @@ const (
 	CodeUnauthorized = "unauthorized" // not one whom we trust
 	CodeMalformed    = "malformed"    // not understood
 	CodeStopping     = "stopping"     // the incumbent stops for good
+	CodeTransport    = "transport"    // no way in common to move descriptors
 )
 
 // Hello is the successor's first frame.
@@ -115,6 +116,13 @@ type Item struct {
 	KeepAliveConfig *KeepAliveConfig `json:"keepAliveConfig,omitempty"`
 	Unlink          *Unlink          `json:"unlink,omitempty"`
 	UnlinkOnClose   bool             `json:"unlinkOnClose,omitempty"`
+
+	// Descriptor is, if the sides agreed on the feature "pull", the item's number in the incumbent, and what follows is
+	// what the successor must find there. See [Receipt].
+	Descriptor int    `json:"descriptor,omitempty"`
+	Cookie     uint64 `json:"cookie,string,omitempty"`
+	Dev        uint64 `json:"dev,string,omitempty"`
+	Ino        uint64 `json:"ino,string,omitempty"`
 }
 
 // KeepAliveConfig has the fields of net.KeepAliveConfig in their order, so that one converts to the other. Times are in
@@ -138,6 +146,9 @@ type Unlink struct {
 // Taken says that the descriptors of a batch have arrived.
 type Taken struct {
 	Batch int `json:"batch"`
+	// Refused says, if the sides agreed on the feature "pull", why the successor could not take them. The incumbent sends
+	// the same batch again, with its descriptors, and the rest likewise.
+	Refused string `json:"refused,omitempty"`
 }
 
 // Prepared is one batch of the successor's receipts, sent when its program is ready.

@@ -283,7 +283,7 @@ func TestMembersComplete(t *testing.T) {
 		case reflect.Struct:
 			for i := range typ.NumField() {
 				name, _, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
-				if name == "" || members()[fold(name)] != name {
+				if name == "" || members().spelled[fold(name)] != name {
 					t.Errorf("%v.%s: member %q is not known", typ, typ.Field(i).Name, name)
 				}
 				walk(typ.Field(i).Type)
@@ -292,5 +292,17 @@ func TestMembersComplete(t *testing.T) {
 	}
 	for _, m := range golden {
 		walk(reflect.TypeOf(m))
+	}
+}
+
+// What fold makes of a string is the same for exactly those that are equal but for case, also beyond ASCII.
+func TestFold(t *testing.T) {
+	all := []string{"", "k", "K", "\u212a", "s", "S", "\u017f", "kS", "Ks", "\u212a\u017f", "\u00e9", "\u00c9", "i", "I", "\u0131", "\u0130", "_9"}
+	for _, a := range all {
+		for _, b := range all {
+			if got, want := fold(a) == fold(b), strings.EqualFold(a, b); got != want {
+				t.Errorf("%q and %q: same %t, want %t", a, b, got, want)
+			}
+		}
 	}
 }

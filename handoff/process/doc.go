@@ -1,0 +1,52 @@
+// Package process takes sockets out of a running process, which need not know of it: nginx, a program in Python or Node,
+// an old binary in Go. It makes a program's first start with segue a migration that no client notices.
+//
+//	pid := ... // of nginx, the master
+//	src := process.Sockets(pid, process.Options{Signal: syscall.SIGQUIT})
+//	defer src.Close()
+//	gen, err := handoff.Join(ctx, handoff.Config{Path: path, Sources: []handoff.Source{src}})
+//	...
+//	ln, err := gen.Listen(ctx, "tcp", ":80") // nginx's own socket
+//
+// Until Ready, the other process serves on as if nothing were; from then on both accept from one queue, until the other
+// one, told by a signal, ends in its own way. [Process] has the single steps: what sockets are there, take one, tell the
+// process to end.
+//
+// # What is shared
+//
+// A socket is taken by pidfd_getfd(2): both processes then have a descriptor of the same open file description
+// (open(2)). The queue of connections that wait to be accepted belongs to the socket, so it is not lost when one of
+// them closes its descriptor. Status flags are shared too: making a Go listener of the socket, as Listen does, sets
+// O_NONBLOCK. A process that relies on accept(2) to block then gets EAGAIN; servers with an event loop, Python's and Go's
+// included, are prepared for that. Sockets that are only listed or taken keep their flags.
+//
+// # What it needs
+//
+// To look, PTRACE_MODE_READ (/proc/PID/fd), to take, PTRACE_MODE_ATTACH (ptrace(2)): the same user and groups, a process
+// that is dumpable, nothing against it from Yama; or CAP_SYS_PTRACE. The errors are those of package fdpass, which name
+// the cause: [fdpass.ErrGone], [fdpass.ErrRefused], [fdpass.ErrChanged], and [NoSocketError].
+//
+// # Masters and workers
+//
+// The process may be one whose children hold the sockets: all its descendants are looked at, and each socket is found
+// once, however many hold it. An SO_REUSEPORT group has several sockets with one address; a program must listen as often
+// as there are sockets to get them all. See [Source].
+//
+// # Unix sockets
+//
+// The name of a Unix socket is a file, and some programs remove it when they end (nginx does, on any signal but KILL).
+// The socket goes on, but nobody new finds it. Bind such a path anew, or leave the process running.
+package process
+
+import "github.com/segue-go/segue/handoff/fdpass"
+
+// ErrGone, ErrRefused and ErrChanged are those of package fdpass, for programs that import only this one.
+var (
+	// ErrGone: the process does not exist any more, or is a zombie, or its number is another's by now.
+	ErrGone = fdpass.ErrGone
+	// ErrRefused: the kernel does not let this process look at that one, or take its descriptors. The error names the
+	// cause, if it was found, and what to do about it.
+	ErrRefused = fdpass.ErrRefused
+	// ErrChanged: the process closed the socket, or listens no more on it, since it was looked at. Look again.
+	ErrChanged = fdpass.ErrChanged
+)

@@ -1,0 +1,88 @@
+package process
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Socket is a socket that listens, or that receives datagrams at an address, and the processes that hold it. It is a
+// snapshot and owns nothing. Stream sockets that are bound but do not listen are none, nor is anything connected.
+type Socket struct {
+	Network   string `json:"network"` // as net.Listen takes it: tcp, udp, unix, unixgram or unixpacket
+	Address   string `json:"address"` // as net.Addr prints it; "@name" if abstract
+	Listening bool   `json:"listening"`
+	Inode     uint64 `json:"inode"`           // tells sockets apart while they exist
+	NetNS     uint64 `json:"netns,omitempty"` // the network namespace, as /proc/PID/ns/net numbers it; 0 if unknown
+
+	// What only the socket itself tells, so known only if it could be taken; see Detailed.
+	Detailed  bool   `json:"detailed"`
+	Cookie    uint64 `json:"cookie,string,omitempty"` // SO_COOKIE: tells it apart from all others since boot
+	MPTCP     bool   `json:"mptcp,omitempty"`         // multipath TCP, which Go's listeners are by default
+	V6Only    bool   `json:"v6only,omitempty"`
+	ReusePort bool   `json:"reuseport,omitempty"` // may be one of a group with this address
+
+	Holders []Holder `json:"holders"` // ancestors first
+}
+
+// Holder is a process that has the socket open.
+type Holder struct {
+	PID     int    `json:"pid"`
+	Command string `json:"command"` // comm in proc_pid_comm(5), at most 15 bytes
+	FDs     []int  `json:"fds"`     // under which numbers it has the socket
+}
+
+// String is for the operator: "tcp 0.0.0.0:80 (nginx 4711, nginx 4712)".
+func (s Socket) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s", s.Network, s.Address)
+	for i, h := range s.Holders {
+		sep := ", "
+		if i == 0 {
+			sep = " ("
+		}
+		fmt.Fprintf(&b, "%s%s %d", sep, h.Command, h.PID)
+	}
+	if len(s.Holders) > 0 {
+		b.WriteString(")")
+	}
+	return b.String()
+}
+
+// NoSocketError says that a process has no socket at an address, and which it has.
+type NoSocketError struct {
+	PID     int
+	Network string // as asked for
+	Address string
+	Have    []Socket
+}
+
+func (e *NoSocketError) Error() string {
+	const most = 20
+	if len(e.Have) == 0 {
+		return fmt.Sprintf("process %d and its children have no listening or bound socket at all, so none for %s %s; is it the right process?",
+			e.PID, e.Network, e.Address)
+	}
+	var has []string
+	for i, s := range e.Have {
+		if i == most {
+			has = append(has, fmt.Sprintf("and %d more", len(e.Have)-most))
+			break
+		}
+		has = append(has, s.Network+" "+s.Address)
+	}
+	return fmt.Sprintf("process %d has no socket for %s %s; ask for one that it has: %s",
+		e.PID, e.Network, e.Address, strings.Join(has, ", "))
+}
+
+// sortSockets puts sockets in the order in which they are listed and taken: by address, and those of a group by the
+// number that they have in the first of their holders, which is most often the order in which they were made.
+func sortSockets(all []Socket) {
+	slices.SortFunc(all, func(a, b Socket) int {
+		return cmp.Or(cmp.Compare(a.Network, b.Network), compareAddress(a.Address, b.Address),
+			slices.CompareFunc(a.Holders, b.Holders, func(a, b Holder) int {
+				return cmp.Or(cmp.Compare(a.PID, b.PID), slices.Compare(a.FDs, b.FDs))
+			}), cmp.Compare(a.Inode, b.Inode))
+	})
+}

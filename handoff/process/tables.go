@@ -1,0 +1,190 @@
+package process
+
+import (
+	"bufio"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// The files in /proc/PID/net list the sockets of the network namespace that process PID is in: proc_pid_net(5), and
+// tcp4_seq_show, udp4_seq_show and unix_seq_show in the kernel. An MPTCP socket is among those in tcp, by the inode of
+// the MPTCP socket (mptcp_subflow_create_socket).
+
+// entry is one line.
+type entry struct {
+	network string
+	local   netip.AddrPort // of tcp and udp
+	path    string         // of Unix sockets
+	state   uint8
+	flags   uint32 // of Unix sockets
+	inode   uint64
+}
+
+const (
+	tcpEstablished = 1 // TCP_ESTABLISHED in include/net/tcp_states.h; also of a connected UDP socket
+	tcpListen      = 10
+	unixConnected  = 3       // SS_CONNECTED in include/uapi/linux/net.h
+	unixAccepting  = 1 << 16 // __SO_ACCEPTCON, the same
+)
+
+var errTable = errors.New("unknown format of a table in /proc/net")
+
+// tables are the files to read.
+var tables = []struct {
+	name  string
+	parse func(line string) (entry, error)
+}{
+	{"tcp", func(l string) (entry, error) { return parseInet("tcp", l) }},
+	{"tcp6", func(l string) (entry, error) { return parseInet("tcp", l) }},
+	{"udp", func(l string) (entry, error) { return parseInet("udp", l) }},
+	{"udp6", func(l string) (entry, error) { return parseInet("udp", l) }},
+	{"unix", parseUnix},
+}
+
+// readTable calls add with each line of a table but the first.
+func readTable(r io.Reader, parse func(string) (entry, error), add func(entry)) error {
+	lines := bufio.NewScanner(r)
+	for n := 0; lines.Scan(); n++ {
+		if n == 0 {
+			continue
+		}
+		e, err := parse(lines.Text())
+		if err != nil {
+			return err
+		}
+		add(e)
+	}
+	return lines.Err()
+}
+
+// parseInet reads a line like
+//
+//	0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000  0 4858273 2 ...
+func parseInet(network, line string) (entry, error) {
+	e := entry{network: network}
+	f := strings.Fields(line)
+	if len(f) < 10 {
+		return e, fmt.Errorf("%w: %q", errTable, line)
+	}
+	var err error
+	if e.local, err = parseLocal(f[1]); err != nil {
+		return e, fmt.Errorf("%w: %q: %w", errTable, line, err)
+	}
+	state, err := strconv.ParseUint(f[3], 16, 8)
+	if err != nil {
+		return e, fmt.Errorf("%w: %q: %w", errTable, line, err)
+	}
+	e.state = uint8(state)
+	if e.inode, err = strconv.ParseUint(f[9], 10, 64); err != nil {
+		return e, fmt.Errorf("%w: %q: %w", errTable, line, err)
+	}
+	return e, nil
+}
+
+// parseLocal reads an address, whose bytes are printed as words in the machine's own order, and its port.
+func parseLocal(s string) (netip.AddrPort, error) {
+	host, port, _ := strings.Cut(s, ":")
+	n, err := strconv.ParseUint(port, 16, 16)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	b, err := hex.DecodeString(host)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	if len(b) != 4 && len(b) != 16 {
+		return netip.AddrPort{}, fmt.Errorf("%w: an address of %d bytes", errTable, len(b))
+	}
+	for i := 0; i < len(b); i += 4 {
+		binary.NativeEndian.PutUint32(b[i:], binary.BigEndian.Uint32(b[i:]))
+	}
+	ip, _ := netip.AddrFromSlice(b)
+	return netip.AddrPortFrom(ip, uint16(n)), nil
+}
+
+// parseUnix reads a line like
+//
+//	00000000c31c6e6d: 00000002 00000000 00010000 0001 01  1658 /run/app.sock
+//
+// in which the path, if there is one, is everything after the inode and one blank.
+func parseUnix(line string) (entry, error) {
+	var e entry
+	f := make([]string, 0, 7)
+	rest := line
+	for len(f) < cap(f) {
+		rest = strings.TrimLeft(rest, " ")
+		word, after, _ := strings.Cut(rest, " ")
+		if word == "" {
+			return e, fmt.Errorf("%w: %q", errTable, line)
+		}
+		f, rest = append(f, word), after
+	}
+	e.path = rest
+	flags, err1 := strconv.ParseUint(f[3], 16, 32)
+	typ, err2 := strconv.ParseUint(f[4], 16, 16)
+	state, err3 := strconv.ParseUint(f[5], 16, 8)
+	inode, err4 := strconv.ParseUint(f[6], 10, 64)
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
+		return e, fmt.Errorf("%w: %q: %w", errTable, line, err)
+	}
+	e.flags, e.state, e.inode = uint32(flags), uint8(state), inode
+	switch typ { // SOCK_* of most architectures; MIPS has 1 and 2 exchanged, and is none of Go's that matter here
+	case 1:
+		e.network = "unix"
+	case 2:
+		e.network = "unixgram"
+	case 5:
+		e.network = "unixpacket"
+	default:
+		return e, fmt.Errorf("%w: %q", errTable, line)
+	}
+	return e, nil
+}
+
+// socket returns what the entry is, if it is a listening or bound socket.
+func (e entry) socket() (Socket, bool) {
+	s := Socket{Network: e.network, Address: e.address(), Inode: e.inode}
+	switch e.network {
+	case "tcp":
+		s.Listening = e.state == tcpListen
+		return s, s.Listening
+	case "udp":
+		return s, e.state != tcpEstablished && e.local.Port() != 0
+	case "unixgram":
+		return s, e.path != "" && e.state != unixConnected
+	default:
+		s.Listening = e.flags&unixAccepting != 0
+		return s, s.Listening
+	}
+}
+
+// connectionOf reports whether the entry is a connection that came through s, or may have.
+func (e entry) connectionOf(s Socket) bool {
+	if e.network != s.Network || !s.Listening {
+		return false
+	}
+	if e.network != "tcp" {
+		return e.flags&unixAccepting == 0 && e.state == unixConnected && e.path == s.Address
+	}
+	ap, err := netip.ParseAddrPort(s.Address)
+	if err != nil {
+		return false
+	}
+	ip := ap.Addr().Unmap()
+	return e.state != tcpListen && e.local.Port() == ap.Port() && (ip.IsUnspecified() || ip.WithZone("") == e.local.Addr().Unmap())
+}
+
+// address prints the address like net.Addr.
+func (e entry) address() string {
+	if e.path != "" || !e.local.IsValid() {
+		return e.path
+	}
+	return (&net.TCPAddr{IP: e.local.Addr().AsSlice(), Port: int(e.local.Port())}).String()
+}

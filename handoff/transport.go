@@ -1,0 +1,42 @@
+package handoff
+
+import "errors"
+
+// Transport is how descriptors come from the predecessor to the successor.
+type Transport int
+
+const (
+	// TransportAuto takes them by pidfd_getfd where the kernel allows that, and by SCM_RIGHTS otherwise.
+	TransportAuto Transport = iota
+	// TransportSCMRights has the incumbent send them (unix(7)). It works between any two processes that may talk.
+	TransportSCMRights
+	// TransportPidfd has the successor take them (pidfd_getfd(2)), and fails with [ErrTransport] where it must not: across
+	// users, from a process that is not dumpable, under seccomp, or where Yama forbids it to everybody.
+	TransportPidfd
+)
+
+// String returns the transport's name.
+func (t Transport) String() string {
+	switch t {
+	case TransportSCMRights:
+		return "scm_rights"
+	case TransportPidfd:
+		return "pidfd"
+	default:
+		return "auto"
+	}
+}
+
+// ErrTransport: the only [Transport] that Config allows does not work here. The error says why and what would help.
+var ErrTransport = errors.New("the configured transport is not available")
+
+// featurePull is what two sides agree on if the successor takes its descriptors by pidfd_getfd.
+const featurePull = "pull"
+
+// features are what this side of a handoff can do.
+func (t Transport) features() []string {
+	if t == TransportSCMRights {
+		return nil
+	}
+	return []string{featurePull}
+}
