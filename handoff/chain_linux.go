@@ -28,6 +28,9 @@ type chain struct {
 	output [3]*listener.FD // what to put in place of descriptors 1 and 2 once this generation owns
 }
 
+// errSilent: the incumbent took the connection, or the kernel did for it, and says nothing.
+var errSilent = errors.New("the incumbent does not answer; is it stopped or stuck? Config.Rescue can replace it")
+
 // errIncumbentLeft: the incumbent ended before it had said a word about a handover. Whoever is there now may take us.
 var errIncumbentLeft = errors.New("the incumbent ended before it answered")
 
@@ -50,16 +53,9 @@ func (g *Generation) join(ctx context.Context) error {
 		conn, err := dialRendezvous(g.cfg.Path)
 		switch {
 		case err == nil:
-			incumbent := incumbentOf(conn)
-			err := g.succeed(ctx, conn)
-			if errors.Is(err, errIncumbentLeft) {
-				awaitEnd(ctx, incumbent)
-			}
-			_ = incumbent.Close()
-			if !errors.Is(err, errIncumbentLeft) {
+			if again, err := g.call(ctx, conn); !again {
 				return err
 			}
-			g.log.Info("the incumbent ended before it answered; trying again", "path", g.cfg.Path)
 		case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 			first, err := g.bindRendezvous(ctx)
 			if err != nil {
@@ -80,6 +76,29 @@ func (g *Generation) join(ctx context.Context) error {
 		}
 	}
 	return context.Cause(ctx)
+}
+
+// call tries to succeed the incumbent at the other end of conn, which it takes. It reports whether to try again with
+// whoever is at the rendezvous then, if anybody.
+func (g *Generation) call(ctx context.Context, conn *net.UnixConn) (again bool, err error) {
+	incumbent, err := incumbentOf(conn)
+	if err != nil {
+		_ = conn.Close()
+		return errors.Is(err, peer.ErrGone), err
+	}
+	defer incumbent.Close()
+	err = g.succeed(ctx, conn)
+	switch {
+	case errors.Is(err, errIncumbentLeft):
+		g.log.Info("the incumbent ended before it answered; trying again", "path", g.cfg.Path)
+		awaitEnd(ctx, incumbent)
+		return true, err
+	case errors.Is(err, errSilent) && g.cfg.Rescue != nil:
+		err = g.rescue(ctx, incumbent)
+		return err == nil, err
+	default:
+		return false, err
+	}
 }
 
 // openRendezvous begins to accept successors. Those who come before Ready wait for it.

@@ -62,6 +62,13 @@ type Config struct {
 	// Transport is how descriptors come to a successor. Default: automatic.
 	Transport Transport
 
+	// Rescue, if not nil, is called by Join for an incumbent that is there but answers nothing within StepTimeout: one
+	// that is stopped or deadlocked. It returns a Source with the sockets that it has taken from that process, without
+	// its help. Join then kills the process, sees it dead, and becomes the first of a new chain, which gets its sockets
+	// from that Source. process.Rescue does it. What the incumbent had accepted is lost with it; what waits in the queues
+	// of its sockets is not. Nil: Join returns an error.
+	Rescue func(ctx context.Context, incumbent Peer) (Source, error)
+
 	// PIDFile is replaced, atomically, with this process's id once it has confirmed, and put back when it is revived.
 	// Removed by Close if it still names this process. Empty: none.
 	PIDFile string

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/segue-go/segue/handoff/internal/peer"
 	"github.com/segue-go/segue/handoff/internal/wire"
 	"github.com/segue-go/segue/listener"
 	"golang.org/x/sys/unix"
@@ -39,38 +40,44 @@ func dialRendezvous(path string) (*net.UnixConn, error) {
 	return unixConn(fd)
 }
 
-// incumbentOf returns the pidfd of the process that the rendezvous vouches for at the other end of conn (SO_PEERPIDFD,
-// unix(7)), or nil if there is none.
-func incumbentOf(conn *net.UnixConn) *listener.FD {
+// incumbentOf returns the process that the rendezvous vouches for at the other end of conn: who called listen(2) last
+// (SO_PEERCRED and SO_PEERPIDFD, unix(7)).
+func incumbentOf(conn *net.UnixConn) (*peer.Peer, error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
-		return nil
+		return nil, err
 	}
-	var fd *listener.FD
-	_ = raw.Control(func(n uintptr) { // the error is that conn is closed
-		if pidfd, err := unix.GetsockoptInt(int(n), unix.SOL_SOCKET, unix.SO_PEERPIDFD); err == nil {
-			fd = listener.NewFD(pidfd)
+	var cred *unix.Ucred
+	pidfd := -1
+	var inner error
+	err = raw.Control(func(n uintptr) {
+		if cred, inner = unix.GetsockoptUcred(int(n), unix.SOL_SOCKET, unix.SO_PEERCRED); inner == nil {
+			pidfd, inner = unix.GetsockoptInt(int(n), unix.SOL_SOCKET, unix.SO_PEERPIDFD)
 		}
 	})
-	return fd
+	if err = errors.Join(err, os.NewSyscallError("getsockopt SO_PEERPIDFD", inner)); err != nil {
+		return nil, err
+	}
+	fd := listener.NewFD(pidfd)
+	p, err := peer.FromPidFD(fd, int(cred.Pid), cred.Uid, cred.Gid)
+	if err != nil {
+		_ = fd.Close()
+	}
+	return p, err
 }
 
-// exitGrace is how long a process may take from the end of its connections to its own.
+// exitGrace is how long a process may take from the end of its connections to its own: the kernel closes its descriptors
+// one after the other, and until the last of them is closed its addresses are in use.
 const exitGrace = time.Second
 
-// awaitEnd waits until a process whose connection has ended is dead, if it is about to die: the kernel closes its
-// descriptors one after the other, and until the last of them is closed its addresses are in use.
-func awaitEnd(ctx context.Context, pidfd *listener.FD) {
-	for deadline := time.Now().Add(exitGrace); pidfd != nil && time.Now().Before(deadline) && ctx.Err() == nil; {
-		dead := false
-		err := control(pidfd, func(n int) error {
-			ready, err := unix.Poll([]unix.PollFd{{Fd: int32(n), Events: unix.POLLIN}}, int(lockPoll.Milliseconds()))
-			dead = ready == 1
-			return err
-		})
-		if err != nil || dead {
-			return
-		}
+// awaitEnd waits until a process whose connection has ended is dead, if it is about to die.
+func awaitEnd(ctx context.Context, p *peer.Peer) {
+	t := time.NewTimer(exitGrace)
+	defer t.Stop()
+	select {
+	case <-p.Done():
+	case <-t.C:
+	case <-ctx.Done():
 	}
 }
 

@@ -104,7 +104,7 @@ func (g *Generation) beWelcomed(ctx context.Context, p *predecessor) error {
 		case err != nil && over(err):
 			return errIncumbentLeft
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			return fmt.Errorf("the incumbent does not answer; is it stopped or stuck? %w", err)
+			return fmt.Errorf("%w: %w", errSilent, err)
 		case err != nil:
 			return err
 		}
