@@ -43,7 +43,8 @@ type Config struct {
 	// after ReadyTimeout. Nil confirms; an error hands everything back and is returned by Wait.
 	Check func(context.Context) error
 
-	// ReadyTimeout is how long a successor may take from its first word to Ready, and a Check to return. Default: 1 minute.
+	// ReadyTimeout is how long a successor may take to start until it joins, again from there to Ready, and a Check to
+	// return. Default: 1 minute.
 	ReadyTimeout time.Duration
 
 	// StepTimeout bounds each single message of the protocol. Default: 5 seconds.
@@ -55,11 +56,13 @@ type Config struct {
 	// Guard is how long the incumbent can be revived after the successor has confirmed. Default: 3 seconds. Negative: none.
 	Guard time.Duration
 
-	// Authorize decides who may take part in a handoff with this process, in either role. Nil: the same effective user,
-	// or root. It replaces that rule. It is called before any descriptor moves, and must not block.
+	// Authorize decides who may take part in a handoff with this process, in either role. Nil: the same user, or root, by
+	// the effective id with which the connection was made (SO_PEERCRED) and the real id of who speaks (SCM_CREDENTIALS).
+	// It replaces that rule. It is called before a socket or a byte of state moves, and must not block.
 	Authorize func(Peer) error
 
-	// Transport is how descriptors come to a successor. Default: automatic.
+	// Transport is how descriptors come to a successor. Default: automatic. While one takes them by pidfd_getfd, it is this
+	// process's PR_SET_PTRACER (prctl(2)); what the program had set there is lost.
 	Transport Transport
 
 	// Rescue, if not nil, is called by Join for an incumbent that is there but answers nothing within StepTimeout: one

@@ -26,7 +26,7 @@
 //
 // A process is first a successor, then the incumbent, then it drains and ends. A successor is started by
 // [Generation.Upgrade] (or a signal of [Config].Signals), or by anyone who starts a program that joins the same
-// [Config].Path. The listening sockets themselves travel, by SCM_RIGHTS (unix(7)); they are never bound again, and
+// [Config].Path. The listening sockets themselves travel, by pidfd_getfd(2) or SCM_RIGHTS (unix(7)); they are never bound again, and
 // connections that wait in their queues travel with them. At each moment at most one generation owns them: ownership is
 // the one unit in an eventfd(2), and a successor owns once it has read it.
 //

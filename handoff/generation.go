@@ -171,9 +171,11 @@ func (g *Generation) Ready(ctx context.Context) error {
 }
 
 // Upgrade starts the successor (see Config.Command) and hands over to it. It returns nil once the successor has confirmed;
-// this generation is superseded then. Otherwise this generation serves on, the successor is dead, and the error is a
-// [ChildError] with its exit status and last output. ctx bounds the call up to the commit; what follows has bounds of its
-// own. Errors besides: a [BusyError], [ErrNotOwner], and [errors.ErrUnsupported] where segue cannot hand over.
+// this generation is superseded then. Otherwise the error, of a successor that was started, is a [ChildError] with its exit
+// status and last output; the successor is dead and this generation serves on, unless somebody wished the successor's end
+// when it owned already, or it owns and cannot be killed: Status tells. ctx bounds the call up to the commit; what follows
+// has bounds of its own. Errors besides: what kept it from starting, a [BusyError], [ErrNotOwner], and
+// [errors.ErrUnsupported] where segue cannot hand over.
 func (g *Generation) Upgrade(ctx context.Context) error {
 	return g.errorf("upgrade", g.upgrade(ctx))
 }
@@ -215,7 +217,8 @@ func (g *Generation) Status() Status {
 // Close ends this generation for good, at the caller's wish, and waits for what it has running. Before Ready, everything
 // stays with the predecessor. As the incumbent, it closes the sockets, removes their paths, and says goodbye to a
 // predecessor in its guard, which is then not revived. An attempt to hand over that has not come to its commit is
-// ended, and a successor that was spawned for it is killed. Close is idempotent.
+// ended, and a successor that was spawned for it is killed; one that somebody else started gets the sockets, if nobody
+// older could be revived. Close is idempotent.
 func (g *Generation) Close() error {
 	g.mu.Lock()
 	if g.closing {

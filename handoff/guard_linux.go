@@ -27,6 +27,12 @@ func (a *attempt) confirmed() {
 			g.log.Error("closed with connections in its queue", "name", r.item.Name, "error", err)
 			_ = r.vacate()
 		}
+		r.retired = true
+		if r.sock.UnlinkOnClose() {
+			if err := (*listener.UnixPath)(r.item.Unlink).Unlink(); err != nil {
+				g.log.Warn("a path was left behind", "name", r.item.Name, "error", err)
+			}
+		}
 	}
 	g.mu.Lock()
 	s := g.succession
@@ -243,6 +249,25 @@ func (g *Generation) parkClaimed(a *attempt) error {
 	return errs
 }
 
+// rebind undoes retire.
+func (r *resource) rebind() error {
+	l, ok := r.sock.(*listener.Listener)
+	if !ok {
+		return nil
+	}
+	ln, err := r.listen()
+	if err != nil {
+		return err
+	}
+	r.item.Unlink = boundPath(ln.Addr())
+	if err := l.Reset(ln, (*listener.UnixPath)(r.item.Unlink)); err != nil {
+		_ = ln.Close()
+		return err
+	}
+	r.retired, r.fresh = false, true
+	return nil
+}
+
 // persist calls f until it succeeds, for a second: descriptors may have run out for a moment.
 func (g *Generation) persist(f func() error) error {
 	for try := 0; ; try++ {
@@ -273,6 +298,11 @@ func (g *Generation) resume(a *attempt) {
 			if r.item.Kind == wire.KindRendezvous {
 				if err := relisten(r.sock); err != nil {
 					g.log.Warn("the rendezvous still names the failed successor", "error", err)
+				}
+			}
+			if r.retired {
+				if err := r.rebind(); err != nil {
+					g.log.Error("a socket that was closed for the failed successor is not bound again", "name", r.item.Name, "error", err)
 				}
 			}
 			if err := r.sock.Open(); err != nil && !errors.Is(err, net.ErrClosed) {

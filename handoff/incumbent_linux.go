@@ -23,7 +23,10 @@ type attempt struct {
 	hello *wire.Hello
 	token token
 
+	version  int      // the highest in common
 	features []string // in common
+	heir     bool     // the successor was told that nobody older can be revived
+	offered  bool     // it has everything
 
 	changes       int         // Generation.changes at the time of the offer
 	sockets       []*resource // what was offered, by place
@@ -73,8 +76,8 @@ func (a *attempt) greet(ctx context.Context) error {
 		return fmt.Errorf("before its first word: %w", err)
 	}
 	defer f.raw.Close()
-	hello, ok := f.msg.(*wire.Hello)
-	if !ok {
+	hello, isHello := f.msg.(*wire.Hello)
+	if !isHello {
 		return unexpected(f.msg)
 	}
 	p, err := a.g.introduce(a.link, f)
@@ -88,7 +91,11 @@ func (a *attempt) greet(ctx context.Context) error {
 	if err := passCredentials(a.link.conn, false); err != nil {
 		return err
 	}
-	if _, ok := wire.Negotiate(wire.Versions(), hello.Versions); !ok {
+	if os.Getpid() == 1 && p.PID != 0 && !p.Self() {
+		return errInit
+	}
+	var common bool
+	if a.version, common = wire.Negotiate(wire.Versions(), hello.Versions); !common {
 		return fmt.Errorf("%w: we speak %v, process %d (%s) speaks %v", ErrVersion, wire.Versions(), p.PID, hello.Name, hello.Versions)
 	}
 	a.features = wire.Common(a.g.cfg.Transport.features(), hello.Features)
@@ -219,10 +226,11 @@ func (a *attempt) prepare(ctx context.Context) error {
 	if err == nil {
 		return nil
 	}
-	if errors.Is(err, net.ErrClosed) && g.ctx.Err() != nil && a.child == nil && a.sockets != nil && g.isFirstOrReleased() {
+	if errors.Is(err, net.ErrClosed) && g.ctx.Err() != nil && a.child == nil && a.offered && a.heir {
 		a.bequeath()
 		return err
 	}
+	err = a.link.explain(err)
 	a.abort(err)
 	return err
 }
@@ -281,8 +289,9 @@ func (a *attempt) offer(ctx context.Context) error {
 			items, fds = append(items, wire.Item{Name: "stderr", Kind: wire.KindStderr}), append(fds, c.stderr)
 		}
 	}
+	a.heir = g.isFirstOrReleased()
 	err = a.link.send(&wire.Welcome{
-		Version: wire.Version, Features: a.features, Generation: number, Name: programName(), PID: os.Getpid(), Heir: g.isFirstOrReleased(),
+		Version: a.version, Features: a.features, Generation: number, Name: programName(), PID: os.Getpid(), Heir: a.heir,
 	}, a.token.fd)
 	if err != nil {
 		return err
@@ -306,6 +315,7 @@ func (a *attempt) offer(ctx context.Context) error {
 		}
 		fds = fds[n:]
 	}
+	a.offered = true
 	return nil
 }
 

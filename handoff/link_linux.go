@@ -256,6 +256,33 @@ func unexpected(m wire.Message) error {
 	}
 }
 
+// explain makes of an end of the link what the other side said last, or [ErrPeerDied] if it has died, or is about to: the
+// kernel closes its descriptors before its pidfd tells. It calls recv.
+func (l *link) explain(err error) error {
+	if !over(err) && !errors.Is(err, fdpass.ErrGone) || errors.Is(err, ErrPeerDied) || l.peer == nil {
+		return err
+	}
+	for { // a send that failed has not seen what the other side had to say before
+		f, ended := l.recv(context.Background(), min(l.step, exitGrace))
+		if ended != nil {
+			break
+		}
+		f.raw.Close()
+		switch f.msg.(type) {
+		case *wire.Failed, *wire.Abort, *wire.Goodbye, *wire.Refuse:
+			return unexpected(f.msg)
+		}
+	}
+	t := time.NewTimer(min(l.step, exitGrace))
+	defer t.Stop()
+	select {
+	case <-l.peer.Done():
+		return fmt.Errorf("%w: %w", ErrPeerDied, err)
+	case <-t.C:
+		return err
+	}
+}
+
 // over reports whether err says that the other end is gone, rather than that it answers something else.
 func over(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, ErrPeerDied) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)

@@ -64,6 +64,7 @@ func (g *Generation) ListenAs(ctx context.Context, name, network, address string
 		}
 		return s, s.Addr(), nil
 	}
+	r.listen = func() (net.Listener, error) { return lc.Listen(g.ctx, network, r.addr.String()) }
 	if err := g.claim(ctx, r, bind, adopt); err != nil {
 		return nil, g.errorf("listen", err)
 	}
@@ -123,7 +124,8 @@ func (g *Generation) File(ctx context.Context, name string, open func() (*os.Fil
 		if err != nil {
 			return nil, nil, err
 		}
-		if r.fd, err = listener.Dup(f); err != nil {
+		// Where nothing is handed over, nothing has to be kept.
+		if r.fd, err = listener.Dup(f); err != nil && !errors.Is(err, errors.ErrUnsupported) {
 			_ = f.Close()
 			return nil, nil, err
 		}

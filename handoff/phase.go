@@ -11,7 +11,7 @@ const (
 	PhaseServing   Phase = "serving"   // owns the sockets
 	PhaseOffering  Phase = "offering"  // owns the sockets; a successor prepares itself
 	PhaseSwitching Phase = "switching" // accept is paused; the successor may take the token
-	PhaseGuarding  Phase = "guarding"  // the successor owns; it has not confirmed
+	PhaseGuarding  Phase = "guarding"  // somebody else owns: a successor that has not confirmed, or who got the sockets back
 	PhaseDraining  Phase = "draining"  // superseded; can be revived until its guard ends
 	PhaseStopped   Phase = "stopped"   // owns nothing and never will
 )

@@ -151,7 +151,9 @@ func listenRendezvous(path string) (*listener.FD, error) {
 		return nil
 	})
 	if err == nil {
-		err = relisten(fd)
+		if err = relisten(fd); err != nil {
+			_ = os.Remove(path)
+		}
 	}
 	if err != nil {
 		_ = fd.Close()
@@ -172,7 +174,7 @@ func relisten(c syscall.Conn) error {
 	err = raw.Control(func(n uintptr) {
 		for _, option := range []int{unix.SO_PASSCRED, unix.SO_PASSPIDFD} {
 			if inner = unix.SetsockoptInt(int(n), unix.SOL_SOCKET, option, 1); inner != nil {
-				inner = os.NewSyscallError("setsockopt SO_PASSCRED and SO_PASSPIDFD (Linux 6.5)", inner)
+				inner = fmt.Errorf("SO_PASSPIDFD needs Linux 6.5: %w: %w", errors.ErrUnsupported, inner)
 				return
 			}
 		}

@@ -17,6 +17,9 @@ type resource struct {
 	addr  net.Addr          // nil for a file
 	offer int               // its place in the predecessor's offer; -1 if it did not come from there
 	fresh bool              // bound here, and owned by nobody else since
+
+	listen  func() (net.Listener, error) // binds a listener's address again
+	retired bool                         // closed because the successor did not ask for it
 }
 
 func (r *resource) inherited() bool { return r.offer >= 0 }

@@ -139,6 +139,9 @@ func (g *Generation) welcome(p *predecessor, f frame, m *wire.Welcome) (err erro
 	if p.token, err = adoptToken(fd); err != nil {
 		return err
 	}
+	if !slices.Contains(wire.Versions(), m.Version) {
+		return fmt.Errorf("%w: WELCOME to version %d, we speak %v", ErrVersion, m.Version, wire.Versions())
+	}
 	p.heir = m.Heir
 	if p.pulls, err = g.cfg.Transport.pullable(m.Features); err != nil {
 		return err
@@ -156,7 +159,7 @@ func (g *Generation) takeOffers(ctx context.Context, p *predecessor) error {
 	for batch := 0; ; batch++ {
 		f, err := p.link.recv(ctx, g.cfg.StepTimeout)
 		if err != nil {
-			return fmt.Errorf("while it offered: %w", p.ended(err))
+			return fmt.Errorf("while it offered: %w", p.link.explain(err))
 		}
 		m, ok := f.msg.(*wire.Offer)
 		if !ok {
@@ -169,7 +172,7 @@ func (g *Generation) takeOffers(ctx context.Context, p *predecessor) error {
 				f.raw.Close()
 				p.pulls = false
 				if err := p.link.send(&wire.Taken{Batch: batch, Refused: err.Error()}); err != nil {
-					return p.ended(err)
+					return p.link.explain(err)
 				}
 				batch-- // it comes again, with descriptors
 				continue
@@ -182,14 +185,14 @@ func (g *Generation) takeOffers(ctx context.Context, p *predecessor) error {
 		}
 		f.raw.Close()
 		if err != nil {
-			return err
+			return p.link.explain(err)
 		}
 		err = p.link.send(&wire.Taken{Batch: batch})
 		switch {
 		case m.Last && (err == nil || over(err)):
 			return nil // all is here, also if the incumbent has just died: watch decides what that means
 		case err != nil:
-			return p.ended(err)
+			return p.link.explain(err)
 		}
 	}
 }
@@ -220,7 +223,7 @@ func (g *Generation) takeOffer(p *predecessor, m *wire.Offer, fds []*listener.FD
 			if err := g.adoptRendezvous(fd, item, place); err != nil {
 				return err
 			}
-		default: // a kind that we do not know is never claimed
+		default:
 			g.mu.Lock()
 			g.unclaimed = append(g.unclaimed, &resource{item: item, fd: fd, offer: place})
 			g.mu.Unlock()
@@ -253,16 +256,8 @@ func (g *Generation) watch(ctx context.Context, p *predecessor) {
 	default:
 		g.log.Error("this generation cannot take over any more", "error", err)
 	}
-	p.lost = p.ended(err)
+	p.lost = p.link.explain(err)
 	g.stop()
-}
-
-// ended makes an end of the link [ErrPeerDied], if the process at the other end has died.
-func (p *predecessor) ended(err error) error {
-	if over(err) && !errors.Is(err, ErrPeerDied) && p.died(p.link.step) {
-		return fmt.Errorf("%w: %w", ErrPeerDied, err)
-	}
-	return err
 }
 
 // died reports whether the process at the other end is dead, or is within d.
@@ -360,7 +355,7 @@ func (g *Generation) awaitCommit(ctx context.Context, p *predecessor) error {
 			if !over(err) {
 				_ = p.link.send(&wire.Failed{Reason: err.Error()})
 			}
-			return fmt.Errorf("before the commit: %w", p.ended(err))
+			return fmt.Errorf("before the commit: %w", p.link.explain(err))
 		}
 	}
 	switch owned, err := p.token.take(); {

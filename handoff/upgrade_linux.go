@@ -9,7 +9,7 @@ import (
 
 // errInit: see upgrade.
 var errInit = errors.New("this process is PID 1, and its end would end the successor that it starts; start it below an init " +
-	"(docker run --init, tini), or let a process that was started beside it join the same Path")
+	"(docker run --init, tini), or let one in another container join the same Path")
 
 // killGrace is how long a spawned successor has to end by itself once its attempt has failed.
 const killGrace = time.Second

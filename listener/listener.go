@@ -49,7 +49,7 @@ var (
 type Listener struct {
 	addr      net.Addr
 	keepAlive keepAlive // what Options ask for; zero for sockets that are no TCP
-	unlink    *UnixPath
+	unlink    atomic.Pointer[UnixPath]
 	unlinkOn  atomic.Bool
 
 	gate    gate
@@ -120,7 +120,7 @@ func newListener(addr net.Addr, o Options) *Listener {
 	}
 	if o.Unlink != nil {
 		u := *o.Unlink
-		l.unlink = &u
+		l.unlink.Store(&u)
 		l.unlinkOn.Store(true)
 	}
 	return l
@@ -267,7 +267,7 @@ func (l *Listener) park() error {
 func (l *Listener) SetUnlinkOnClose(unlink bool) { l.unlinkOn.Store(unlink) }
 
 // UnlinkOnClose reports whether Close removes a socket file.
-func (l *Listener) UnlinkOnClose() bool { return l.unlink != nil && l.unlinkOn.Load() }
+func (l *Listener) UnlinkOnClose() bool { return l.unlink.Load() != nil && l.unlinkOn.Load() }
 
 // Close closes the listener in any state, and removes its socket file before, if UnlinkOnClose. Blocked calls of
 // Accept return [net.ErrClosed], and so does a second Close.
@@ -284,7 +284,7 @@ func (l *Listener) close(unlink bool) error {
 	}
 	var unlinkErr error
 	if unlink && l.UnlinkOnClose() {
-		unlinkErr = l.unlink.Unlink()
+		unlinkErr = l.unlink.Load().Unlink()
 	}
 	l.dropPending()
 	closeErr := l.bare.Close()

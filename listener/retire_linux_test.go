@@ -71,3 +71,22 @@ func TestRetiredCloseDropsTheRest(t *testing.T) {
 		t.Error("the connection is still open")
 	}
 }
+
+// A listener that has retired can be given another socket, and its Accept goes on.
+func TestReset(t *testing.T) {
+	l := listen(t, "tcp", "127.0.0.1:0", Options{})
+	other, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	if err := l.Reset(other, nil); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Reset of one that has a socket: %v, want net.ErrClosed", err)
+	}
+	must(t, l.Retire())
+	must(t, other.Close())
+	again, err := net.Listen("tcp", l.Addr().String())
+	must(t, err)
+	call := accept(t, l)
+	must(t, l.Reset(again, nil))
+	must(t, l.Open())
+	dial(t, l.Addr())
+	must(t, within(t, "Accept", call).err)
+}

@@ -2,7 +2,7 @@
 // no input or output. docs/protocol.md is the specification.
 //
 // One frame is one message of a SOCK_SEQPACKET socket: one JSON object of at most [MaxFrame] bytes, in UTF-8, whose
-// member "type" says which. Descriptors travel beside it, never in it.
+// member "type" says which. Descriptors travel beside it, or are taken by the numbers in it (feature "pull").
 //
 // # Versions
 //
@@ -84,7 +84,7 @@ type Wait struct {
 	Phase string `json:"phase"`
 }
 
-// Busy answers HELLO when another upgrade is under way, or when the one asked is not the incumbent.
+// Busy answers HELLO when another upgrade is under way.
 type Busy struct {
 	PID   int    `json:"pid"`   // the process that is in the way
 	Name  string `json:"name"`  // its program
@@ -156,7 +156,7 @@ type Prepared struct {
 	Batch    int       `json:"batch"` // from 0
 	Last     bool      `json:"last"`
 	Receipts []Receipt `json:"receipts"`
-	// ConfirmWithin is, in the last batch, how many milliseconds after COMMIT to expect CONFIRM, or 0.
+	// ConfirmWithin is, in the last batch, how many milliseconds after OWNED to expect CONFIRM, or 0.
 	ConfirmWithin int64 `json:"confirmWithin,omitempty"`
 }
 
@@ -167,7 +167,7 @@ type Receipt struct {
 	Cookie  uint64 `json:"cookie,string"` // SO_COOKIE, or 0
 	Dev     uint64 `json:"dev,string"`
 	Ino     uint64 `json:"ino,string"`
-	Flags   int    `json:"flags"` // F_GETFL
+	Flags   int    `json:"flags"` // the access mode of F_GETFL
 }
 
 // Commit is the permission to read the token.
