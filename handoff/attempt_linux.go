@@ -1,0 +1,280 @@
+package handoff
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"github.com/segue-go/segue/handoff/internal/wire"
+)
+
+// attempt is one try to hand over to one successor. Only one is under way at a time (chain.attempts).
+type attempt struct {
+	g     *Generation
+	link  *link
+	child *child // nil if the successor called at the rendezvous
+	hello *wire.Hello
+	token token
+
+	version  int      // the highest in common
+	features []string // in common
+	heir     bool     // the successor was told that nobody older can be revived
+	offered  bool     // it has everything
+
+	changes       int         // Generation.changes at the time of the offer
+	sockets       []*resource // what was offered, by place
+	claimed       []bool      // by the successor
+	confirmWithin time.Duration
+}
+
+// maxConfirm bounds what a successor may ask for as its time to confirm.
+const maxConfirm = 24 * time.Hour
+
+// pid is for whoever asks who is at work. It is called with Generation.mu held.
+func (a *attempt) pid() int {
+	if a.link == nil || a.link.peer == nil {
+		return 0 // only just being started
+	}
+	return a.link.peer.PID
+}
+
+func (a *attempt) pidNow() int {
+	a.g.mu.Lock()
+	defer a.g.mu.Unlock()
+	return a.pid()
+}
+
+// receive serves one caller at the rendezvous. It takes conn.
+func (g *Generation) receive(conn *net.UnixConn) {
+	l := newLink(conn, g.cfg.StepTimeout, g.cfg.Trace)
+	a := &attempt{g: g, link: l}
+	err := a.greet(g.ctx)
+	if err == nil {
+		err = g.begin(a)
+	}
+	if err != nil {
+		g.log.Warn("a caller was turned away", "error", err)
+		_ = l.send(refusal(err))
+		l.close()
+		return
+	}
+	if err := a.handOver(g.ctx, func() {}); err != nil {
+		g.log.Error("handover failed", "successor", a.pidNow(), "error", err)
+	}
+	g.end(a)
+}
+
+// greet waits for HELLO, and leaves nobody in who is not authorized or does not speak our language.
+func (a *attempt) greet(ctx context.Context) error {
+	patience := a.g.cfg.StepTimeout
+	if a.child != nil {
+		patience = a.g.cfg.ReadyTimeout // it has to start first
+	}
+	f, err := a.link.recv(ctx, patience)
+	if err != nil {
+		return fmt.Errorf("before its first word: %w", err)
+	}
+	defer f.raw.Close()
+	hello, isHello := f.msg.(*wire.Hello)
+	if !isHello {
+		return unexpected(f.msg)
+	}
+	p, err := a.g.introduce(a.link, f)
+	if err != nil {
+		return err
+	}
+	a.g.mu.Lock() // others ask for pid
+	// The one who speaks counts, not the wrapper that we may have started.
+	a.link.peer, a.hello = p, hello
+	a.g.mu.Unlock()
+	if err := passCredentials(a.link.conn, false); err != nil {
+		return err
+	}
+	if os.Getpid() == 1 && p.PID != 0 && !p.Self() {
+		return errInit
+	}
+	var common bool
+	if a.version, common = wire.Negotiate(wire.Versions(), hello.Versions); !common {
+		return fmt.Errorf("%w: we speak %v, process %d (%s) speaks %v", ErrVersion, wire.Versions(), p.PID, hello.Name, hello.Versions)
+	}
+	a.features = wire.Common(a.g.cfg.Transport.features(), hello.Features)
+	_, err = a.g.cfg.Transport.pullable(a.features)
+	return err
+}
+
+// refusal answers a HELLO that leads nowhere.
+func refusal(err error) wire.Message {
+	var busy *BusyError
+	switch {
+	case errors.As(err, &busy):
+		return &wire.Busy{PID: busy.PID, Name: busy.Name, Phase: string(busy.Phase), Owner: os.Getpid()}
+	case errors.Is(err, ErrUnauthorized):
+		return &wire.Refuse{Code: wire.CodeUnauthorized, Reason: "ask the incumbent's log why"}
+	case errors.Is(err, ErrVersion):
+		return &wire.Refuse{Code: wire.CodeVersion, Versions: wire.Versions(), Reason: err.Error()}
+	case errors.Is(err, ErrTransport):
+		return &wire.Refuse{Code: wire.CodeTransport, Reason: err.Error()}
+	case errors.Is(err, net.ErrClosed), errors.Is(err, ErrNotOwner):
+		return &wire.Refuse{Code: wire.CodeStopping, Reason: err.Error()}
+	default:
+		return &wire.Refuse{Code: wire.CodeMalformed, Reason: err.Error()}
+	}
+}
+
+// begin makes a the attempt under way, or says who is busy. end must follow.
+func (g *Generation) begin(a *attempt) error {
+	select {
+	case g.attempts <- struct{}{}:
+	default:
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		busy := &BusyError{Phase: g.phase}
+		if other := g.attempt; other != nil {
+			busy.PID = other.pid()
+			if other.hello != nil {
+				busy.Name = other.hello.Name
+			}
+		}
+		return busy
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var err error
+	switch {
+	case g.closing || g.phase == PhaseStopped:
+		err = net.ErrClosed
+	case g.phase == PhaseProbation: // this generation has itself to prove first
+		err = &BusyError{PID: os.Getpid(), Name: programName(), Phase: g.phase}
+	case g.phase != PhaseServing && g.phase != PhaseStarting:
+		err = ErrNotOwner
+	}
+	if err != nil {
+		<-g.attempts
+		return err
+	}
+	g.attempt = a
+	g.tasks.Add(1) // here, where Close has not begun to wait
+	return nil
+}
+
+// end undoes begin.
+func (g *Generation) end(a *attempt) {
+	g.mu.Lock()
+	g.attempt = nil
+	g.mu.Unlock()
+	a.token.close()
+	if a.link != nil {
+		a.link.close()
+	}
+	<-g.attempts
+	g.tasks.Done()
+}
+
+// handOver runs an attempt. It returns an error if the successor did not come to confirm. Otherwise it calls confirmed
+// then, and returns when there is nothing left to guard. ctx bounds it up to the commit.
+func (a *attempt) handOver(ctx context.Context, confirmed func()) error {
+	g := a.g
+	err := a.prepare(ctx)
+	if err == nil {
+		err = a.commit()
+	}
+	if err == nil {
+		err = a.awaitConfirm()
+	}
+	if err != nil {
+		err = g.errorf("upgrade", err)
+		g.mu.Lock()
+		g.lastError = err
+		g.mu.Unlock()
+		return err
+	}
+	a.confirmed()
+	confirmed()
+	a.guard()
+	return nil
+}
+
+// prepare does all that comes before the commit. On an error nothing has happened, and the successor was told.
+func (a *attempt) prepare(ctx context.Context) error {
+	g := a.g
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(g.ctx, func() { cancel(context.Cause(g.ctx)) })()
+	var err error
+	if a.child != nil {
+		err = a.greet(ctx) // who called at the rendezvous has been
+	}
+	if err == nil {
+		err = a.awaitReady(ctx)
+	}
+	if err == nil {
+		err = a.offer(ctx)
+	}
+	if err == nil {
+		err = a.awaitReceipts(ctx)
+	}
+	if err == nil {
+		err = g.releaseAncestor(ctx)
+	}
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, net.ErrClosed) && g.ctx.Err() != nil && a.child == nil && a.offered && a.heir {
+		a.bequeath()
+		return err
+	}
+	err = a.link.explain(err)
+	a.abort(err)
+	return err
+}
+
+// abort ends an attempt before the commit: this generation serves on, as it did all the time.
+func (a *attempt) abort(cause error) {
+	a.g.setPhaseIf(PhaseOffering, PhaseServing)
+	if errors.Is(cause, ErrPeerDied) {
+		return
+	}
+	a.dismiss(cause)
+}
+
+// dismiss tells a successor that owns nothing that it never will, and sees to it that it lets go of its copies.
+func (a *attempt) dismiss(cause error) {
+	if a.link.send(&wire.Abort{Reason: cause.Error()}) != nil || a.child != nil || a.link.peer == nil || a.link.peer.Self() {
+		return // a child is going to be ended anyway
+	}
+	// A successor that is alive gives up its copies of the sockets and hangs up. One that does not would keep the ports
+	// open for ever with nobody behind.
+	ctx, cancel := context.WithTimeout(context.Background(), a.g.cfg.StepTimeout)
+	defer cancel()
+	for {
+		f, err := a.link.recv(ctx, 0)
+		if err == nil {
+			f.raw.Close()
+			continue
+		}
+		if ctx.Err() != nil {
+			kill := a.link.peer.Kill()
+			a.g.log.Warn("the failed successor did not hang up and was killed", "successor", a.link.peer.PID, "error", kill)
+		}
+		return
+	}
+}
+
+// bequeath leaves the sockets to a successor that somebody else started, when this generation is closed before the
+// commit: this generation stops to accept, then says goodbye, and the successor takes the token when it is ready.
+func (a *attempt) bequeath() {
+	g := a.g
+	if !g.setPhaseIf(PhaseOffering, PhaseGuarding) {
+		return
+	}
+	g.log.Info("closed; the sockets are left to the successor that prepares itself", "successor", a.pidNow())
+	if err := g.parkClaimed(nil); err != nil {
+		g.log.Error("a socket does not pause", "error", err)
+	}
+	if err := a.link.send(&wire.Goodbye{Reason: "closed; the sockets are yours"}); err != nil {
+		g.log.Error("nobody is left to serve", "error", err)
+	}
+}

@@ -1,0 +1,142 @@
+package handoff
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/segue-go/segue/handoff/internal/wire"
+	"github.com/segue-go/segue/listener"
+)
+
+// awaitReady waits until this generation owns, if the successor was quicker to say HELLO.
+func (a *attempt) awaitReady(ctx context.Context) error {
+	g := a.g
+	if !g.started.happened() {
+		if err := a.link.send(&wire.Wait{Phase: string(PhaseStarting)}); err != nil {
+			return err
+		}
+		select {
+		case <-g.started.c:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-a.link.peer.Done():
+			return ErrPeerDied
+		}
+	}
+	if a.child == nil && !g.setPhaseIf(PhaseServing, PhaseOffering) {
+		return ErrNotOwner
+	}
+	return nil
+}
+
+// offer sends WELCOME and the manifest with its descriptors, one batch in flight at a time: the kernel bounds how many
+// may be in flight (ETOOMANYREFS, unix(7)).
+func (a *attempt) offer(ctx context.Context) error {
+	g := a.g
+	var err error
+	if a.token, err = newToken(); err != nil {
+		return err
+	}
+	g.mu.Lock()
+	a.changes = g.changes
+	a.sockets = slices.Clone(g.claimed)
+	number := g.number + 1
+	if g.rendezvous != nil {
+		a.sockets = append(a.sockets, g.rendezvous)
+	}
+	g.mu.Unlock()
+	items := make([]wire.Item, 0, len(a.sockets)+2)
+	fds := make([]syscall.Conn, 0, len(a.sockets)+2)
+	for _, r := range a.sockets {
+		item := r.item
+		if r.sock != nil {
+			item.UnlinkOnClose = r.sock.UnlinkOnClose()
+		}
+		items, fds = append(items, item), append(fds, r.conn())
+	}
+	if c := a.child; c != nil {
+		if c.stdout != nil {
+			items, fds = append(items, wire.Item{Name: "stdout", Kind: wire.KindStdout}), append(fds, c.stdout)
+		}
+		if c.stderr != nil {
+			items, fds = append(items, wire.Item{Name: "stderr", Kind: wire.KindStderr}), append(fds, c.stderr)
+		}
+	}
+	a.heir = g.isFirstOrReleased()
+	err = a.link.send(&wire.Welcome{
+		Version: a.version, Features: a.features, Generation: number, Name: programName(), PID: os.Getpid(), Heir: a.heir,
+	}, a.token.fd)
+	if err != nil {
+		return err
+	}
+	pull, err := g.cfg.Transport.pullable(a.features)
+	if err != nil {
+		return err
+	}
+	if pull {
+		reserve(items)
+		defer allowPull(a.link.peer)()
+	}
+	offers, err := wire.Offers(items)
+	if err != nil {
+		return err
+	}
+	for _, o := range offers {
+		n := len(o.Items)
+		if err := a.sendBatch(ctx, o, fds[:n], &pull); err != nil {
+			return err
+		}
+		fds = fds[n:]
+	}
+	a.offered = true
+	return nil
+}
+
+// isFirstOrReleased reports whether nobody before this generation can be revived any more.
+func (g *Generation) isFirstOrReleased() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.predecessor == nil || g.predecessor.released.happened()
+}
+
+// awaitReceipts waits for Ready in the successor, and compares what it has with what was sent.
+func (a *attempt) awaitReceipts(ctx context.Context) error {
+	deadline := time.Now().Add(a.g.cfg.ReadyTimeout)
+	var receipts []wire.Receipt
+	for batch, last := 0, false; !last; batch++ {
+		m, err := expect[*wire.Prepared](ctx, a.link, max(time.Until(deadline), time.Millisecond))
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return fmt.Errorf("the successor did not become ready: %w", err)
+		}
+		if err != nil {
+			return fmt.Errorf("while it prepared: %w", err)
+		}
+		if m.Batch != batch || len(receipts)+len(m.Receipts) > wire.MaxSockets {
+			return fmt.Errorf("%w: PREPARED %d, not %d", ErrProtocol, m.Batch, batch)
+		}
+		receipts = append(receipts, m.Receipts...)
+		last, a.confirmWithin = m.Last, time.Duration(min(m.ConfirmWithin, maxConfirm.Milliseconds()))*time.Millisecond
+	}
+	if len(receipts) < len(a.sockets) {
+		return fmt.Errorf("%w: %d receipts for %d sockets", ErrProtocol, len(receipts), len(a.sockets))
+	}
+	a.claimed = make([]bool, len(a.sockets))
+	for i, r := range a.sockets {
+		info, err := listener.Describe(r.conn())
+		if err != nil {
+			return fmt.Errorf("%w: %s: %w", ErrChanged, r.item.Name, err)
+		}
+		want := receipt(info)
+		want.Item, want.Claimed = i, receipts[i].Claimed
+		if got := receipts[i]; got != want {
+			return fmt.Errorf("%w: the receipt for %s does not match: got %+v, want %+v", ErrProtocol, r.item.Name, got, want)
+		}
+		a.claimed[i] = want.Claimed
+	}
+	return nil
+}

@@ -1,0 +1,229 @@
+package handoff
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"sync"
+
+	"github.com/segue-go/segue/handoff/internal/wire"
+	"github.com/segue-go/segue/listener"
+)
+
+// predecessor is the generation that this one succeeds.
+type predecessor struct {
+	link    *link
+	token   token
+	pulls   bool      // descriptors are to be taken from it
+	heir    bool      // nobody before it can be revived: if it ends, the sockets are ours
+	offered []offered // by place in the offer
+	claimed []bool    // likewise: what the program had asked for when the receipts were sent
+	watched chan struct{}
+	unwatch context.CancelCauseFunc
+	lost    error // why it is no use to call Ready; valid once watched is closed
+	left    bool  // it stopped for good, and left the sockets to this generation, its heir
+
+	once sync.Once
+
+	released event // it, or what it was, will never be revived
+	gone     event // its link is closed
+	ponged   event // it asked whether we are well, for the last time
+}
+
+// offered is one thing that came with an offer, as it was identified on arrival.
+type offered struct {
+	item wire.Item
+	info listener.Info
+}
+
+// close hangs up. It may be called more than once.
+func (p *predecessor) close() {
+	p.once.Do(func() {
+		p.released.happen()
+		p.gone.happen()
+		p.token.close()
+		p.link.close()
+	})
+}
+
+// succeed makes this generation the successor of whoever is at the other end of conn, which it takes. On return it holds
+// all that was offered.
+func (g *Generation) succeed(ctx context.Context, conn *net.UnixConn) error {
+	if err := passCredentials(conn, true); err != nil {
+		_ = conn.Close()
+		return err
+	}
+	p := &predecessor{
+		link:     newLink(conn, g.cfg.StepTimeout, g.cfg.Trace),
+		released: newEvent(),
+		gone:     newEvent(),
+		ponged:   newEvent(),
+		watched:  make(chan struct{}),
+	}
+	err := g.beWelcomed(ctx, p)
+	if err == nil {
+		err = g.takeOffers(ctx, p)
+	}
+	if err != nil {
+		if !over(err) {
+			_ = p.link.send(&wire.Failed{Reason: err.Error()})
+		}
+		p.close()
+		return err
+	}
+	g.mu.Lock()
+	g.predecessor = p
+	g.mu.Unlock()
+	watch, unwatch := context.WithCancelCause(g.ctx)
+	p.unwatch = unwatch
+	g.task(func() { g.watch(watch, p) })
+	return nil
+}
+
+// beWelcomed says HELLO and waits for WELCOME, from somebody who is authorized.
+func (g *Generation) beWelcomed(ctx context.Context, p *predecessor) error {
+	l := p.link
+	err := l.send(&wire.Hello{Versions: wire.Versions(), Features: g.cfg.Transport.features(), Name: programName(), PID: os.Getpid()})
+	if err != nil {
+		if over(err) {
+			return errIncumbentLeft
+		}
+		return err
+	}
+	patience := g.cfg.StepTimeout
+	for {
+		f, err := l.recv(ctx, patience)
+		switch {
+		case err != nil && over(err):
+			return errIncumbentLeft
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return fmt.Errorf("%w: %w", errSilent, err)
+		case err != nil:
+			return err
+		}
+		switch m := f.msg.(type) {
+		case *wire.Wait:
+			f.raw.Close()
+			g.log.Info("the incumbent is not ready yet; waiting", "phase", m.Phase)
+			patience = g.cfg.ReadyTimeout
+		case *wire.Welcome:
+			err := g.welcome(p, f, m)
+			f.raw.Close()
+			return err
+		default:
+			f.raw.Close()
+			return unexpected(m)
+		}
+	}
+}
+
+func (g *Generation) welcome(p *predecessor, f frame, m *wire.Welcome) (err error) {
+	if p.link.peer, err = g.introduce(p.link, f); err != nil {
+		return err
+	}
+	if err := passCredentials(p.link.conn, false); err != nil {
+		return err
+	}
+	if len(f.raw.FDs) != 1 {
+		return fmt.Errorf("%w: WELCOME with %d descriptors", ErrProtocol, len(f.raw.FDs))
+	}
+	fd := f.raw.FDs[0]
+	f.raw.FDs[0] = nil
+	if p.token, err = adoptToken(fd); err != nil {
+		return err
+	}
+	if !slices.Contains(wire.Versions(), m.Version) {
+		return fmt.Errorf("%w: WELCOME to version %d, we speak %v", ErrVersion, m.Version, wire.Versions())
+	}
+	p.heir = m.Heir
+	if p.pulls, err = g.cfg.Transport.pullable(m.Features); err != nil {
+		return err
+	}
+	g.mu.Lock()
+	g.number = m.Generation
+	g.mu.Unlock()
+	g.log = g.cfg.Logger.With("generation", m.Generation) // nobody else has it yet
+	g.log.Info("succeeding", "incumbent", m.PID, "program", m.Name)
+	return nil
+}
+
+// takeOffers receives the manifest, batch by batch.
+func (g *Generation) takeOffers(ctx context.Context, p *predecessor) error {
+	for batch := 0; ; batch++ {
+		f, err := p.link.recv(ctx, g.cfg.StepTimeout)
+		if err != nil {
+			return fmt.Errorf("while it offered: %w", p.link.explain(err))
+		}
+		m, ok := f.msg.(*wire.Offer)
+		if !ok {
+			f.raw.Close()
+			return unexpected(f.msg)
+		}
+		if p.pulls && len(f.raw.FDs) == 0 {
+			f.raw.FDs, err = p.pull(m.Items)
+			if err != nil && refusable(err) && g.cfg.Transport != TransportPidfd {
+				f.raw.Close()
+				p.pulls = false
+				if err := p.link.send(&wire.Taken{Batch: batch, Refused: err.Error()}); err != nil {
+					return p.link.explain(err)
+				}
+				batch-- // it comes again, with descriptors
+				continue
+			}
+		}
+		if err == nil {
+			err = g.takeOffer(p, m, f.raw.FDs, batch)
+		} else if refusable(err) {
+			err = fmt.Errorf("%w: %w", ErrTransport, err)
+		}
+		f.raw.Close()
+		if err != nil {
+			return p.link.explain(err)
+		}
+		err = p.link.send(&wire.Taken{Batch: batch})
+		switch {
+		case m.Last && (err == nil || over(err)):
+			return nil // all is here, also if the incumbent has just died: watch decides what that means
+		case err != nil:
+			return p.link.explain(err)
+		}
+	}
+}
+
+// takeOffer takes those of fds that it sets to nil.
+func (g *Generation) takeOffer(p *predecessor, m *wire.Offer, fds []*listener.FD, batch int) error {
+	if m.Batch != batch || len(fds) != len(m.Items) || len(p.offered)+len(fds) > wire.MaxSockets {
+		return fmt.Errorf("%w: OFFER %d of %d items with %d descriptors", ErrProtocol, m.Batch, len(m.Items), len(fds))
+	}
+	for i, item := range m.Items {
+		fd, place := fds[i], len(p.offered)
+		info, err := listener.Describe(fd)
+		if err != nil {
+			return fmt.Errorf("offered %s: %w", item.Name, err)
+		}
+		p.offered = append(p.offered, offered{item: item, info: info})
+		fds[i] = nil
+		switch item.Kind {
+		case wire.KindStdout:
+			g.output[1] = fd
+		case wire.KindStderr:
+			g.output[2] = fd
+		case wire.KindRendezvous:
+			if g.rendezvous != nil || g.cfg.Path == "" {
+				_ = fd.Close()
+				return fmt.Errorf("%w: a rendezvous that nobody expects", ErrProtocol)
+			}
+			if err := g.adoptRendezvous(fd, item, place); err != nil {
+				return err
+			}
+		default:
+			g.mu.Lock()
+			g.unclaimed = append(g.unclaimed, &resource{item: item, fd: fd, offer: place})
+			g.mu.Unlock()
+		}
+	}
+	return nil
+}

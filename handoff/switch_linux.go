@@ -1,0 +1,157 @@
+package handoff
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/segue-go/segue/handoff/internal/wire"
+	"github.com/segue-go/segue/listener"
+)
+
+// pauseClaimed pauses what the successor of a asked for. On return no accept is in flight.
+func (g *Generation) pauseClaimed(a *attempt) error {
+	for i, r := range a.sockets {
+		if !a.claimed[i] || r.sock == nil {
+			continue
+		}
+		if err := r.sock.Pause(); err != nil && !errors.Is(err, net.ErrClosed) {
+			return fmt.Errorf("pause %s: %w", r.item.Name, err)
+		}
+	}
+	return nil
+}
+
+// parkClaimed takes what somebody else owns now out of the poller: what the successor of a asked for, or everything.
+func (g *Generation) parkClaimed(a *attempt) error {
+	var all []*resource
+	if a == nil {
+		g.mu.Lock()
+		all = append(all, g.claimed...)
+		if g.rendezvous != nil {
+			all = append(all, g.rendezvous)
+		}
+		g.mu.Unlock()
+	} else {
+		for i, r := range a.sockets {
+			if a.claimed[i] {
+				all = append(all, r)
+			}
+		}
+	}
+	var errs error
+	for _, r := range all {
+		r.fresh = false
+		if r.sock == nil {
+			continue
+		}
+		if err := r.sock.Park(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = errors.Join(errs, fmt.Errorf("park %s: %w", r.item.Name, err))
+		}
+	}
+	return errs
+}
+
+// retire closes a listener that nobody serves any more, but not its Accept: that hands out what was still in the queue, and
+// then blocks until the generation is done. A packet socket stays open, since answers go out through it.
+func (r *resource) retire() error { return r.part((*listener.Listener).Retire) }
+
+// vacate is the same for a listener whose queue is somebody else's.
+func (r *resource) vacate() error { return r.part((*listener.Listener).Vacate) }
+
+func (r *resource) part(with func(*listener.Listener) error) error {
+	l, ok := r.sock.(*listener.Listener)
+	if !ok {
+		return nil
+	}
+	if err := with(l); err != nil && !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
+}
+
+// rebind undoes retire.
+func (r *resource) rebind() error {
+	l, ok := r.sock.(*listener.Listener)
+	if !ok {
+		return nil
+	}
+	ln, err := r.listen()
+	if err != nil {
+		return err
+	}
+	r.item.Unlink = boundPath(ln.Addr())
+	if err := l.Reset(ln, (*listener.UnixPath)(r.item.Unlink)); err != nil {
+		_ = ln.Close()
+		return err
+	}
+	r.retired, r.fresh = false, true
+	return nil
+}
+
+// persist calls f until it succeeds, for a second: descriptors may have run out for a moment.
+func (g *Generation) persist(f func() error) error {
+	for try := 0; ; try++ {
+		err := f()
+		if err == nil || try == 20 {
+			return err
+		}
+		select {
+		case <-time.After(resumeRetry):
+		case <-g.ctx.Done():
+			return err
+		}
+	}
+}
+
+// resumeRetry is how long to wait before another try to open a socket, when descriptors have run out.
+const resumeRetry = 50 * time.Millisecond
+
+// resume makes this generation the owner again. It goes on until every socket is open, or the generation is closed.
+func (g *Generation) resume(a *attempt) {
+	waiting := a.sockets
+	for len(waiting) > 0 {
+		var again []*resource
+		for _, r := range waiting {
+			if r.sock == nil {
+				continue
+			}
+			if r.item.Kind == wire.KindRendezvous {
+				if err := relisten(r.sock); err != nil {
+					g.log.Warn("the rendezvous still names the failed successor", "error", err)
+				}
+			}
+			if r.retired {
+				if err := r.rebind(); err != nil {
+					g.log.Error("a socket that was closed for the failed successor is not bound again", "name", r.item.Name, "error", err)
+				}
+			}
+			if err := r.sock.Open(); err != nil && !errors.Is(err, net.ErrClosed) {
+				g.log.Error("a socket cannot be opened yet", "name", r.item.Name, "error", err)
+				again = append(again, r)
+			}
+		}
+		waiting = again
+		if len(waiting) > 0 {
+			select {
+			case <-time.After(resumeRetry):
+			case <-g.ctx.Done():
+				return
+			}
+		}
+	}
+	g.mu.Lock()
+	old := g.succession
+	revived := old.superseded.happened()
+	if revived {
+		g.succession = newSuccession()
+	}
+	g.setPhaseLocked(PhaseServing)
+	g.mu.Unlock()
+	if revived {
+		old.revived.happen()
+		g.writePIDFile()
+	}
+	g.log.Warn("this generation serves again")
+}
