@@ -7,8 +7,6 @@ GOLANGCI_LINT ?= $(shell command -v golangci-lint 2>/dev/null || echo $(GOBIN)/g
 # The version that .ci/run installs.
 LINT_VERSION  := v2.15.0
 FUZZTIME      ?= 10s
-BENCHTIME     ?= 1s
-BENCHCOUNT    ?= 5
 # The modules of this repository; examples with dependencies are modules of their own.
 MODULES       := $(dir $(shell find . -name go.mod -not -path '*/testdata/*'))
 # What compiles but cannot upgrade.
@@ -26,7 +24,7 @@ tools:
 		echo "missing: a C compiler, which the race detector needs; for example: apt-get install gcc libc6-dev" >&2; exit 1; }
 
 build: ## compile everything, into the build cache
-	@set -e; for m in $(MODULES); do (cd $$m && $(GO) build ./...); done
+	@set -e; for m in $(MODULES); do (cd $$m && $(GO) build -o /dev/null ./...); done
 
 demo: ## upgrade a server ten times under load, and show what its clients noticed
 	$(GO) run ./integration/demo
@@ -47,8 +45,8 @@ fuzz: ## each fuzz target for FUZZTIME (10s)
 		(cd "$$(dirname "$$file")" && $(GO) test -run '^$$' -fuzz "^$${name#func }\$$" -fuzztime $(FUZZTIME) . </dev/null); \
 	done
 
-bench: ## all benchmarks, BENCHCOUNT (5) times for BENCHTIME (1s)
-	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) -count $(BENCHCOUNT) ./...
+bench: ## what segue costs, each figure beside its floor in the same run
+	$(GO) run ./integration/bench
 
 cover: ## test coverage, per function and as coverage.html
 	$(GO) test -coverpkg=./... -coverprofile=coverage.out ./...
@@ -57,9 +55,9 @@ cover: ## test coverage, per function and as coverage.html
 
 cross: ## vet everything, tests included, for the systems on which upgrades do not work
 	@set -e; for t in $(OTHERS); do for m in $(MODULES); do \
-		echo "$$t $$m"; (cd $$m && GOOS=$${t%/*} GOARCH=$${t#*/} CGO_ENABLED=0 sh -c '$(GO) build ./... && $(GO) vet ./...'); \
+		echo "$$t $$m"; (cd $$m && GOOS=$${t%/*} GOARCH=$${t#*/} CGO_ENABLED=0 sh -c '$(GO) build -o /dev/null ./... && $(GO) vet ./...'); \
 	done; done
 
 examples: ## build the examples, and upgrade each in its test
 	$(GO) build ./examples/... && $(GO) test ./examples/...
-	@set -e; for m in $(filter ./examples/%,$(MODULES)); do (cd $$m && $(GO) build ./... && $(GO) test ./...); done
+	@set -e; for m in $(filter ./examples/%,$(MODULES)); do (cd $$m && $(GO) build -o /dev/null ./... && $(GO) test ./...); done

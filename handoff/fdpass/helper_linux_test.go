@@ -1,6 +1,7 @@
 package fdpass
 
 import (
+	"fmt"
 	"maps"
 	"net"
 	"os"
@@ -84,8 +85,13 @@ func noNewFDs(t *testing.T, fn func()) {
 	t.Helper()
 	before := openFDs(t)
 	fn()
-	if after := openFDs(t); !maps.Equal(before, after) {
-		t.Errorf("descriptors changed:\nbefore %v\nafter  %v", before, after)
+	after := openFDs(t)
+	same := func(n int, link string) bool { return after[n] == link }
+	lost := maps.Clone(before)
+	maps.DeleteFunc(lost, same)
+	maps.DeleteFunc(after, func(n int, link string) bool { return before[n] == link })
+	if len(lost)+len(after) > 0 {
+		t.Errorf("descriptors changed: closed %.200s, opened %.200s", fmt.Sprint(lost), fmt.Sprint(after))
 	}
 }
 

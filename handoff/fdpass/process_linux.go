@@ -113,11 +113,16 @@ func (p *Process) alive() error {
 //
 // Errors: [ErrGone], [ErrNotOpen], [ErrRefused] with its cause, EMFILE, [errors.ErrUnsupported] before Linux 5.6.
 func (p *Process) Get(n int) (*listener.FD, error) {
-	fds, err := p.GetAll([]int{n})
-	if err != nil {
-		return nil, err
+	var fd int
+	var opErr error
+	err := p.fd.Control(func(pidfd uintptr) { fd, opErr = unix.PidfdGetfd(int(pidfd), n, 0) })
+	if err == nil && opErr != nil {
+		err = p.explain(opErr)
 	}
-	return fds[0], nil
+	if err != nil {
+		return nil, fmt.Errorf("fdpass: take descriptor %d of process %d: %w", n, p.pid, err)
+	}
+	return listener.NewFD(fd), nil
 }
 
 // GetAll is [Process.Get] for many. On error it closes what it has taken so far.

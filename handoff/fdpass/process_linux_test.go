@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -304,8 +305,11 @@ func TestCredentialTakesDumpable(t *testing.T) {
 		t.Fatal(err)
 	}
 	is, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
-	if err != nil || is != 0 {
-		t.Errorf("dumpable is %d, %v", is, err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want, err := os.ReadFile("/proc/sys/fs/suid_dumpable"); err != nil || strings.TrimSpace(string(want)) != strconv.Itoa(is) {
+		t.Errorf("dumpable is %d, want what fs.suid_dumpable says: %s, %v", is, want, err)
 	}
 }
 
@@ -330,9 +334,10 @@ func runFiltered() error {
 	}
 	prog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
 	const setModeFilter, tsync = 1, 1
-	// The thread that asks must be the one with no_new_privs; with TSYNC the others follow.
-	if _, _, errno := syscall.AllThreadsSyscall(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0); errno != 0 {
-		return errno
+	runtime.LockOSThread() // the thread that asks must have no_new_privs; with TSYNC the others get both
+	defer runtime.UnlockOSThread()
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return err
 	}
 	if _, _, errno := unix.Syscall(unix.SYS_SECCOMP, setModeFilter, tsync, uintptr(unsafe.Pointer(&prog))); errno != 0 {
 		return errno

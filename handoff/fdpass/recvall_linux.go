@@ -19,6 +19,8 @@ import (
 // and a series whose messages come from different processes is refused. Whether descriptors came that were not wanted is
 // for the caller to check below limit; Message.Close closes them.
 //
+// A Send of bytes that begin with the eight of a series (series.go) would be taken for one; SendAll sees to that.
+//
 // Errors are those of Recv, and [ErrTooMany]. Everything that was received is closed then. On any error but io.EOF, the
 // rest of a series may still be queued: close c, which closes that as well. On SOCK_STREAM, do not read c through a buffer
 // (bufio) that could take what belongs to a series. Nobody else may receive from c until RecvAll has returned.
@@ -130,7 +132,7 @@ func (a *assembly) more(sock int) error {
 	}
 	n, err := recvChecked(sock, buf, a.control, &a.got)
 	switch {
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		return fmt.Errorf("%w: %w", ErrTruncated, io.ErrUnexpectedEOF)
 	case errors.Is(err, unix.ECONNRESET) && !a.reset:
 		a.reset = true // what is queued counts, see Recv

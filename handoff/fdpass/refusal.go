@@ -46,7 +46,7 @@ func (f facts) refused(a access) error {
 	case privileged && f.otherUserNS:
 		return fmt.Errorf("%w: %w: it is in another user namespace, over which this process has no CAP_SYS_PTRACE; run this one in that namespace, or in a parent of it, or %s",
 			ErrRefused, ErrOtherUser, "let that one send its descriptors by SCM_RIGHTS (fdpass.Send)")
-	case !privileged && !(all(its.uid, uid) && all(its.gid, gid)):
+	case !privileged && (!all(its.uid, uid) || !all(its.gid, gid)):
 		return fmt.Errorf("%w: %w: its ids are uid %v and gid %v (real, effective, saved), those of this process %d and %d; run both as the same user and group, or %s",
 			ErrRefused, ErrOtherUser, its.uid[:3], its.gid[:3], uid, gid, orElse)
 	case !privileged && f.ownerKnown && f.owner != its.uid[1]:

@@ -16,6 +16,9 @@ func TestReopen(t *testing.T) {
 	bothUsers(t, func(t *testing.T) {
 		it := startTarget(t, nil)
 		p := it.open(t)
+		if _, err := p.Reopen(999, os.O_RDONLY); !errors.Is(err, ErrNotOpen) { // it has its directory open now
+			t.Fatal(err)
+		}
 		noNewFDs(t, func() {
 			for _, tt := range []struct {
 				name  string

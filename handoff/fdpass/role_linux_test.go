@@ -14,7 +14,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -226,16 +225,6 @@ func (p *target) inode(t *testing.T, name string) uint64 {
 		t.Fatal(err)
 	}
 	return ino
-}
-
-// eventually is for what a process does in its own time.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("not within", patience, ":", what)
-		}
-	}
 }
 
 func runRole(role string) int {

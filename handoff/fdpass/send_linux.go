@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"syscall"
 	"unsafe"
 
@@ -102,6 +103,7 @@ func (s *sender) once(sock int, payload []byte, from, end int) (n int, err error
 func (s *sender) borrow(from, end int, fn func(ns []int)) error {
 	if cap(s.ns) < end-from {
 		s.ns = make([]int, 0, end-from)
+		s.control = make([]byte, 0, unix.CmsgSpace((end-from)*4))
 	}
 	if s.conns == nil {
 		return listener.ControlAll(s.own[from:end], s.ns[:0], fn)
@@ -152,6 +154,7 @@ func (s *sender) borrowNested(conns []syscall.Conn, fn func(ns []int)) error {
 
 // appendRights is unix.UnixRights into a buffer that can be used again.
 func appendRights(b []byte, ns []int) []byte {
+	b = slices.Grow(b, unix.CmsgSpace(len(ns)*4))
 	var head unix.Cmsghdr
 	head.Level, head.Type = unix.SOL_SOCKET, unix.SCM_RIGHTS
 	head.SetLen(unix.CmsgLen(len(ns) * 4))

@@ -18,6 +18,9 @@ const (
 	// (unix_stream_sendmsg), and a packet could not be longer than SO_SNDBUF.
 	maxBlock = 32 << 10
 
+	// minBlock fits the smallest SO_SNDBUF there is, 4,608 bytes (SOCK_MIN_SNDBUF).
+	minBlock = 2048
+
 	// window is how much may be queued when a series sends its next message, as SIOCOUTQ counts it: a message is charged
 	// 768 bytes and more (SKB_TRUESIZE), so there are at most 8 messages and 2,024 descriptors in flight. A user with more
 	// than that is made to wait for the garbage collector of net/unix (UNIX_INFLIGHT_SANE_USER), and all of its processes
@@ -81,13 +84,15 @@ func (s *series) send(c *net.UnixConn) error {
 	if err != nil {
 		return wrapSend(err)
 	}
-	var block int
+	block := minBlock
 	var opErr error
-	if err := rc.Control(func(sock uintptr) { block, opErr = blockSize(int(sock)) }); err != nil {
-		return wrapSend(err)
-	}
-	if opErr != nil {
-		return wrapSend(opErr)
+	if s.count > MaxFDs || len(s.payload) > minBlock {
+		if err := rc.Control(func(sock uintptr) { block, opErr = blockSize(int(sock)) }); err != nil {
+			return wrapSend(err)
+		}
+		if opErr != nil {
+			return wrapSend(opErr)
+		}
 	}
 	if s.count == 0 { // its message needs one nevertheless, see series.go
 		n, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
@@ -128,7 +133,7 @@ func blockSize(sock int) (int, error) {
 	if err != nil {
 		return 0, os.NewSyscallError("getsockopt SO_SNDBUF", err)
 	}
-	return min(maxBlock, max(n/2-64-headerLen, 1)), nil
+	return min(maxBlock, max(n/2-64, minBlock)), nil
 }
 
 // plan decides on the form.

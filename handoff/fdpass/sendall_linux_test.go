@@ -63,7 +63,7 @@ func text(n int) []byte {
 }
 
 func TestSendAll(t *testing.T) {
-	all := sockets(t, 3000)
+	all := sockets(t, 1100)
 	want := inodes(t, all)
 	payloads := map[string][]byte{
 		"none": nil, "one byte": {0}, "short": text(40), "magic": []byte(magic), "a header": header{fds: 3}.append(nil),
@@ -71,35 +71,37 @@ func TestSendAll(t *testing.T) {
 	}
 	eachType(t, func(t *testing.T, a, b *net.UnixConn) {
 		buf := make([]byte, 600_000)
-		for name, payload := range payloads {
-			for _, n := range []int{0, 1, MaxFDs - 1, MaxFDs, MaxFDs + 1, 2 * MaxFDs, 3000} {
-				noNewFDs(t, func() {
-					sent := make(chan error, 1)
-					go func() { sent <- errors.Join(SendAll(a, payload, all[:n]), Send(a, []byte("next"), all[0])) }()
-					m, err := RecvAll(b, buf[:max(len(payload), 1)], n)
-					if err != nil {
-						t.Fatalf("%s, %d descriptors: %v", name, n, err)
-					}
-					defer m.Close()
-					if !bytes.Equal(m.Payload, payload) || !slices.Equal(inodes(t, m.FDs), want[:n]) {
-						t.Errorf("%s, %d descriptors: got %d bytes, %d descriptors", name, n, len(m.Payload), len(m.FDs))
-					}
-					for i, fd := range m.FDs {
-						if _, f := flags(t, fd); f&unix.FD_CLOEXEC == 0 {
-							t.Errorf("descriptor %d is not close-on-exec", i)
+		noNewFDs(t, func() {
+			for name, payload := range payloads {
+				for _, n := range []int{0, 1, MaxFDs - 1, MaxFDs, MaxFDs + 1, 2 * MaxFDs, 1100} {
+					func() {
+						sent := make(chan error, 1)
+						go func() { sent <- errors.Join(SendAll(a, payload, all[:n]), Send(a, []byte("next"), all[0])) }()
+						m, err := RecvAll(b, buf[:max(len(payload), 1)], n)
+						if err != nil {
+							t.Fatalf("%s, %d descriptors: %v", name, n, err)
 						}
-					}
-					next, err := RecvAll(b, buf, 1)
-					if err != nil || string(next.Payload) != "next" || len(next.FDs) != 1 {
-						t.Errorf("%s, %d descriptors: then got %+v, %v", name, n, next, err)
-					}
-					next.Close()
-					if err := <-sent; err != nil {
-						t.Error(err)
-					}
-				})
+						defer m.Close()
+						if !bytes.Equal(m.Payload, payload) || !slices.Equal(inodes(t, m.FDs), want[:n]) {
+							t.Errorf("%s, %d descriptors: got %d bytes, %d descriptors", name, n, len(m.Payload), len(m.FDs))
+						}
+						for i, fd := range m.FDs {
+							if _, f := flags(t, fd); f&unix.FD_CLOEXEC == 0 {
+								t.Errorf("descriptor %d is not close-on-exec", i)
+							}
+						}
+						next, err := RecvAll(b, buf, 1)
+						if err != nil || string(next.Payload) != "next" || len(next.FDs) != 1 {
+							t.Errorf("%s, %d descriptors: then got %+v, %v", name, n, next, err)
+						}
+						next.Close()
+						if err := <-sent; err != nil {
+							t.Error(err)
+						}
+					}()
+				}
 			}
-		}
+		})
 	})
 }
 
@@ -120,10 +122,12 @@ func TestSendAllOtherwise(t *testing.T) {
 		payload := text(50_000)
 		buf := make([]byte, len(payload))
 		many := slices.Repeat([]*net.TCPListener{ln.(*net.TCPListener)}, 600)
+		own := events(t, 600)
+		mixed := slices.Concat(own[:599], []syscall.Conn{ln.(*net.TCPListener)})
 		for _, send := range []func() error{
 			func() error { return SendAll(a, payload, many) },
-			func() error { return SendAll(a, payload, append(events(t, 599), ln.(*net.TCPListener))) },
-			func() error { return SendAll(a, payload, events(t, 600)) },
+			func() error { return SendAll(a, payload, mixed) },
+			func() error { return SendAll(a, payload, own) },
 		} {
 			sent := make(chan error, 1)
 			go func() { sent <- send() }()
@@ -182,7 +186,9 @@ func TestSendAllWindow(t *testing.T) {
 		if most > window+768 {
 			t.Errorf("%d bytes were queued", most)
 		}
-		a.SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
+		if err := a.SetWriteDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
+			t.Fatal(err)
+		}
 		if err := SendAll(a, nil, slices.Repeat(fd, 30*MaxFDs)); !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("nobody receives: %v", err)
 		}
@@ -322,24 +328,30 @@ func TestTooManyInFlight(t *testing.T) {
 		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 600, Max: old.Max}); err != nil {
 			t.Fatal(err)
 		}
-		defer unix.Setrlimit(unix.RLIMIT_NOFILE, &old)
+		defer func() {
+			if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+				t.Error(err)
+			}
+		}()
 		one := sockets(t, 1)
 		lots := slices.Repeat(one, 8*MaxFDs)
 
 		a, b := pair(t, unix.SOCK_SEQPACKET)
 		var err error
 		inFlight := 0
+		if err := a.SetWriteDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
+			t.Fatal(err)
+		}
 		for ; err == nil; inFlight++ {
 			err = SendAll(a, []byte("x"), lots[:MaxFDs-1])
-			if inFlight == 0 {
-				a.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
-			}
 		}
 		inFlight--
 		if !errors.Is(err, unix.ETOOMANYREFS) || !errors.Is(err, os.ErrDeadlineExceeded) || !strings.Contains(err.Error(), "RLIMIT_NOFILE") {
 			t.Errorf("after %d messages: %v", inFlight, err)
 		}
-		a.SetWriteDeadline(time.Now().Add(patience))
+		if err := a.SetWriteDeadline(time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
 		if err := Send(a, []byte("x"), one[0], one[0]); !errors.Is(err, unix.ETOOMANYREFS) {
 			t.Errorf("Send: %v", err)
 		}

@@ -16,10 +16,10 @@ var update = flag.Bool("update", false, "write the golden frames anew; only for 
 var golden = map[string]Message{
 	typeHello: &Hello{Versions: []int{2, 1}, Features: []string{"conns", "state"}, Name: "example <web> \"ünï\"", PID: 4712},
 	typeWelcome: &Welcome{
-		Version: 1, Features: []string{"state"}, Generation: 2, Name: "example", PID: 4711,
+		Version: 1, Features: []string{"state"}, Generation: 2, Name: "example", PID: 4711, Heir: true,
 	},
-	typeWait:   &Wait{Phase: "preparing"},
-	typeBusy:   &Busy{PID: 4713, Name: "example", Phase: "preparing", Owner: 4711},
+	typeWait:   &Wait{Phase: "starting"},
+	typeBusy:   &Busy{PID: 4713, Name: "example", Phase: "offering", Owner: 4711},
 	typeRefuse: &Refuse{Code: CodeVersion, Versions: []int{1}, Reason: "no version in common"},
 	typeOffer: &Offer{Batch: 0, Last: true, Items: []Item{
 		{
@@ -32,13 +32,14 @@ var golden = map[string]Message{
 		},
 		{Name: "udp/:53", Kind: KindPacket, Network: "udp", Address: ":53", KeepAlive: -1},
 		{Name: "data", Kind: KindFile},
+		{Name: "pulled", Kind: KindFile, Descriptor: 9, Cookie: 1<<64 - 1, Dev: 8, Ino: 77},
 		{Name: "rendezvous", Kind: KindRendezvous, Network: "unixpacket", Address: "@app"},
 		{Name: "stdout", Kind: KindStdout},
 		{Name: "stderr", Kind: KindStderr},
 	}},
-	typeTaken: &Taken{Batch: 3},
+	typeTaken: &Taken{Batch: 3, Refused: "operation not permitted"},
 	typePrepared: &Prepared{Batch: 1, Last: true, ConfirmWithin: 2500, Receipts: []Receipt{
-		{Item: 0, Claimed: true, Cookie: 1<<64 - 1, Dev: 8, Ino: 77, Flags: 0x802},
+		{Item: 0, Claimed: true, Cookie: 1<<64 - 1, Dev: 8, Ino: 77, Flags: 2},
 		{Item: 1},
 	}},
 	typeCommit:   &Commit{},

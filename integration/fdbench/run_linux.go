@@ -1,0 +1,288 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/segue-go/segue/handoff/fdpass"
+	"github.com/segue-go/segue/listener"
+)
+
+// many is about as many as fit RLIMIT_NOFILE of 20,000.
+const many = 19_000
+
+func run(ctx context.Context, w io.Writer, rounds int) (err error) {
+	dir, err := os.MkdirTemp("", "fdbench")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	program, err := compile(ctx, dir)
+	if err != nil {
+		return err
+	}
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return err
+	}
+	var figures []figure
+	for _, way := range ways {
+		for _, c := range []struct{ n, reps int }{{1, 2000}, {fdpass.MaxFDs, 20}, {min(many, int(limit.Max)-500), 1}} {
+			f := figure{way: way, n: c.n}
+			if err := f.measure(ctx, program, rounds, c.reps); err != nil {
+				return fmt.Errorf("%s, %d: %w", way.title, c.n, err)
+			}
+			figures = append(figures, f)
+		}
+	}
+	return table(w, figures)
+}
+
+// measure lets both take turns.
+func (f *figure) measure(ctx context.Context, program string, rounds, reps int) (err error) {
+	c, err := startFloor(ctx, program, f.way.name, strconv.Itoa(f.n), strconv.Itoa(reps))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.close()) }()
+	m, err := startMover(ctx, f.way.name, f.n)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, m.close()) }()
+	for i := range rounds + 1 {
+		floor, err := c.round()
+		if err != nil {
+			return err
+		}
+		var ours time.Duration
+		for range reps {
+			d, err := m.move()
+			if err != nil {
+				return err
+			}
+			ours += d
+		}
+		if i > 0 { // the first warms up
+			each := time.Duration(f.n * reps)
+			f.ours, f.floors = append(f.ours, ours/each), append(f.floors, floor/each)
+		}
+	}
+	return nil
+}
+
+// mover moves descriptors by package fdpass.
+type mover struct {
+	way  string
+	n    int
+	own  []*listener.FD // what is sent to this process itself
+	a, b *net.UnixConn
+	buf  []byte
+
+	holder  *exec.Cmd // has the others
+	process *fdpass.Process
+	numbers []int
+}
+
+func startMover(ctx context.Context, way string, n int) (*mover, error) {
+	m := &mover{way: way, n: n, buf: make([]byte, 16)}
+	a, b, err := socketPair()
+	if err != nil {
+		return nil, err
+	}
+	m.b = b
+	if way == "scm" && n <= fdpass.MaxFDs {
+		m.a = a
+		m.own, err = descriptors(way, n)
+		return m, err
+	}
+	defer func() { _ = a.Close() }() // the holder has a copy
+	end, err := listener.Dup(a)
+	if err != nil {
+		return nil, err
+	}
+	f := end.File("socket") // (*os.File).Fd, which os/exec calls, does not touch O_NONBLOCK of this one
+	defer f.Close()
+	m.holder = exec.CommandContext(ctx, "/proc/self/exe", way, strconv.Itoa(n))
+	m.holder.Env = append(os.Environ(), envRole+"=holder")
+	m.holder.Stderr = os.Stderr
+	m.holder.ExtraFiles = []*os.File{f}
+	m.holder.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := m.holder.Start(); err != nil {
+		return nil, err
+	}
+	first := make([]byte, 20)
+	k, err := b.Read(first)
+	if err != nil {
+		return nil, err
+	}
+	number, err := strconv.Atoi(string(first[:k]))
+	if err != nil {
+		return nil, err
+	}
+	for i := range n {
+		m.numbers = append(m.numbers, number+i)
+	}
+	m.process, err = fdpass.OpenProcess(m.holder.Process.Pid)
+	return m, err
+}
+
+// move moves all once, and closes what it got after the time is taken.
+func (m *mover) move() (time.Duration, error) {
+	fds, took, err := m.once()
+	for _, fd := range fds {
+		_ = fd.Close() // it is only a copy
+	}
+	return took, err
+}
+
+func (m *mover) once() ([]*listener.FD, time.Duration, error) {
+	start := time.Now()
+	switch {
+	case m.own != nil:
+		if err := fdpass.SendAll(m.a, m.buf[:1], m.own); err != nil {
+			return nil, 0, err
+		}
+		msg, err := fdpass.RecvAll(m.b, m.buf, m.n)
+		if err != nil {
+			return nil, 0, err
+		}
+		return msg.FDs, time.Since(start), m.check(len(msg.FDs))
+	case m.way == "scm":
+		if _, err := m.b.Write(m.buf[:1]); err != nil {
+			return nil, 0, err
+		}
+		msg, err := fdpass.RecvAll(m.b, m.buf, m.n)
+		if err != nil {
+			return nil, 0, err
+		}
+		return msg.FDs, time.Since(start), m.check(len(msg.FDs))
+	case m.way == "pidfd" && m.n == 1:
+		fd, err := m.process.Get(m.numbers[0])
+		return []*listener.FD{fd}, time.Since(start), err
+	case m.way == "pidfd":
+		fds, err := m.process.GetAll(m.numbers)
+		return fds, time.Since(start), err
+	}
+	fds := make([]*listener.FD, 0, m.n)
+	for _, n := range m.numbers {
+		fd, err := m.process.Reopen(n, os.O_RDONLY)
+		if err != nil {
+			return fds, 0, err
+		}
+		fds = append(fds, fd)
+	}
+	return fds, time.Since(start), nil
+}
+
+func (m *mover) check(n int) error {
+	if n != m.n {
+		return fmt.Errorf("got %d descriptors, want %d", n, m.n)
+	}
+	return nil
+}
+
+func (m *mover) close() error {
+	for _, fd := range m.own {
+		_ = fd.Close()
+	}
+	_ = m.b.Close() // the holder ends by that
+	if m.holder == nil {
+		return m.a.Close()
+	}
+	return errors.Join(m.process.Close(), m.holder.Wait())
+}
+
+// play is the other process: it has the descriptors, and sends them for each byte.
+func play(_ string, args []string) error {
+	n, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	f := os.NewFile(3, "socket")
+	nc, err := net.FileConn(f)
+	if err != nil {
+		return err
+	}
+	_ = f.Close()
+	c, ok := nc.(*net.UnixConn)
+	if !ok {
+		return fmt.Errorf("descriptor 3 is a %T", nc)
+	}
+	fds, err := descriptors(args[0], n)
+	if err != nil {
+		return err
+	}
+	var first string
+	if err := fds[0].Control(func(n uintptr) { first = strconv.Itoa(int(n)) }); err != nil {
+		return err
+	}
+	if _, err := c.Write([]byte(first)); err != nil {
+		return err
+	}
+	b := make([]byte, 1)
+	for {
+		if _, err := c.Read(b); err != nil {
+			return nil //nolint:nilerr // the end
+		}
+		if err := fdpass.SendAll(c, b, fds); err != nil {
+			return err
+		}
+	}
+}
+
+// descriptors returns n, whose numbers are in a row, above those that the runtime has opened, and that were inherited.
+func descriptors(way string, n int) ([]*listener.FD, error) {
+	const first = 300
+	fds := make([]*listener.FD, n)
+	for i := range fds {
+		var fd int
+		var err error
+		if way == "procfs" {
+			fd, err = unix.MemfdCreate("x", unix.MFD_CLOEXEC)
+		} else {
+			fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		}
+		if err != nil {
+			return nil, err
+		}
+		row, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, first+i)
+		_ = unix.Close(fd)
+		if err != nil {
+			return nil, err
+		}
+		if row != first+i {
+			return nil, fmt.Errorf("descriptor %d is number %d", i, row)
+		}
+		fds[i] = listener.NewFD(row)
+	}
+	return fds, nil
+}
+
+func socketPair() (a, b *net.UnixConn, err error) {
+	nums, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	var conns [2]*net.UnixConn
+	for i, n := range nums {
+		f := os.NewFile(uintptr(n), "socket")
+		c, err := net.FileConn(f)
+		_ = f.Close()
+		if err != nil {
+			return nil, nil, err
+		}
+		conns[i] = c.(*net.UnixConn)
+	}
+	return conns[0], conns[1], nil
+}
