@@ -1,0 +1,128 @@
+package integration
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/segue-go/segue/handoff"
+)
+
+// conf is what a role is told. A test may write it anew before each start; who runs has read it.
+type conf struct {
+	Events string   // named pipe
+	Path   string   // rendezvous
+	Listen []string // network/address; the first is the one that clients use
+
+	Guard, StepTimeout, ReadyTimeout, DrainTimeout, Probation time.Duration
+
+	// Fault is what happens to the process itself at one arrow of the protocol: "kill sent commit".
+	Fault string
+	// Start is what happens at a point of the start: "exit3" "hang" "hang-joined" "hold-joined" "nofile=N".
+	Start string
+	// USR1 is what SIGUSR1 does: "close" "exit0" "exit4".
+	USR1 string
+	// Chains says which of Listen the role embed serves.
+	Chains []int
+	// Raw are frames for the role raw.
+	Raw []string
+	// SpawnRole is the role of successors that are started by Upgrade; "" is the same.
+	SpawnRole string
+	// Signals lets segue itself handle SIGHUP.
+	Signals bool
+	// Unhandled leaves SIGTERM to the kernel.
+	Unhandled bool
+	// Traced emits an event for each message.
+	Traced bool
+	// AnyUser makes the rendezvous reachable for every user.
+	AnyUser bool
+}
+
+func readConf(file string) (c conf, err error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return c, fmt.Errorf("%s: %w", envConf, err)
+	}
+	if err := json.Unmarshal(b, &c); err != nil {
+		return c, fmt.Errorf("%s: %s: %w", envConf, file, err)
+	}
+	return c, nil
+}
+
+// handoff makes the Config of a generation.
+func (c conf) handoff(e *emitter) handoff.Config {
+	f := newFault(c.Fault, e)
+	h := handoff.Config{
+		Path: c.Path, Guard: c.Guard, StepTimeout: c.StepTimeout, ReadyTimeout: c.ReadyTimeout,
+		DrainTimeout: c.DrainTimeout, Probation: c.Probation, Logger: e.logger(),
+		Trace: &handoff.Trace{
+			Phase: func(_, to handoff.Phase) { e.emit(event{Ev: "phase", Msg: string(to)}) },
+		},
+	}
+	if c.Traced || c.Fault != "" {
+		h.Trace.Sent = func(m string) {
+			e.emit(event{Ev: "sent", Msg: m})
+			f.at("sent " + m)
+		}
+		h.Trace.Received = func(m string) {
+			e.emit(event{Ev: "received", Msg: m})
+			f.at("received " + m)
+		}
+	}
+	if c.SpawnRole != "" {
+		h.Command = func() *exec.Cmd {
+			cmd := exec.Command(os.Args[0])
+			cmd.Env = append(os.Environ(), envRole+"="+c.SpawnRole)
+			return cmd
+		}
+	}
+	if c.Signals {
+		h.Signals = []os.Signal{unix.SIGHUP}
+	}
+	return h
+}
+
+// fault strikes once, at an arrow.
+type fault struct {
+	action, arrow string
+	e             *emitter
+	struck        chan struct{} // holds a value until it has
+}
+
+func newFault(s string, e *emitter) *fault {
+	f := &fault{e: e, struck: make(chan struct{}, 1)}
+	f.action, f.arrow, _ = strings.Cut(s, " ")
+	f.struck <- struct{}{}
+	return f
+}
+
+func (f *fault) at(arrow string) {
+	if f.arrow != arrow {
+		return
+	}
+	select {
+	case <-f.struck:
+	default:
+		return
+	}
+	f.e.emit(event{Ev: "fault", Msg: f.action + " " + arrow})
+	switch f.action {
+	case "kill":
+		_ = unix.Kill(os.Getpid(), unix.SIGKILL)
+		select {}
+	case "stop":
+		// To this thread, which then does not return before it has been continued. One that is sent to the process may
+		// be taken by another thread, and this one would go on for a while.
+		runtime.LockOSThread()
+		_ = unix.Tgkill(os.Getpid(), unix.Gettid(), unix.SIGSTOP)
+		runtime.UnlockOSThread()
+	default:
+		panic("unknown fault " + f.action)
+	}
+}
