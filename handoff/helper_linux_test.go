@@ -51,6 +51,7 @@ func config(t *testing.T, path string) handoff.Config {
 		ReadyTimeout: 5 * time.Second,
 		DrainTimeout: 5 * time.Second,
 		Guard:        20 * time.Millisecond,
+		Transport:    transportOf(),
 		Logger:       slog.New(slog.NewTextHandler(logTo(t), &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 }
