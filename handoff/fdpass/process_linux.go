@@ -64,7 +64,7 @@ func NewProcess(pidfd *listener.FD) (*Process, error) {
 		err = opErr
 	}
 	if err != nil {
-		return nil, fmt.Errorf("fdpass: process of a pidfd: %w", err)
+		return nil, fmt.Errorf("fdpass: process of a pidfd: %w", withLimit(err))
 	}
 	pid, err := pidOf(b)
 	if err != nil {
