@@ -52,7 +52,7 @@ func TestBadSuccessors(t *testing.T) {
 				r = append(r, fmt.Sprintf(`{"item":%d,"claimed":true,"cookie":"1","dev":"2","ino":"3","flags":2}`, i))
 			}
 			c.Raw = []string{hello, taken, prepared(strings.Join(r, ","))}
-		}, []string{"join", "upgrade"}, []string{"does not match"}, "protocol"},
+		}, []string{"join", "upgrade"}, []string{"does not match|22 receipts for 24 items"}, "protocol"},
 		{"silent", "raw", func(c *conf) { c.Raw = nil }, []string{"join", "upgrade"}, []string{"first word"}, "timeout"},
 	} {
 		for _, way := range c.ways {

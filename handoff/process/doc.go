@@ -34,8 +34,9 @@
 //
 // # Unix sockets
 //
-// The name of a Unix socket is a file, and some programs remove it when they end (nginx does, on any signal but KILL).
-// The socket goes on, but nobody new finds it. Bind such a path anew, or leave the process running.
+// The name of a Unix socket is a file, and some programs remove it when they end in an orderly way: nginx does, and so does
+// what Go's net.Listen makes. The socket goes on, but nobody new finds it. Bind such a path anew rather than take it, leave
+// the process running, or end it by SIGKILL with Options.Idle.
 package process
 
 import "github.com/segue-go/segue/handoff/fdpass"

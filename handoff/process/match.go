@@ -138,3 +138,12 @@ func compareAddress(a, b string) int {
 	}
 	return cmp.Or(cmp.Compare(x.Port(), y.Port()), x.Addr().Compare(y.Addr()))
 }
+
+// withoutZone removes the zone of a link-local address, as in [fe80::1%eth0]:80.
+func withoutZone(address string) string {
+	ap, err := netip.ParseAddrPort(address)
+	if err != nil || ap.Addr().Zone() == "" {
+		return address
+	}
+	return netip.AddrPortFrom(ap.Addr().WithZone(""), ap.Port()).String()
+}

@@ -2,6 +2,7 @@ package process
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // The files in /proc/PID/net list the sockets of the network namespace that process PID is in: proc_pid_net(5), and
@@ -25,6 +27,7 @@ type entry struct {
 	state   uint8
 	flags   uint32 // of Unix sockets
 	inode   uint64
+	netNS   uint64 // of the table
 }
 
 const (
@@ -36,32 +39,59 @@ const (
 
 var errTable = errors.New("unknown format of a table in /proc/net")
 
-// tables are the files to read.
+// tables are the files to read, and in which column they have the inode.
 var tables = []struct {
 	name  string
+	inode int
 	parse func(line string) (entry, error)
 }{
-	{"tcp", func(l string) (entry, error) { return parseInet("tcp", l) }},
-	{"tcp6", func(l string) (entry, error) { return parseInet("tcp", l) }},
-	{"udp", func(l string) (entry, error) { return parseInet("udp", l) }},
-	{"udp6", func(l string) (entry, error) { return parseInet("udp", l) }},
-	{"unix", parseUnix},
+	{"tcp", 9, func(l string) (entry, error) { return parseInet("tcp", l) }},
+	{"tcp6", 9, func(l string) (entry, error) { return parseInet("tcp", l) }},
+	{"udp", 9, func(l string) (entry, error) { return parseInet("udp", l) }},
+	{"udp6", 9, func(l string) (entry, error) { return parseInet("udp", l) }},
+	{"unix", 6, parseUnix},
 }
 
-// readTable calls add with each line of a table but the first.
-func readTable(r io.Reader, parse func(string) (entry, error), add func(entry)) error {
+// readTable calls add with each line of a table whose inode, in that column, is wanted: a busy server has a hundred
+// thousand others. It passes over what it does not understand: anybody may put a line break into the name of a Unix
+// socket, and even a whole line. So nothing that the tables say is believed of a socket that is taken; see verify.
+func readTable(r io.Reader, column int, wanted func(inode uint64) bool, parse func(string) (entry, error), add func(entry)) error {
 	lines := bufio.NewScanner(r)
-	for n := 0; lines.Scan(); n++ {
-		if n == 0 {
-			continue
+	for lines.Scan() {
+		ino, ok := number(lines.Bytes(), column)
+		if !ok || !wanted(ino) {
+			continue // the first line is among these
 		}
-		e, err := parse(lines.Text())
-		if err != nil {
-			return err
+		if e, err := parse(lines.Text()); err == nil {
+			add(e)
 		}
-		add(e)
 	}
 	return lines.Err()
+}
+
+// number reads the number in a column, counted from 0, and allocates nothing.
+func number(line []byte, column int) (uint64, bool) {
+	for {
+		line = bytes.TrimLeft(line, " ")
+		end := bytes.IndexByte(line, ' ')
+		if end < 0 {
+			end = len(line)
+		}
+		if column == 0 {
+			line = line[:end]
+			break
+		}
+		column--
+		line = line[end:]
+	}
+	var n uint64
+	for _, c := range line {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = 10*n + uint64(c-'0')
+	}
+	return n, len(line) > 0
 }
 
 // parseInet reads a line like
@@ -135,12 +165,12 @@ func parseUnix(line string) (entry, error) {
 		return e, fmt.Errorf("%w: %q: %w", errTable, line, err)
 	}
 	e.flags, e.state, e.inode = uint32(flags), uint8(state), inode
-	switch typ { // SOCK_* of most architectures; MIPS has 1 and 2 exchanged, and is none of Go's that matter here
-	case 1:
+	switch typ {
+	case syscall.SOCK_STREAM:
 		e.network = "unix"
-	case 2:
+	case syscall.SOCK_DGRAM:
 		e.network = "unixgram"
-	case 5:
+	case syscall.SOCK_SEQPACKET:
 		e.network = "unixpacket"
 	default:
 		return e, fmt.Errorf("%w: %q", errTable, line)
@@ -150,7 +180,7 @@ func parseUnix(line string) (entry, error) {
 
 // socket returns what the entry is, if it is a listening or bound socket.
 func (e entry) socket() (Socket, bool) {
-	s := Socket{Network: e.network, Address: e.address(), Inode: e.inode}
+	s := Socket{Network: e.network, Address: e.address(), Inode: e.inode, NetNS: e.netNS}
 	switch e.network {
 	case "tcp":
 		s.Listening = e.state == tcpListen

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"net"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/segue-go/segue/handoff/process"
+)
+
+func adoptCommand() command {
+	return command{
+		name: "adopt", args: "--pid P --listen ADDRESS [--listen ADDRESS ...] [--signal NAME] -- COMMAND [ARGUMENTS]",
+		summary: "start a program with the sockets of another",
+		help: `
+Takes sockets out of process P and its descendants, which do not notice, and executes COMMAND with them in place of this
+program, by the convention of systemd's socket activation: descriptors from 3 on, LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES
+(sd_listen_fds(3)). Nothing is bound anew, so no client is refused: P and COMMAND accept from the same queues, until P
+ends or closes its own.
+
+ADDRESS is what P was told to listen on, with the network in front unless it is tcp or a path: :80, 127.0.0.1:80,
+udp/:53, /run/app.sock, unixgram//run/log.sock. Without a host it means the sockets for all addresses of a family. All
+sockets with such an address are taken, those of an SO_REUSEPORT group one after the other. NAME=ADDRESS chooses what
+LISTEN_FDNAMES says; otherwise it is like tcp-80.
+
+With --signal, P is sent that signal once COMMAND has been running for the time of --settle: QUIT makes nginx finish what
+it is doing and end. If COMMAND ends before, P is not told and serves on. With --idle, for programs that drop what they
+are doing at the signal, it is sent when P has no connection of these sockets open, at the latest after that time; to
+see that, P is stopped (SIGSTOP) for a few milliseconds at a time.
+
+It needs to run as the same user as P, or as root.`,
+		setup: func(e env, fs *flag.FlagSet) func(context.Context, []string) error {
+			var a adoption
+			fs.IntVar(&a.pid, "pid", 0, "take from this process and its descendants: the `number` of a process")
+			fs.Func("listen", "take the sockets with this `address`; can be repeated", func(s string) error {
+				l, err := parseListen(s)
+				a.listen = append(a.listen, l)
+				return err
+			})
+			fs.Func("signal", "send P the signal of this `name` once COMMAND runs; otherwise P goes on", func(s string) (err error) {
+				a.signal, err = parseSignal(s)
+				return err
+			})
+			fs.DurationVar(&a.settle, "settle", time.Second, "wait this `time` before the signal is sent")
+			fs.DurationVar(&a.idle, "idle", 0, "then wait for P to have no connections, for at most this `time`")
+			return func(ctx context.Context, args []string) error {
+				switch {
+				case a.pid <= 0:
+					return usagef("which process? Give its number with --pid; 'segue sockets' lists those that listen")
+				case len(a.listen) == 0:
+					return usagef("which sockets? Give their addresses with --listen; 'segue sockets --pid %d' lists them", a.pid)
+				case len(args) == 0:
+					return usagef("which program is to have the sockets? Give its command line after --")
+				case a.settle < 0 || a.idle < 0:
+					return usagef("--settle and --idle cannot be negative")
+				case a.idle > 0 && a.signal == 0:
+					return usagef("--idle says when a signal is sent; say with --signal which one")
+				}
+				path, err := exec.LookPath(args[0])
+				if err != nil {
+					return err
+				}
+				if path, err = filepath.Abs(path); err != nil {
+					return err
+				}
+				a.path, a.argv = path, args
+				return e.adopt(ctx, a)
+			}
+		},
+	}
+}
+
+// adoption is what adopt is asked to do.
+type adoption struct {
+	pid          int
+	listen       []listenArg
+	signal       signalNumber
+	settle, idle time.Duration
+	path         string // of COMMAND
+	argv         []string
+}
+
+// listenArg is an argument of --listen.
+type listenArg struct{ name, network, address string }
+
+var networks = map[string]bool{"tcp": true, "tcp4": true, "tcp6": true, "udp": true, "udp4": true, "udp6": true,
+	"unix": true, "unixgram": true, "unixpacket": true}
+
+// parseListen reads [NAME=][NETWORK/]ADDRESS.
+func parseListen(s string) (listenArg, error) {
+	var l listenArg
+	l.address = s
+	if name, rest, ok := strings.Cut(s, "="); ok && !strings.ContainsAny(name, "/:@") {
+		if name == "" || len(name) > 255 || strings.IndexFunc(name, func(r rune) bool { return r > unicode.MaxASCII || unicode.IsControl(r) }) >= 0 {
+			return l, errors.New("a name has 1 to 255 printable ASCII characters, without a colon")
+		}
+		l.name, l.address = name, rest
+	}
+	if network, rest, ok := strings.Cut(l.address, "/"); ok && networks[network] {
+		l.network, l.address = network, rest
+	} else if strings.HasPrefix(l.address, "/") || strings.HasPrefix(l.address, "@") {
+		l.network = "unix"
+	} else {
+		l.network = "tcp"
+	}
+	if l.address == "" {
+		return l, errors.New("there is no address in it; say for example :80 or /run/app.sock")
+	}
+	if strings.HasPrefix(l.network, "unix") {
+		if l.name == "" {
+			l.name = l.network + "-" + plain(filepath.Base(l.address))
+		}
+		return l, nil
+	}
+	_, port, err := net.SplitHostPort(l.address)
+	if err != nil {
+		return l, err
+	}
+	if l.name == "" {
+		l.name = l.network + "-" + plain(port)
+	}
+	return l, nil
+}
+
+// plain replaces what LISTEN_FDNAMES cannot hold.
+func plain(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r <= ' ' || r > '~' || r == ':' {
+			return '_'
+		}
+		return r
+	}, s)
+	return s[:min(len(s), 200)]
+}
+
+// choose returns the sockets to take, each once, with their names.
+func choose(ctx context.Context, pid int, all []process.Socket, listen []listenArg) ([]process.Socket, []string, error) {
+	var chosen []process.Socket
+	var names []string
+	have := map[uint64]bool{}
+	for _, l := range listen {
+		found, err := process.Match(ctx, all, l.network, l.address)
+		if err != nil {
+			return nil, nil, err
+		}
+		if len(found) == 0 {
+			return nil, nil, &process.NoSocketError{PID: pid, Network: l.network, Address: l.address, Have: all}
+		}
+		for _, s := range found {
+			if !have[s.Inode] {
+				have[s.Inode] = true
+				chosen, names = append(chosen, s), append(names, l.name)
+			}
+		}
+	}
+	return chosen, names, nil
+}

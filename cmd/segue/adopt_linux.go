@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/segue-go/segue/handoff/process"
+	"github.com/segue-go/segue/listener"
+)
+
+// selfPath is this program, also after its file was replaced.
+const selfPath = "/proc/self/exe"
+
+// firstFD is SD_LISTEN_FDS_START of sd_listen_fds(3).
+const firstFD = 3
+
+type signalNumber = syscall.Signal
+
+// parseSignal reads a name, with or without SIG, or a number.
+func parseSignal(s string) (signalNumber, error) {
+	if n, err := strconv.Atoi(s); err == nil && n > 0 && n < 65 {
+		return signalNumber(n), nil
+	}
+	name := strings.ToUpper(s)
+	if !strings.HasPrefix(name, "SIG") {
+		name = "SIG" + name
+	}
+	if n := unix.SignalNum(name); n != 0 {
+		return n, nil
+	}
+	return 0, fmt.Errorf("there is no signal %q; common ones are TERM, QUIT, INT, HUP", s)
+}
+
+// adopt takes the sockets, and executes COMMAND with them. It returns only if that fails.
+//
+// The sockets have to get the numbers from 3 on, where this program's own runtime may have its epoll instance by now, which
+// it would miss at once. So this program executes itself first, with those numbers in use by what is of no importance:
+// then the runtime has its own elsewhere, and adopt-exec can put the sockets there. The process stays the same.
+func (e env) adopt(ctx context.Context, a adoption) error {
+	p, err := process.Open(a.pid)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	all, err := p.List(ctx)
+	if err != nil {
+		return err
+	}
+	chosen, names, err := choose(ctx, a.pid, all, a.listen)
+	if err != nil {
+		return err
+	}
+	fds := make([]*listener.FD, 0, len(chosen))
+	defer func() {
+		for _, fd := range fds {
+			_ = fd.Close()
+		}
+	}()
+	for _, s := range chosen {
+		fd, err := p.Take(s)
+		if err != nil {
+			return err
+		}
+		fds = append(fds, fd)
+	}
+	var begun *os.File
+	if a.signal != 0 {
+		if begun, err = e.startSignaller(ctx, a, chosen); err != nil {
+			return err
+		}
+		defer begun.Close() // which tells it that nothing came of it
+		// It holds the process with this number by now. Since that lives, it is the one whose sockets were taken.
+		if err := p.Alive(); err != nil {
+			return err
+		}
+	}
+	if begun != nil {
+		fd, err := listener.Dup(begun)
+		if err != nil {
+			return err
+		}
+		fds = append(fds, fd)
+	}
+	numbers, err := inheritable(fds, firstFD+len(chosen))
+	if err != nil {
+		return err
+	}
+	argv := []string{"segue", "adopt-exec", "--fds", join(numbers[:len(chosen)]), "--names", strings.Join(names, ":")}
+	if begun != nil {
+		argv = append(argv, "--begun", strconv.Itoa(numbers[len(chosen)]))
+	}
+	argv = append(append(argv, "--", a.path), a.argv...)
+	return os.NewSyscallError("execve "+e.self, syscall.Exec(e.self, argv, os.Environ()))
+}
+
+// inheritable copies descriptors to numbers from end on, open after execve(2), and fills those from firstFD to end.
+func inheritable(fds []*listener.FD, end int) ([]int, error) {
+	numbers := make([]int, 0, len(fds))
+	for _, fd := range fds {
+		var opErr error
+		if err := fd.Control(func(n uintptr) {
+			var copied int
+			copied, opErr = unix.FcntlInt(n, unix.F_DUPFD, end)
+			numbers = append(numbers, copied)
+		}); err != nil {
+			return nil, err
+		}
+		if opErr != nil {
+			return nil, fmt.Errorf("no room for another descriptor; raise RLIMIT_NOFILE (ulimit -n): %w", os.NewSyscallError("fcntl F_DUPFD", opErr))
+		}
+	}
+	for n := firstFD; n < end; n++ {
+		_, err := unix.FcntlInt(uintptr(n), unix.F_SETFD, 0) // keep it open
+		if errors.Is(err, unix.EBADF) {
+			_, err = unix.FcntlInt(uintptr(numbers[0]), unix.F_DUPFD, n) // n is free
+		}
+		if err != nil {
+			return nil, os.NewSyscallError("fcntl", err)
+		}
+	}
+	return numbers, nil
+}
+
+// adoptExecCommand is the second half of adopt.
+func adoptExecCommand() command {
+	return command{
+		name: "adopt-exec", args: "--fds N,... --names NAME:... -- PATH ARGV", hidden: true,
+		summary: "put sockets where COMMAND wants them, and execute it",
+		setup: func(_ env, fs *flag.FlagSet) func(context.Context, []string) error {
+			numbers := fs.String("fds", "", "descriptors that hold the sockets")
+			names := fs.String("names", "", "LISTEN_FDNAMES")
+			begun := fs.Int("begun", -1, "descriptor to be closed when COMMAND is executed")
+			return func(_ context.Context, args []string) error {
+				fds, err := split(*numbers)
+				if err != nil || len(fds) == 0 || len(args) < 2 {
+					return usagef("this is for the program itself; use adopt")
+				}
+				for i, n := range fds {
+					if n < firstFD+len(fds) {
+						return usagef("descriptor %d is where sockets are to be", n)
+					}
+					if err := unix.Dup3(n, firstFD+i, 0); err != nil { // not close-on-exec
+						return os.NewSyscallError("dup3", err)
+					}
+					_ = unix.Close(n)
+				}
+				if *begun >= 0 {
+					unix.CloseOnExec(*begun)
+				}
+				return os.NewSyscallError("execve "+args[0], syscall.Exec(args[0], args[1:], listenEnv(os.Environ(), os.Getpid(), len(fds), *names)))
+			}
+		},
+	}
+}
+
+// listenEnv returns environ with the variables of sd_listen_fds(3).
+func listenEnv(environ []string, pid, n int, names string) []string {
+	environ = slices.DeleteFunc(slices.Clone(environ), func(v string) bool {
+		name, _, _ := strings.Cut(v, "=")
+		return name == "LISTEN_PID" || name == "LISTEN_FDS" || name == "LISTEN_FDNAMES"
+	})
+	return append(environ, "LISTEN_PID="+strconv.Itoa(pid), "LISTEN_FDS="+strconv.Itoa(n), "LISTEN_FDNAMES="+names)
+}
+
+func join(numbers []int) string {
+	s := make([]string, len(numbers))
+	for i, n := range numbers {
+		s[i] = strconv.Itoa(n)
+	}
+	return strings.Join(s, ",")
+}
+
+func split(s string) ([]int, error) {
+	var numbers []int
+	for _, f := range strings.Split(s, ",") {
+		n, err := strconv.Atoi(f)
+		if err != nil {
+			return nil, err
+		}
+		numbers = append(numbers, n)
+	}
+	return numbers, nil
+}

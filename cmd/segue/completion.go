@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"strings"
+)
+
+func completionCommand() command {
+	return command{
+		name: "completion", args: "bash|zsh|fish", summary: "print a script that completes command lines in a shell",
+		words: []string{"bash", "zsh", "fish"},
+		help: `
+To use it at once:  source <(segue completion bash)        in bash or, after compinit, in zsh
+                    segue completion fish | source         in fish
+To keep it:         segue completion bash > /usr/share/bash-completion/completions/segue
+                    segue completion zsh > "${fpath[1]}/_segue"
+                    segue completion fish > ~/.config/fish/completions/segue.fish`,
+		setup: func(e env, _ *flag.FlagSet) func(context.Context, []string) error {
+			return func(_ context.Context, args []string) error {
+				if len(args) != 1 {
+					return usagef("completion wants the name of one shell: bash, zsh or fish")
+				}
+				switch args[0] {
+				case "bash":
+					e.bash(e.stdout)
+				case "zsh":
+					fmt.Fprintln(e.stdout, "#compdef segue\nautoload -U +X bashcompinit && bashcompinit")
+					e.bash(e.stdout)
+				case "fish":
+					e.fish(e.stdout)
+				default:
+					return usagef("there is no completion for %q; there is for bash, zsh and fish", args[0])
+				}
+				return nil
+			}
+		},
+	}
+}
+
+// completions returns what can follow a command.
+func (e env) completions(c command) []string {
+	words := append([]string(nil), c.words...)
+	fs := c.flags()
+	c.setup(e, fs)
+	fs.VisitAll(func(f *flag.Flag) { words = append(words, "--"+f.Name) })
+	return words
+}
+
+func visible() []command {
+	var all []command
+	for _, c := range commands() {
+		if !c.hidden {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+// bash prints a function that zsh understands as well, by bashcompinit.
+func (e env) bash(w io.Writer) {
+	var names []string
+	for _, c := range visible() {
+		names = append(names, c.name)
+	}
+	fmt.Fprintf(w, `_segue() {
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words="" i
+	COMPREPLY=()
+	if [ "$COMP_CWORD" -eq 1 ]; then
+		COMPREPLY=($(compgen -W "%s" -- "$cur"))
+		return
+	fi
+	for ((i = 2; i < COMP_CWORD; i++)); do
+		if [ "${COMP_WORDS[i]}" = -- ]; then
+			if [ "$i" -eq $((COMP_CWORD - 1)) ]; then
+				COMPREPLY=($(compgen -c -- "$cur"))
+			else
+				COMPREPLY=($(compgen -f -- "$cur"))
+			fi
+			return
+		fi
+	done
+	case $prev in
+	--pid) words=$(cd /proc 2>/dev/null && echo [0-9]*) ;;
+	--signal) words="TERM QUIT INT HUP USR1 USR2 WINCH KILL" ;;
+	*)
+		case ${COMP_WORDS[1]} in
+`, strings.Join(names, " "))
+	for _, c := range visible() {
+		words := e.completions(c)
+		if c.name == "help" {
+			words = names
+		}
+		if len(words) > 0 {
+			fmt.Fprintf(w, "\t\t%s) words=%q ;;\n", c.name, strings.Join(words, " "))
+		}
+	}
+	fmt.Fprint(w, `		esac
+		;;
+	esac
+	COMPREPLY=($(compgen -W "$words" -- "$cur"))
+}
+complete -F _segue segue
+`)
+}
+
+func (e env) fish(w io.Writer) {
+	fmt.Fprintln(w, "complete -c segue -f")
+	for _, c := range visible() {
+		fmt.Fprintf(w, "complete -c segue -n __fish_use_subcommand -a %s -d %s\n", c.name, fishQuote(c.summary))
+		for _, word := range c.words {
+			fmt.Fprintf(w, "complete -c segue -n '__fish_seen_subcommand_from %s' -a %s\n", c.name, word)
+		}
+		fs := c.flags()
+		c.setup(e, fs)
+		fs.VisitAll(func(f *flag.Flag) {
+			value, text := flag.UnquoteUsage(f)
+			requires := ""
+			switch {
+			case f.Name == "pid":
+				requires = " -x -a '(__fish_complete_pids)'"
+			case f.Name == "signal":
+				requires = " -x -a 'TERM QUIT INT HUP USR1 USR2 WINCH KILL'"
+			case value != "":
+				requires = " -x"
+			}
+			fmt.Fprintf(w, "complete -c segue -n '__fish_seen_subcommand_from %s' -l %s%s -d %s\n", c.name, f.Name, requires, fishQuote(text))
+		})
+	}
+}
+
+func fishQuote(s string) string {
+	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(s) + "'"
+}

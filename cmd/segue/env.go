@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+)
+
+// env is what the program has of its surroundings, so that a test can give it others.
+type env struct {
+	stdout, stderr io.Writer
+	self           string // what to execute to start this program again
+}
+
+func newEnv() env {
+	return env{stdout: os.Stdout, stderr: os.Stderr, self: selfPath}
+}
+
+// The exit statuses.
+const (
+	exitOK      = 0
+	exitFailure = 1
+	exitUsage   = 2
+)
+
+// usageError is a mistake on the command line.
+type usageError struct{ msg string }
+
+func (e *usageError) Error() string { return e.msg }
+
+func usagef(format string, args ...any) error { return &usageError{fmt.Sprintf(format, args...)} }
+
+// command is what follows "segue" on the command line.
+type command struct {
+	name    string
+	args    string // for the usage line
+	summary string // one line
+	help    string // the rest
+	hidden  bool   // only for this program itself
+	words   []string
+	// setup declares the flags, and returns what runs once they are parsed, with the remaining arguments.
+	setup func(e env, fs *flag.FlagSet) func(ctx context.Context, args []string) error
+}
+
+func commands() []command {
+	return []command{
+		socketsCommand(), adoptCommand(), adoptExecCommand(), adoptSignalCommand(), completionCommand(), versionCommand(), helpCommand(),
+	}
+}
+
+// find returns the command with this name.
+func find(name string) (command, error) {
+	for _, c := range commands() {
+		if c.name == name {
+			return c, nil
+		}
+	}
+	return command{}, usagef("there is no command %q", name)
+}
+
+// run is the program: it returns the exit status.
+func (e env) run(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // the second one ends the process at once
+	if len(args) == 0 {
+		e.overview(e.stderr)
+		return exitUsage
+	}
+	switch args[0] {
+	case "-h", "-help", "--help":
+		e.overview(e.stdout)
+		return exitOK
+	case "-v", "-version", "--version":
+		args = []string{"version"}
+	}
+	c, err := find(args[0])
+	if err == nil {
+		err = e.runCommand(ctx, c, args[1:])
+	}
+	return e.report(c, err)
+}
+
+func (e env) runCommand(ctx context.Context, c command, args []string) error {
+	fs := c.flags()
+	do := c.setup(e, fs)
+	if err := fs.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			c.usage(e.stdout, fs)
+			return nil
+		}
+		return usagef("%s", strings.ReplaceAll(err.Error(), " -", " --"))
+	}
+	return do(ctx, fs.Args())
+}
+
+// report prints an error, and returns the exit status that goes with it.
+func (e env) report(c command, err error) int {
+	if err == nil {
+		return exitOK
+	}
+	name := strings.TrimSpace("segue " + c.name)
+	fmt.Fprintf(e.stderr, "%s: %v\n", name, err)
+	var usage *usageError
+	if errors.As(err, &usage) {
+		fmt.Fprintf(e.stderr, "Run '%s' to see what is possible.\n", strings.TrimSpace("segue help "+c.name))
+		return exitUsage
+	}
+	return exitFailure
+}
+
+func (c command) flags() *flag.FlagSet {
+	fs := flag.NewFlagSet(c.name, flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	return fs
+}

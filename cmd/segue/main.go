@@ -1,0 +1,17 @@
+// Command segue looks at running servers, and moves their sockets to other programs.
+//
+//	segue sockets [--pid P] [--json]                                  what processes listen on
+//	segue adopt --pid P --listen :80 [--signal QUIT] -- COMMAND ...   start COMMAND with the sockets of P
+//	segue version, segue completion bash|zsh|fish, segue help [COMMAND]
+//
+// Names of things only read; names of deeds change something. What went wrong is said on standard error, with what to do
+// about it. The exit status is 0 if all went well, 1 if something failed, 2 if the command line is wrong; of adopt, once
+// COMMAND runs, it is that of COMMAND.
+package main
+
+import "os"
+
+func main() {
+	e := newEnv()
+	os.Exit(e.run(os.Args[1:]))
+}

@@ -1,0 +1,184 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/segue-go/segue/handoff/process"
+)
+
+// Once this process is COMMAND, it cannot send a signal any more, so another process does that: adopt-signal. It is
+// orphaned at once, by a process in between that ends, because COMMAND would not know what to do with a child.
+
+// What adopt-signal inherits.
+const (
+	readyFD = 3 // to say that it holds both processes
+	begunFD = 4 // to read the end of, which comes when COMMAND is executed, or has failed to be
+)
+
+// startSignaller returns when adopt-signal holds the process that has the number a.pid, and this one. What it returns is
+// to be closed when COMMAND is executed.
+func (e env) startSignaller(ctx context.Context, a adoption, chosen []process.Socket) (*os.File, error) {
+	inodes := make([]int, len(chosen))
+	for i, s := range chosen {
+		inodes[i] = int(s.Inode)
+	}
+	ready, sayReady, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer ready.Close()
+	begun, sayBegun, err := os.Pipe()
+	if err != nil {
+		_ = sayReady.Close()
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, e.self, "adopt-signal", "--detach", "--pid", strconv.Itoa(a.pid), "--for", strconv.Itoa(os.Getpid()),
+		"--signal", strconv.Itoa(int(a.signal)), "--settle", a.settle.String(), "--idle", a.idle.String(), "--inodes", join(inodes))
+	cmd.Stderr = e.stderr
+	cmd.ExtraFiles = []*os.File{sayReady, begun}
+	err = cmd.Run()
+	_ = sayReady.Close()
+	_ = begun.Close()
+	if err == nil {
+		err = awaitReady(ready)
+	}
+	if err != nil {
+		_ = sayBegun.Close()
+		return nil, fmt.Errorf("start the process that is to send the signal: %w", err)
+	}
+	return sayBegun, nil
+}
+
+func awaitReady(ready *os.File) error {
+	if err := ready.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		return err
+	}
+	b, err := io.ReadAll(io.LimitReader(ready, 3))
+	if err == nil && string(b) != "ok\n" {
+		err = errors.New("it has ended")
+	}
+	return err
+}
+
+func adoptSignalCommand() command {
+	return command{
+		name: "adopt-signal", hidden: true, summary: "send a signal once COMMAND runs",
+		setup: func(e env, fs *flag.FlagSet) func(context.Context, []string) error {
+			detach := fs.Bool("detach", false, "start this again and return")
+			pid := fs.Int("pid", 0, "whom to send it")
+			command := fs.Int("for", 0, "COMMAND")
+			sig := fs.Int("signal", 0, "what to send")
+			settle := fs.Duration("settle", 0, "how long COMMAND must have run")
+			idle := fs.Duration("idle", 0, "how long to wait for no connections")
+			inodes := fs.String("inodes", "", "of the sockets")
+			return func(ctx context.Context, _ []string) error {
+				inos, err := split(*inodes)
+				if err != nil || *pid <= 0 || *command <= 0 || *sig <= 0 {
+					return usagef("this is for the program itself; use adopt")
+				}
+				ready := os.NewFile(readyFD, "ready")
+				defer ready.Close()
+				begun := os.NewFile(begunFD, "begun")
+				defer begun.Close()
+				if *detach {
+					return e.detach(fs, ready, begun)
+				}
+				s := signaller{pid: *pid, command: *command, sig: syscall.Signal(*sig), settle: *settle, idle: *idle, inodes: inos}
+				return s.run(ctx, ready, begun)
+			}
+		},
+	}
+}
+
+// detach starts this program with the same flags but --detach, in a session of its own.
+func (e env) detach(fs *flag.FlagSet, files ...*os.File) error {
+	args := []string{"adopt-signal"}
+	fs.Visit(func(f *flag.Flag) {
+		if f.Name != "detach" {
+			args = append(args, "--"+f.Name, f.Value.String())
+		}
+	})
+	cmd := exec.Command(e.self, args...)
+	cmd.Stderr = e.stderr
+	cmd.ExtraFiles = files
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	return cmd.Process.Release()
+}
+
+type signaller struct {
+	pid, command int
+	sig          syscall.Signal
+	settle, idle time.Duration
+	inodes       []int
+}
+
+func (s signaller) run(ctx context.Context, ready, begun *os.File) error {
+	command, err := process.Open(s.command)
+	if err != nil {
+		return err
+	}
+	defer command.Close()
+	p, err := process.Open(s.pid)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	if _, err := io.WriteString(ready, "ok\n"); err != nil {
+		return err
+	}
+	_ = ready.Close()
+	if _, err := io.Copy(io.Discard, begun); err != nil {
+		return err
+	}
+	settled := time.NewTimer(s.settle)
+	defer settled.Stop()
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for done := false; !done; {
+		select {
+		case <-settled.C:
+			done = true
+		case <-look.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		if command.Alive() != nil {
+			return fmt.Errorf("the program that was started has ended within %v; process %d was not told and serves on", s.settle, s.pid)
+		}
+	}
+	err = s.send(ctx, p)
+	if errors.Is(err, process.ErrGone) {
+		return nil // it has ended by itself
+	}
+	return err
+}
+
+func (s signaller) send(ctx context.Context, p *process.Process) error {
+	if s.idle > 0 {
+		all, err := p.List(ctx)
+		if err != nil {
+			return err
+		}
+		all = slices.DeleteFunc(all, func(so process.Socket) bool { return !slices.Contains(s.inodes, int(so.Inode)) })
+		ctx, cancel := context.WithTimeout(ctx, s.idle)
+		err = p.SignalIdle(ctx, s.sig, all...)
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) {
+			return err
+		}
+	}
+	return p.Signal(s.sig)
+}

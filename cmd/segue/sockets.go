@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/segue-go/segue/handoff/process"
+)
+
+func socketsCommand() command {
+	return command{
+		name: "sockets", args: "[--pid P] [--json]", summary: "list what processes listen on",
+		help: `
+Lists the sockets that listen for connections, or are bound for datagrams: of process P and all its descendants, or of
+every process that this user may look at. A socket that several processes hold is listed once. PROCESSES are those, by
+name and number, with the numbers of their descriptors; NETNS is the network namespace, as /proc/PID/ns/net shows it.
+
+With --pid, each socket is asked for its details too, if this user may take a copy of it: reuseport (it may be one of a
+group with the same address), mptcp (multipath TCP), v6only.
+
+It needs to run as the same user as the process, or as root.`,
+		setup: func(e env, fs *flag.FlagSet) func(context.Context, []string) error {
+			pid := fs.Int("pid", 0, "list those of this process and its descendants: the `number` of a process")
+			asJSON := fs.Bool("json", false, "print an array of objects")
+			return func(ctx context.Context, args []string) error {
+				if len(args) > 0 {
+					return usagef("unexpected argument %q; sockets takes flags only", args[0])
+				}
+				if *pid < 0 || *pid == 0 && isSet(fs, "pid") {
+					return usagef("--pid %d is not the number of a process", *pid)
+				}
+				return e.sockets(ctx, *pid, *asJSON)
+			}
+		},
+	}
+}
+
+// isSet reports whether a flag was given.
+func isSet(fs *flag.FlagSet, name string) bool {
+	set := false
+	fs.Visit(func(f *flag.Flag) { set = set || f.Name == name })
+	return set
+}
+
+func (e env) sockets(ctx context.Context, pid int, asJSON bool) error {
+	var all []process.Socket
+	var refused int
+	var err error
+	if pid == 0 {
+		all, refused, err = process.All(ctx)
+	} else {
+		all, err = socketsOf(ctx, pid)
+	}
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		err = writeJSON(e.stdout, all)
+	} else {
+		err = writeTable(e.stdout, all)
+	}
+	if err != nil {
+		return err
+	}
+	if refused > 0 {
+		fmt.Fprintf(e.stderr, "segue: left out those of %d processes that this user may not look at; run as root to see them\n", refused)
+	}
+	if len(all) == 0 && !asJSON && pid != 0 {
+		fmt.Fprintf(e.stderr, "segue: process %d and its descendants listen on nothing\n", pid)
+	}
+	return nil
+}
+
+func socketsOf(ctx context.Context, pid int) ([]process.Socket, error) {
+	p, err := process.Open(pid)
+	if err != nil {
+		return nil, err
+	}
+	defer p.Close()
+	return p.List(ctx)
+}
+
+func writeJSON(w io.Writer, all []process.Socket) error {
+	if all == nil {
+		all = []process.Socket{}
+	}
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(all)
+}
+
+func writeTable(w io.Writer, all []process.Socket) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "NETWORK\tADDRESS\tSTATE\tDETAILS\tNETNS\tPROCESSES")
+	for _, s := range all {
+		state := "bound"
+		if s.Listening {
+			state = "listening"
+		}
+		var details, holders []string
+		for _, d := range []struct {
+			name string
+			have bool
+		}{{"reuseport", s.ReusePort}, {"mptcp", s.MPTCP}, {"v6only", s.V6Only}} {
+			if d.have {
+				details = append(details, d.name)
+			}
+		}
+		for _, h := range s.Holders {
+			fds := make([]string, len(h.FDs))
+			for i, n := range h.FDs {
+				fds[i] = strconv.Itoa(n)
+			}
+			holders = append(holders, fmt.Sprintf("%s[%d]:%s", printable(h.Command), h.PID, strings.Join(fds, ",")))
+		}
+		netNS := ""
+		if s.NetNS != 0 {
+			netNS = strconv.FormatUint(s.NetNS, 10)
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", s.Network, printable(s.Address), state, dash(strings.Join(details, ",")), dash(netNS),
+			strings.Join(holders, " "))
+	}
+	return t.Flush()
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+// printable keeps names that anybody can choose from driving the terminal.
+func printable(s string) string {
+	q := strconv.Quote(s)
+	return strings.ReplaceAll(q[1:len(q)-1], `\"`, `"`)
+}

@@ -1,0 +1,202 @@
+package process
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// stat is a part of /proc/PID/stat, proc_pid_stat(5).
+type stat struct {
+	state  byte
+	parent int
+	kernel bool // a kernel thread, PF_KTHREAD in include/linux/sched.h
+}
+
+var errStat = errors.New("unknown format of /proc/PID/stat")
+
+func readStat(path string) (stat, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return stat{}, err
+	}
+	return parseStat(b)
+}
+
+func parseStat(b []byte) (stat, error) {
+	// The name is in parentheses, and may have some itself.
+	i := bytes.LastIndexByte(b, ')')
+	f := strings.Fields(string(b[i+1:]))
+	if i < 0 || len(f) < 7 || len(f[0]) != 1 {
+		return stat{}, fmt.Errorf("%w: %q", errStat, b)
+	}
+	parent, err := strconv.Atoi(f[1])
+	if err != nil {
+		return stat{}, fmt.Errorf("%w: %w", errStat, err)
+	}
+	flags, err := strconv.ParseUint(f[6], 10, 64)
+	if err != nil {
+		return stat{}, fmt.Errorf("%w: %w", errStat, err)
+	}
+	const kthread = 0x00200000
+	return stat{state: f[0][0], parent: parent, kernel: flags&kthread != 0}, nil
+}
+
+func procDir(pid int) string { return filepath.Join("/proc", strconv.Itoa(pid)) }
+
+func statOf(pid int) (stat, error) { return readStat(filepath.Join(procDir(pid), "stat")) }
+
+// numbers returns the names in a directory of /proc that are numbers, in their order.
+func numbers(dir string) ([]int, error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	names, err := d.Readdirnames(-1)
+	if err != nil {
+		return nil, err
+	}
+	ns := make([]int, 0, len(names))
+	for _, name := range names {
+		if n, err := strconv.Atoi(name); err == nil {
+			ns = append(ns, n)
+		}
+	}
+	slices.Sort(ns)
+	return ns, nil
+}
+
+// descendants returns the processes below pid, parents before their children. A process whose parent has ended belongs to
+// init or a subreaper, and is not found.
+func descendants(pid int) ([]int, error) {
+	all, err := numbers("/proc")
+	if err != nil {
+		return nil, err
+	}
+	children := map[int][]int{}
+	for _, n := range all {
+		if st, err := statOf(n); err == nil { // else it is just gone, or hidden
+			children[st.parent] = append(children[st.parent], n)
+		}
+	}
+	var found []int
+	for next := children[pid]; len(next) > 0; {
+		found = append(found, next...)
+		var below []int
+		for _, n := range next {
+			below = append(below, children[n]...)
+		}
+		next = below
+	}
+	return found, nil
+}
+
+// seen is what was seen of one process.
+type seen struct {
+	pid     int
+	command string
+	netNS   uint64
+	sockets map[uint64][]int // descriptor numbers by inode
+}
+
+// lookAt reads what a process has open. Who calls it makes sure, afterwards, that the number was not another's meanwhile.
+func lookAt(pid int) (*seen, error) {
+	s := &seen{pid: pid, sockets: map[uint64][]int{}}
+	dir := procDir(pid)
+	ns, err := numbers(filepath.Join(dir, "fd"))
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range ns {
+		link, err := os.Readlink(filepath.Join(dir, "fd", strconv.Itoa(n)))
+		if err != nil {
+			if errors.Is(err, os.ErrNotExist) {
+				continue // closed meanwhile
+			}
+			return nil, err
+		}
+		if ino, ok := inodeOf(link, "socket"); ok {
+			s.sockets[ino] = append(s.sockets[ino], n)
+		}
+	}
+	if link, err := os.Readlink(filepath.Join(dir, "ns", "net")); err == nil {
+		s.netNS, _ = inodeOf(link, "net")
+	}
+	if comm, err := os.ReadFile(filepath.Join(dir, "comm")); err == nil {
+		s.command = strings.TrimSuffix(string(comm), "\n")
+	}
+	return s, nil
+}
+
+// inodeOf reads a link like socket:[4858273].
+func inodeOf(link, kind string) (uint64, bool) {
+	s, ok := strings.CutPrefix(link, kind+":[")
+	if !ok {
+		return 0, false
+	}
+	s, ok = strings.CutSuffix(s, "]")
+	if !ok {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(s, 10, 64)
+	return n, err == nil
+}
+
+// readEntries finds the sockets of some processes in the tables of the network namespaces that these are in, by inode:
+// inodes are of the whole system, so that two namespaces have none in common.
+func readEntries(all []*seen) (map[uint64]entry, error) {
+	wanted := map[uint64]bool{}
+	for _, s := range all {
+		for ino := range s.sockets {
+			wanted[ino] = true
+		}
+	}
+	found := make(map[uint64]entry, len(wanted))
+	read := map[uint64]bool{}
+	for _, s := range all {
+		if len(s.sockets) == 0 || s.netNS != 0 && read[s.netNS] {
+			continue
+		}
+		err := readNet(s.pid, wanted, func(e entry) {
+			e.netNS = s.netNS
+			found[e.inode] = e
+		})
+		switch {
+		case err == nil:
+			read[s.netNS] = true
+		case errors.Is(err, os.ErrNotExist): // it has ended; another process of the namespace may be there still
+		default:
+			return nil, err
+		}
+	}
+	return found, nil
+}
+
+func readNet(pid int, wanted map[uint64]bool, add func(entry)) error {
+	opened := false
+	for _, t := range tables {
+		f, err := os.Open(filepath.Join(procDir(pid), "net", t.name))
+		if errors.Is(err, os.ErrNotExist) {
+			continue // a kernel without IPv6, for example
+		}
+		if err != nil {
+			return err
+		}
+		opened = true
+		err = readTable(f, t.inode, func(ino uint64) bool { return wanted[ino] }, t.parse, add)
+		_ = f.Close()
+		if err != nil {
+			return err
+		}
+	}
+	if !opened {
+		return os.ErrNotExist
+	}
+	return nil
+}

@@ -1,0 +1,54 @@
+package process
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+)
+
+func (s stat) String() string {
+	flags := 0x400000
+	if s.kernel {
+		flags |= 0x200000
+	}
+	return fmt.Sprintf("7 (a) b) %c %d 7 7 0 -1 %d 0 0", s.state, s.parent, flags)
+}
+
+func TestStat(t *testing.T) {
+	st, err := statOf(os.Getpid())
+	if err != nil || st.parent != os.Getppid() || st.kernel || !strings.ContainsRune("RS", rune(st.state)) {
+		t.Errorf("this process has %+v, %v", st, err)
+	}
+	for _, want := range []stat{{'Z', 1, false}, {'I', 2, true}} {
+		if got, err := parseStat([]byte(want.String())); err != nil || got != want {
+			t.Errorf("%v is %+v, %v", want, got, err)
+		}
+	}
+	for _, bad := range []string{"", ")", "1 (a) R", "1 (a) R x 1 1 1 1 1", "1 (a) R 1 1 1 1 1 x", "1 (a) RR 1 1 1 1 1 1"} {
+		if got, err := parseStat([]byte(bad)); err == nil {
+			t.Errorf("%q is %+v", bad, got)
+		}
+	}
+}
+
+func FuzzStat(f *testing.F) {
+	f.Add("1 (init) S 0 1 1 0 -1 4194560 1 2 3")
+	f.Fuzz(func(t *testing.T, s string) {
+		st, err := parseStat([]byte(s))
+		if err != nil {
+			return
+		}
+		if again, err := parseStat([]byte(st.String())); err != nil || again != st {
+			t.Errorf("%q is %+v, and then %+v, %v", s, st, again, err)
+		}
+	})
+}
+
+func TestInodeOf(t *testing.T) {
+	for link, want := range map[string]uint64{"socket:[4858273]": 4858273, "socket:[": 0, "socket:[x]": 0, "pipe:[5]": 0, "/socket:[5]": 0} {
+		if got, ok := inodeOf(link, "socket"); got != want || ok != (want != 0) {
+			t.Errorf("%s is %d, %v", link, got, ok)
+		}
+	}
+}

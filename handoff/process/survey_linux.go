@@ -1,0 +1,253 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/segue-go/segue/handoff/fdpass"
+	"github.com/segue-go/segue/listener"
+)
+
+// All returns the listening and bound sockets of all processes that may be looked at, each socket once, and how many
+// processes may not be. It only reads /proc: details stay zero.
+func All(ctx context.Context) (all []Socket, refused int, err error) {
+	pids, err := numbers("/proc")
+	if err != nil {
+		return nil, 0, fmt.Errorf("process: %w", err)
+	}
+	s := &survey{}
+	for _, pid := range pids {
+		if err := context.Cause(ctx); err != nil {
+			return nil, 0, err
+		}
+		h, err := fdpass.OpenProcess(pid)
+		if err != nil {
+			continue // gone
+		}
+		looked, err := lookAt(pid)
+		if gone := h.Alive(); gone != nil {
+			err = gone
+		}
+		_ = h.Close()
+		switch {
+		case err == nil:
+			s.seen = append(s.seen, looked)
+		case errors.Is(err, os.ErrPermission):
+			if st, err := statOf(pid); err == nil && !st.kernel {
+				refused++
+			}
+		}
+	}
+	if s.entries, err = readEntries(s.seen); err != nil {
+		return nil, 0, fmt.Errorf("process: %w", err)
+	}
+	return s.list(), refused, nil
+}
+
+// survey is one look at some processes.
+type survey struct {
+	seen    []*seen
+	entries map[uint64]entry
+	details map[uint64]listener.Info // of what could be taken
+}
+
+// survey looks at the process and its descendants.
+func (p *Process) survey(ctx context.Context) (*survey, error) {
+	p.look.Lock()
+	defer p.look.Unlock()
+	main, err := p.handle(p.pid)
+	if err != nil {
+		return nil, err
+	}
+	s := &survey{details: map[uint64]listener.Info{}}
+	looked, err := lookAt(p.pid)
+	if gone := main.Alive(); gone != nil {
+		return nil, withState(p.pid, gone)
+	}
+	if err != nil {
+		return nil, refusedLook(main.Process, err)
+	}
+	s.seen = append(s.seen, looked)
+	handles := map[int]*handle{p.pid: main}
+	fresh := []*handle{}
+	defer func() { // those that turned out not to be needed
+		for _, h := range fresh {
+			if handles[h.PID()] != h {
+				h.close()
+			}
+		}
+	}()
+	below, err := descendants(p.pid)
+	if err != nil {
+		return nil, err
+	}
+	for _, pid := range below {
+		if err := context.Cause(ctx); err != nil {
+			clear(handles)
+			return nil, err
+		}
+		h, isNew := p.child(pid)
+		if h == nil {
+			continue
+		}
+		if isNew {
+			fresh = append(fresh, h)
+		}
+		if looked := lookAtChild(h, below, p.pid); looked != nil {
+			s.seen = append(s.seen, looked)
+			handles[pid] = h
+		}
+	}
+	if s.entries, err = readEntries(s.seen); err != nil {
+		clear(handles)
+		return nil, err
+	}
+	s.ask(handles)
+	for _, looked := range s.seen[1:] {
+		if !s.holds(looked) {
+			delete(handles, looked.pid)
+		}
+	}
+	return s, p.keep(handles)
+}
+
+// child returns the handle of a descendant, from the last look if it lives, or a new one.
+func (p *Process) child(pid int) (h *handle, isNew bool) {
+	p.mu.Lock()
+	h = p.held[pid]
+	if h != nil && h.Alive() != nil {
+		h.close()
+		delete(p.held, pid)
+		h = nil
+	}
+	p.mu.Unlock()
+	if h != nil {
+		return h, false
+	}
+	h, err := hold(pid)
+	if err != nil {
+		return nil, false // gone
+	}
+	return h, true
+}
+
+// lookAtChild returns nil if the process is not one of the descendants any more, or may not be looked at.
+func lookAtChild(h *handle, family []int, root int) *seen {
+	pid := h.PID()
+	st, err := statOf(pid)
+	if err != nil || st.parent != root && !slices.Contains(family, st.parent) {
+		return nil
+	}
+	looked, err := lookAt(pid)
+	if err != nil || h.Alive() != nil {
+		return nil
+	}
+	return looked
+}
+
+// ask takes what is a listening or bound socket, or may be one, for an instant.
+func (s *survey) ask(handles map[int]*handle) {
+	for _, looked := range s.seen {
+		h := handles[looked.pid]
+		for ino, ns := range looked.sockets {
+			if _, done := s.details[ino]; done {
+				continue
+			}
+			if e, known := s.entries[ino]; known {
+				if _, ok := e.socket(); !ok {
+					continue // a connection; not to be touched
+				}
+			}
+			fd, err := h.GetInode(ns[0], ino)
+			if err != nil {
+				continue
+			}
+			if i, err := listener.Describe(fd); err == nil {
+				s.details[ino] = i
+			}
+			_ = fd.Close()
+		}
+	}
+}
+
+// socket returns what is known of an inode, if it is a listening or bound socket. What the socket itself says comes
+// before what the tables say; sockets that were made in another network namespace are in none of these.
+func (s *survey) socket(ino uint64) (Socket, bool) {
+	e, inTable := s.entries[ino]
+	so, ok := e.socket()
+	i, asked := s.details[ino]
+	if !asked {
+		return so, inTable && ok
+	}
+	switch {
+	case i.Network == "": // of a kind that package net does not know
+		return so, false
+	case i.Listening:
+	case i.Network == "unixgram" && i.Address != "", i.Network == "udp" && !strings.HasSuffix(i.Address, ":0"):
+		if inTable && !ok {
+			return so, false // connected
+		}
+	default:
+		return so, false
+	}
+	return Socket{
+		Network: i.Network, Address: i.Address, Listening: i.Listening, Inode: ino, NetNS: e.netNS,
+		Detailed: true, Cookie: i.Cookie, MPTCP: i.Protocol == unix.IPPROTO_MPTCP, V6Only: i.V6Only, ReusePort: i.ReusePort,
+	}, true
+}
+
+// holds reports whether a process has one of the listening or bound sockets.
+func (s *survey) holds(looked *seen) bool {
+	for ino := range looked.sockets {
+		if _, ok := s.socket(ino); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// list makes sockets of what was seen.
+func (s *survey) list() []Socket {
+	at := map[uint64]int{}
+	var all []Socket
+	for _, looked := range s.seen {
+		for ino, ns := range looked.sockets {
+			i, have := at[ino]
+			if !have {
+				so, ok := s.socket(ino)
+				if !ok {
+					continue
+				}
+				i = len(all)
+				at[ino] = i
+				all = append(all, so)
+			}
+			all[i].Holders = append(all[i].Holders, Holder{PID: looked.pid, Command: looked.command, FDs: ns})
+		}
+	}
+	sortSockets(all)
+	return all
+}
+
+// refusedLook says why a process may not be looked at. What keeps this process from looking keeps it from taking too, and
+// package fdpass can name the cause.
+func refusedLook(p *fdpass.Process, err error) error {
+	switch {
+	case errors.Is(err, os.ErrPermission):
+		fd, why := p.Get(0)
+		_ = fd.Close()
+		if errors.Is(why, ErrRefused) {
+			return why
+		}
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	case errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("%w: it runs, but is not in /proc; is that mounted, and without hidepid? %w", ErrRefused, err)
+	}
+	return err
+}
