@@ -11,7 +11,7 @@ import (
 	"github.com/segue-go/segue/handoff/internal/wire"
 )
 
-// attempt is one try to hand over to one successor. Only one is under way at a time (chain.attempts).
+// attempt is one try to hand over to one successor. Only one is under way at a time (chain.attempt).
 type attempt struct {
 	g     *Generation
 	link  *link
@@ -26,6 +26,7 @@ type attempt struct {
 
 	changes       int         // Generation.changes at the time of the offer
 	sockets       []*resource // what was offered, by place
+	items         int         // how many things were, with the standard output
 	claimed       []bool      // by the successor
 	confirmWithin time.Duration
 }
@@ -126,34 +127,22 @@ func refusal(err error) wire.Message {
 
 // begin makes a the attempt under way, or says who is busy. end must follow.
 func (g *Generation) begin(a *attempt) error {
-	select {
-	case g.attempts <- struct{}{}:
-	default:
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		busy := &BusyError{Phase: g.phase}
-		if other := g.attempt; other != nil {
-			busy.PID = other.pid()
-			if other.hello != nil {
-				busy.Name = other.hello.Name
-			}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if other := g.attempt; other != nil {
+		busy := &BusyError{PID: other.pid(), Phase: g.phase}
+		if other.hello != nil {
+			busy.Name = other.hello.Name
 		}
 		return busy
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	var err error
 	switch {
 	case g.closing || g.phase == PhaseStopped:
-		err = net.ErrClosed
+		return net.ErrClosed
 	case g.phase == PhaseProbation: // this generation has itself to prove first
-		err = &BusyError{PID: os.Getpid(), Name: programName(), Phase: g.phase}
+		return &BusyError{PID: os.Getpid(), Name: programName(), Phase: g.phase}
 	case g.phase != PhaseServing && g.phase != PhaseStarting:
-		err = ErrNotOwner
-	}
-	if err != nil {
-		<-g.attempts
-		return err
+		return ErrNotOwner
 	}
 	g.attempt = a
 	g.tasks.Add(1) // here, where Close has not begun to wait
@@ -162,14 +151,13 @@ func (g *Generation) begin(a *attempt) error {
 
 // end undoes begin.
 func (g *Generation) end(a *attempt) {
-	g.mu.Lock()
-	g.attempt = nil
-	g.mu.Unlock()
 	a.token.close()
 	if a.link != nil {
 		a.link.close()
 	}
-	<-g.attempts
+	g.mu.Lock()
+	g.attempt = nil
+	g.mu.Unlock()
 	g.tasks.Done()
 }
 
@@ -242,7 +230,11 @@ func (a *attempt) abort(cause error) {
 
 // dismiss tells a successor that owns nothing that it never will, and sees to it that it lets go of its copies.
 func (a *attempt) dismiss(cause error) {
-	if a.link.send(&wire.Abort{Reason: cause.Error()}) != nil || a.child != nil || a.link.peer == nil || a.link.peer.Self() {
+	var m wire.Message = &wire.Abort{Reason: cause.Error()}
+	if a.token.fd == nil && errors.Is(cause, net.ErrClosed) {
+		m = refusal(cause) // it has not been welcomed, and may be the first when this generation is gone
+	}
+	if a.link.send(m) != nil || a.child != nil || a.link.peer == nil || a.link.peer.Self() {
 		return // a child is going to be ended anyway
 	}
 	// A successor that is alive gives up its copies of the sockets and hangs up. One that does not would keep the ports

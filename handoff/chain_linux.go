@@ -19,10 +19,8 @@ import (
 
 // chain is what a generation has to do with the ones before and after it.
 type chain struct {
-	rendezvous *resource     // nil without a Path
-	attempts   chan struct{} // holds a value while a handover is under way: one successor at a time
-
-	attempt     *attempt     // the handover under way; guarded by Generation.mu
+	rendezvous  *resource    // nil without a Path
+	attempt     *attempt     // the handover under way, one at a time; guarded by Generation.mu
 	predecessor *predecessor // nil for the first generation; guarded by Generation.mu once this generation owns
 
 	output [3]*listener.FD // what to put in place of descriptors 1 and 2 once this generation owns
@@ -35,7 +33,6 @@ var errSilent = errors.New("the incumbent does not answer; is it stopped or stuc
 var errIncumbentLeft = errors.New("the incumbent ended before it answered")
 
 func (g *Generation) join(ctx context.Context) error {
-	g.attempts = make(chan struct{}, 1)
 	conn, err := inheritedConn(g.cfg.Path)
 	if err != nil {
 		return err
@@ -86,7 +83,7 @@ func (g *Generation) call(ctx context.Context, conn *net.UnixConn) (again bool, 
 		_ = conn.Close()
 		return errors.Is(err, peer.ErrGone), err
 	}
-	defer incumbent.Close()
+	defer func() { _ = incumbent.Close() }()
 	err = g.succeed(ctx, conn)
 	switch {
 	case errors.Is(err, errIncumbentLeft):

@@ -100,6 +100,7 @@ func TestCloseListener(t *testing.T) {
 		failedWith(t, a, handoff.ErrChanged)
 		eventuallyRefused(t, "dial", la.Addr())
 		serves(t, kept)
+		eventually(t, "the end of the attempt", func() bool { return a.Status().Successor == 0 })
 		c := join(t, config(t, path)) // try again
 		lc := listenAs(t, c, "kept", "tcp", "127.0.0.1:0")
 		supersede(t, a, c)
@@ -237,6 +238,7 @@ func TestClose(t *testing.T) {
 		wantErr(t, "Accept", result(t, "Accept", accepting(t, lb)), net.ErrClosed)
 		awaitPhase(t, a, handoff.PhaseServing)
 		serves(t, la)
+		eventually(t, "the end of the attempt", func() bool { return a.Status().Successor == 0 })
 		c := join(t, config(t, path))
 		lc := listen(t, c, "tcp", "127.0.0.1:0")
 		supersede(t, a, c)

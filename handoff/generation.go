@@ -25,6 +25,8 @@ type Generation struct {
 	tasks   sync.WaitGroup // every goroutine that a generation starts
 	started event          // this generation owns, or never will
 
+	readying sync.Mutex // held throughout Ready; taken before mu
+
 	mu         sync.Mutex
 	phase      Phase
 	number     int
@@ -147,6 +149,8 @@ func (g *Generation) upgradeOnSignal(signals chan os.Signal) {
 // not asked for by now are closed once this generation has confirmed. Then Probation runs and Check is called, if
 // configured, while Ready has returned and this generation serves.
 func (g *Generation) Ready(ctx context.Context) error {
+	g.readying.Lock() // a second call waits for what the first one finds
+	defer g.readying.Unlock()
 	g.mu.Lock()
 	if g.phase != PhaseStarting || g.closing {
 		phase, closing := g.phase, g.closing

@@ -20,18 +20,43 @@ func (a *attempt) awaitReady(ctx context.Context) error {
 		if err := a.link.send(&wire.Wait{Phase: string(PhaseStarting)}); err != nil {
 			return err
 		}
-		select {
-		case <-g.started.c:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-a.link.peer.Done():
-			return ErrPeerDied
+		if err := a.awaitStarted(ctx); err != nil {
+			return err
 		}
 	}
 	if a.child == nil && !g.setPhaseIf(PhaseServing, PhaseOffering) {
 		return ErrNotOwner
 	}
 	return nil
+}
+
+// errStarted ends the wait of awaitStarted.
+var errStarted = errors.New("this generation has started")
+
+// awaitStarted waits until this generation owns, or never will, and for a successor that gives up before.
+func (a *attempt) awaitStarted(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		select {
+		case <-a.g.started.c:
+			cancel(errStarted)
+		case <-ctx.Done():
+		}
+	}()
+	f, err := a.link.recv(ctx, 0)
+	cancel(nil)
+	<-watched
+	switch {
+	case err == nil:
+		f.raw.Close()
+		return unexpected(f.msg)
+	case errors.Is(err, errStarted):
+		return nil
+	default:
+		return err
+	}
 }
 
 // offer sends WELCOME and the manifest with its descriptors, one batch in flight at a time: the kernel bounds how many
@@ -67,6 +92,7 @@ func (a *attempt) offer(ctx context.Context) error {
 			items, fds = append(items, wire.Item{Name: "stderr", Kind: wire.KindStderr}), append(fds, c.stderr)
 		}
 	}
+	a.items = len(items)
 	a.heir = g.isFirstOrReleased()
 	err = a.link.send(&wire.Welcome{
 		Version: a.version, Features: a.features, Generation: number, Name: programName(), PID: os.Getpid(), Heir: a.heir,
@@ -122,8 +148,8 @@ func (a *attempt) awaitReceipts(ctx context.Context) error {
 		receipts = append(receipts, m.Receipts...)
 		last, a.confirmWithin = m.Last, time.Duration(min(m.ConfirmWithin, maxConfirm.Milliseconds()))*time.Millisecond
 	}
-	if len(receipts) < len(a.sockets) {
-		return fmt.Errorf("%w: %d receipts for %d sockets", ErrProtocol, len(receipts), len(a.sockets))
+	if len(receipts) != a.items {
+		return fmt.Errorf("%w: %d receipts for %d items", ErrProtocol, len(receipts), a.items)
 	}
 	a.claimed = make([]bool, len(a.sockets))
 	for i, r := range a.sockets {

@@ -52,6 +52,7 @@ func TestCheckHandsBack(t *testing.T) {
 		}
 		serves(t, la)
 		shut(t, b)
+		eventually(t, "the end of the attempt", func() bool { return a.Status().Successor == 0 })
 	}
 	pending(t, "Superseded", aSuperseded)
 	pending(t, "Released", aReleased)

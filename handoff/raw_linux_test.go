@@ -153,6 +153,8 @@ func (r *rawPeer) takeAll() {
 			r.t.Fatalf("got %+v with %d descriptors", m, len(raw.FDs))
 		}
 		r.items, r.fds = append(r.items, o.Items...), append(r.fds, raw.FDs...)
+		raw.FDs = nil // taken
+		raw.Close()
 		raw.FDs = nil
 		raw.Close()
 		r.send(&wire.Taken{Batch: o.Batch})

@@ -115,6 +115,9 @@ func (g *Generation) beWelcomed(ctx context.Context, p *predecessor) error {
 			return err
 		default:
 			f.raw.Close()
+			if m, ok := m.(*wire.Refuse); ok && m.Code == wire.CodeStopping {
+				return errIncumbentLeft
+			}
 			return unexpected(m)
 		}
 	}
@@ -208,8 +211,10 @@ func (g *Generation) takeOffer(p *predecessor, m *wire.Offer, fds []*listener.FD
 		fds[i] = nil
 		switch item.Kind {
 		case wire.KindStdout:
+			_ = g.output[1].Close() // there is one, unless somebody plays tricks
 			g.output[1] = fd
 		case wire.KindStderr:
+			_ = g.output[2].Close()
 			g.output[2] = fd
 		case wire.KindRendezvous:
 			if g.rendezvous != nil || g.cfg.Path == "" {

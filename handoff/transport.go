@@ -27,7 +27,7 @@ func (t Transport) String() string {
 	}
 }
 
-// ErrTransport: the only [Transport] that Config allows does not work here. The error says why and what would help.
+// ErrTransport means that the only [Transport] that Config allows does not work here. The error says why, and what helps.
 var ErrTransport = errors.New("the configured transport is not available")
 
 // featurePull is what two sides agree on if the successor takes its descriptors by pidfd_getfd.

@@ -128,7 +128,7 @@ func (p *predecessor) pull(items []wire.Item) ([]*listener.FD, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer process.Close()
+	defer func() { _ = process.Close() }()
 	numbers := make([]int, len(items))
 	for i, item := range items {
 		numbers[i] = item.Descriptor

@@ -20,11 +20,16 @@ func TestRevival(t *testing.T) {
 	a, la := first(t, ca)
 	causes := make(chan error, 2)
 	drains := make(chan struct{}, 2)
+	last := make(chan struct{})
 	end := waiting(t, a, func(ctx context.Context) error {
 		drains <- struct{}{}
-		<-ctx.Done()
-		causes <- context.Cause(ctx)
-		return ctx.Err()
+		select {
+		case <-ctx.Done():
+			causes <- context.Cause(ctx)
+			return ctx.Err()
+		case <-last:
+			return nil
+		}
 	})
 	superseded, released := a.Superseded(), a.Released()
 	inA := accepting(t, la)
@@ -56,14 +61,17 @@ func TestRevival(t *testing.T) {
 	pending(t, "Wait", end)
 
 	// The next one does better.
+	eventually(t, "the end of the attempt", func() bool { return a.Status().Successor == 0 })
 	b := join(t, config(t, path))
 	lb := listen(t, b, "tcp", "127.0.0.1:0")
 	ready(t, b)
 	await(t, "Superseded", a.Superseded())
 	serves(t, lb)
 	result(t, "the drain", drains)
-	shut(t, a)
-	_ = result(t, "the end of Wait", end)
+	shut(t, a) // ends the guard, but not the drain
+	pending(t, "Wait", end)
+	close(last)
+	wantErr(t, "Wait", result(t, "Wait", end), net.ErrClosed)
 }
 
 // TestDrain: what Wait makes of its context, of DrainTimeout and of drain's error.
