@@ -32,6 +32,7 @@ type Generation struct {
 	number     int
 	claimed    []*resource // what this generation has, in the order in which it asked
 	unclaimed  []*resource // what the predecessor offered and nobody has asked for
+	sealed     bool        // the predecessor was told what nobody asked for: too late to ask
 	changes    int         // sockets opened and closed so far: an offer is void if it grew meanwhile
 	succession *succession
 	handedBack error // why Check gave the sockets back

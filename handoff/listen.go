@@ -250,6 +250,9 @@ func (g *Generation) mayClaimLocked() error {
 func (g *Generation) takeOffered(match func(wire.Item) bool) *resource {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.sealed {
+		return nil
+	}
 	for i, r := range g.unclaimed {
 		if match(r.item) {
 			g.unclaimed = append(g.unclaimed[:i:i], g.unclaimed[i+1:]...)

@@ -130,6 +130,7 @@ func (p *predecessor) awaitCommit(ctx context.Context, d time.Duration) error {
 func (g *Generation) sendReceipts(p *predecessor) error {
 	claimed := make([]bool, len(p.offered))
 	g.mu.Lock()
+	g.sealed = true
 	for _, r := range g.claimed {
 		if r.inherited() {
 			claimed[r.offer] = true
