@@ -31,9 +31,6 @@ type attempt struct {
 	confirmWithin time.Duration
 }
 
-// maxConfirm bounds what a successor may ask for as its time to confirm.
-const maxConfirm = 24 * time.Hour
-
 // pid is for whoever asks who is at work. It is called with Generation.mu held.
 func (a *attempt) pid() int {
 	if a.link == nil || a.link.peer == nil {
@@ -210,13 +207,18 @@ func (a *attempt) prepare(ctx context.Context) error {
 	if err == nil {
 		return nil
 	}
-	if errors.Is(err, net.ErrClosed) && g.ctx.Err() != nil && a.child == nil && a.offered && a.heir {
+	return a.giveUp(err)
+}
+
+// giveUp ends an attempt before the commit, and returns why. If this generation is being closed, an heir gets the sockets.
+func (a *attempt) giveUp(cause error) error {
+	if errors.Is(cause, net.ErrClosed) && a.g.quit.Err() != nil && a.child == nil && a.offered && a.heir {
 		a.bequeath()
-		return err
+		return cause
 	}
-	err = a.link.explain(err)
-	a.abort(err)
-	return err
+	cause = a.link.explain(cause)
+	a.abort(cause)
+	return cause
 }
 
 // abort ends an attempt before the commit: this generation serves on, as it did all the time.

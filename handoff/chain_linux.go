@@ -29,11 +29,15 @@ type chain struct {
 // errSilent: the incumbent took the connection, or the kernel did for it, and says nothing.
 var errSilent = errors.New("the incumbent does not answer; is it stopped or stuck? Config.Rescue can replace it")
 
+// errFull: so many have called an incumbent in vain that nobody can any more. Only a connection tells who listens, so not
+// even Rescue knows whom to replace.
+var errFull = errors.New("the incumbent does not answer, and its queue is full of those who called it before; it is stopped or stuck: find it (ss -xlp), continue or kill it;")
+
 // errIncumbentLeft: the incumbent ended before it had said a word about a handover. Whoever is there now may take us.
 var errIncumbentLeft = errors.New("the incumbent ended before it answered")
 
 func (g *Generation) join(ctx context.Context) error {
-	conn, err := inheritedConn(g.cfg.Path)
+	conn, err := inheritedConn(g.cfg.Path, g.log)
 	if err != nil {
 		return err
 	}
@@ -46,10 +50,12 @@ func (g *Generation) join(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, g.cfg.ReadyTimeout+g.cfg.StepTimeout,
 		fmt.Errorf("no incumbent took this process for its successor, and none was absent: %w", os.ErrDeadlineExceeded))
 	defer cancel()
+	var full time.Time // since when its queue is
 	for context.Cause(ctx) == nil {
 		conn, err := dialRendezvous(g.cfg.Path)
 		switch {
 		case err == nil:
+			full = time.Time{}
 			if again, err := g.call(ctx, conn); !again {
 				return err
 			}
@@ -62,6 +68,12 @@ func (g *Generation) join(ctx context.Context) error {
 				return g.openRendezvous()
 			}
 		case errors.Is(err, syscall.EAGAIN): // its queue is full
+			if full.IsZero() {
+				full = time.Now()
+			}
+			if time.Since(full) > g.cfg.StepTimeout {
+				return fmt.Errorf("%w %w", errFull, os.ErrDeadlineExceeded)
+			}
 			select {
 			case <-time.After(lockPoll):
 			case <-ctx.Done():
@@ -81,7 +93,13 @@ func (g *Generation) call(ctx context.Context, conn *net.UnixConn) (again bool, 
 	incumbent, err := incumbentOf(conn)
 	if err != nil {
 		_ = conn.Close()
-		return errors.Is(err, peer.ErrGone), err
+		if again = errors.Is(err, peer.ErrGone); again {
+			select { // somebody holds a dead incumbent's rendezvous, and will accept or close it soon
+			case <-time.After(lockPoll):
+			case <-ctx.Done():
+			}
+		}
+		return again, err
 	}
 	defer func() { _ = incumbent.Close() }()
 	err = g.succeed(ctx, conn)

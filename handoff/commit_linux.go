@@ -19,15 +19,14 @@ func (a *attempt) commit() error {
 	switch {
 	case g.changes != a.changes:
 		g.mu.Unlock()
-		a.abort(ErrChanged)
-		return ErrChanged
+		return a.giveUp(ErrChanged)
 	case g.phase != PhaseOffering || g.closing:
 		g.mu.Unlock()
-		a.abort(net.ErrClosed)
-		return net.ErrClosed
+		return a.giveUp(net.ErrClosed)
 	}
-	g.setPhaseLocked(PhaseSwitching)
+	tell := g.setPhaseLocked(PhaseSwitching)
 	g.mu.Unlock()
+	tell()
 	err := g.pauseClaimed(a)
 	if err == nil {
 		err = a.link.send(&wire.Commit{})

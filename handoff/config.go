@@ -2,6 +2,7 @@ package handoff
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"os"
@@ -40,7 +41,8 @@ type Config struct {
 	Probation time.Duration
 
 	// Check is called once, as a successor, after it owns the sockets and after Probation, with a context that ends
-	// after ReadyTimeout. Nil confirms; an error hands everything back and is returned by Wait.
+	// after ReadyTimeout. Nil confirms; an error hands everything back and is returned by Wait. If the predecessor is gone
+	// by then, there is nobody to hand back to: this generation serves on, and Status has the error.
 	Check func(context.Context) error
 
 	// ReadyTimeout is how long a successor may take to start until it joins, again from there to Ready, and a Check to
@@ -100,6 +102,9 @@ type Trace struct {
 	Sent, Received func(message string)
 }
 
+// maxConfirm bounds what a successor may ask for as its time to confirm.
+const maxConfirm = 24 * time.Hour
+
 const (
 	defaultReadyTimeout = time.Minute
 	defaultStepTimeout  = 5 * time.Second
@@ -114,6 +119,9 @@ func (c Config) withDefaults() (Config, error) {
 		if *d == 0 {
 			*d = def
 		}
+	}
+	if c.ReadyTimeout < 0 || c.StepTimeout < 0 || c.Probation < 0 || c.Probation > maxConfirm {
+		return c, errors.New("ReadyTimeout and StepTimeout must not be negative, and Probation be within 0 and 24 hours")
 	}
 	set(&c.ReadyTimeout, defaultReadyTimeout)
 	set(&c.StepTimeout, defaultStepTimeout)

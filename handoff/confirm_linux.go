@@ -29,6 +29,9 @@ func (g *Generation) prove(p *predecessor) {
 		}
 		if err != nil {
 			g.log.Error("the check failed", "error", err)
+			g.mu.Lock()
+			g.lastError = err
+			g.mu.Unlock()
 			if g.handBack(err) {
 				return
 			}
@@ -55,8 +58,9 @@ func (g *Generation) handBack(cause error) bool {
 		g.log.Warn("there is no predecessor that the sockets could go back to", "error", cause)
 		return false
 	}
-	g.setPhaseLocked(PhaseGuarding)
+	tell := g.setPhaseLocked(PhaseGuarding)
 	g.mu.Unlock()
+	tell()
 	g.log.Error("this generation fails; the sockets go back", "error", cause)
 	if err := g.parkClaimed(nil); err != nil {
 		g.log.Error("a socket does not pause", "error", err)

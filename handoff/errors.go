@@ -27,7 +27,7 @@ var (
 	ErrAborted = errors.New("the other side ended the handoff")
 	// ErrProtocol: the other side sent what it must not send.
 	ErrProtocol = errors.New("protocol violation")
-	// ErrHandedBack: this generation owned the sockets, and gave them back because Check failed.
+	// ErrHandedBack: this generation owned the sockets, and gave them back because Check or a server failed.
 	ErrHandedBack = errors.New("sockets handed back to the predecessor")
 	// ErrChanged: the incumbent opened or closed a socket while its successor prepared. Try again.
 	ErrChanged = errors.New("sockets were opened or closed meanwhile; try again")
@@ -35,7 +35,7 @@ var (
 
 // Error is what this package's functions return.
 type Error struct {
-	Op    string // what was tried: join, listen, ready, wait, upgrade
+	Op    string // what was tried: join, listen, file, ready, wait, upgrade
 	Phase Phase  // where the generation stood
 	Err   error
 }

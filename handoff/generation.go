@@ -25,7 +25,10 @@ type Generation struct {
 	tasks   sync.WaitGroup // every goroutine that a generation starts
 	started event          // this generation owns, or never will
 
+	quit     context.Context // ends when Close begins, and with it a Ready under way
+	hurry    context.CancelCauseFunc
 	readying sync.Mutex // held throughout Ready; taken before mu
+	stopping sync.Mutex // held throughout stop; taken before mu
 
 	mu         sync.Mutex
 	phase      Phase
@@ -35,7 +38,8 @@ type Generation struct {
 	sealed     bool        // the predecessor was told what nobody asked for: too late to ask
 	changes    int         // sockets opened and closed so far: an offer is void if it grew meanwhile
 	succession *succession
-	handedBack error // why Check gave the sockets back
+	handedBack error // why the sockets went back
+	lost       error // why this generation cannot take over any more
 	lastError  error
 	closing    bool
 	closed     chan struct{} // Close is done
@@ -108,6 +112,7 @@ func Join(ctx context.Context, c Config) (*Generation, error) {
 		pathless:   c.Path == "",
 	}
 	g.ctx, g.cancel = context.WithCancelCause(context.Background())
+	g.quit, g.hurry = context.WithCancelCause(g.ctx)
 	signals := make(chan os.Signal, 1)
 	if len(c.Signals) > 0 {
 		signal.Notify(signals, c.Signals...)
@@ -154,18 +159,22 @@ func (g *Generation) Ready(ctx context.Context) error {
 	defer g.readying.Unlock()
 	g.mu.Lock()
 	if g.phase != PhaseStarting || g.closing {
-		phase, closing := g.phase, g.closing
-		g.mu.Unlock()
+		defer g.mu.Unlock()
 		switch {
-		case closing || phase == PhaseStopped:
-			return g.errorf("ready", net.ErrClosed)
-		case phase.owner():
+		case g.closing || g.phase == PhaseStopped:
+			return &Error{Op: "ready", Phase: g.phase, Err: g.closedLocked()}
+		case g.phase.owner():
 			return nil
 		default:
-			return g.errorf("ready", ErrNotOwner)
+			return &Error{Op: "ready", Phase: g.phase, Err: ErrNotOwner}
 		}
 	}
+	g.tasks.Add(1) // here, where Close has not begun to wait
 	g.mu.Unlock()
+	defer g.tasks.Done()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(g.quit, func() { cancel(context.Cause(g.quit)) })()
 	if err := g.own(ctx); err != nil {
 		err = g.errorf("ready", err)
 		g.log.Error("this generation does not take over", "error", err)
@@ -233,7 +242,10 @@ func (g *Generation) Close() error {
 	}
 	g.closing = true
 	g.mu.Unlock()
-	g.leave() // before the links are closed
+	g.hurry(net.ErrClosed)
+	g.readying.Lock() // a Ready under way finds out first whether it owns
+	g.leave()         // before the links are closed
+	g.readying.Unlock()
 	g.cancel(net.ErrClosed)
 	g.tasks.Wait()
 	g.stop()
@@ -256,13 +268,16 @@ func (g *Generation) Fail(cause error) error {
 
 // stop gives up everything that this generation holds. What it owned is closed, what somebody else owns is let go of.
 func (g *Generation) stop() {
+	g.stopping.Lock()
+	defer g.stopping.Unlock()
 	g.mu.Lock()
 	owner := g.phase.owner()
 	claimed, unclaimed := g.claimed, g.unclaimed
 	g.claimed, g.unclaimed = nil, nil
 	s := g.succession
-	g.setPhaseLocked(PhaseStopped)
+	tell := g.setPhaseLocked(PhaseStopped)
 	g.mu.Unlock()
+	tell()
 
 	s.released.happen() // before Accept says so
 	for _, r := range append(claimed, unclaimed...) {
@@ -287,10 +302,18 @@ func (g *Generation) task(f func()) {
 
 // openClaimed opens every socket and enters phase. On an error nothing has changed.
 func (g *Generation) openClaimed(phase Phase) error {
+	tell, err := g.openClaimedLocked(phase)
+	if err == nil {
+		tell()
+	}
+	return err
+}
+
+func (g *Generation) openClaimedLocked(phase Phase) (tell func(), err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.closing {
-		return net.ErrClosed
+		return nil, net.ErrClosed
 	}
 	for _, r := range g.claimed {
 		if r.sock == nil {
@@ -302,43 +325,56 @@ func (g *Generation) openClaimed(phase Phase) error {
 					_ = opened.sock.Pause()
 				}
 			}
-			return fmt.Errorf("open %s: %w", r.item.Name, err)
+			return nil, fmt.Errorf("open %s: %w", r.item.Name, err)
 		}
 	}
-	g.setPhaseLocked(phase)
-	return nil
+	return g.setPhaseLocked(phase), nil
+}
+
+// closedLocked is the error of a generation that is over: net.ErrClosed, and why.
+func (g *Generation) closedLocked() error {
+	if g.lost != nil && !errors.Is(g.lost, net.ErrClosed) {
+		return fmt.Errorf("%w: %w", net.ErrClosed, g.lost)
+	}
+	return net.ErrClosed
 }
 
 func (g *Generation) setPhase(to Phase) {
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.setPhaseLocked(to)
+	tell := g.setPhaseLocked(to)
+	g.mu.Unlock()
+	tell()
 }
 
 // setPhaseIf changes the phase only from one to another, and reports whether it did.
 func (g *Generation) setPhaseIf(from, to Phase) bool {
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	if g.phase != from {
+		g.mu.Unlock()
 		return false
 	}
-	g.setPhaseLocked(to)
+	tell := g.setPhaseLocked(to)
+	g.mu.Unlock()
+	tell()
 	return true
 }
 
-// setPhaseLocked is the only place where a phase changes. Stopped is final.
-func (g *Generation) setPhaseLocked(to Phase) {
+// setPhaseLocked is the only place where a phase changes. Stopped is final. The caller calls tell once it has let go of
+// the lock: those who are told may ask the generation.
+func (g *Generation) setPhaseLocked(to Phase) (tell func()) {
 	from := g.phase
 	if from == to || from == PhaseStopped {
-		return
+		return func() {}
 	}
 	g.phase = to
-	g.log.Debug("phase", "from", from, "to", to)
-	for _, s := range g.cfg.Sources {
-		s.Phase(from, to)
-	}
-	if f := g.cfg.Trace.Phase; f != nil {
-		f(from, to)
+	return func() {
+		g.log.Debug("phase", "from", from, "to", to)
+		for _, s := range g.cfg.Sources {
+			s.Phase(from, to)
+		}
+		if f := g.cfg.Trace.Phase; f != nil {
+			f(from, to)
+		}
 	}
 }
 

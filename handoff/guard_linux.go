@@ -27,6 +27,9 @@ func (a *attempt) confirmed() {
 			g.log.Error("closed with connections in its queue", "name", r.item.Name, "error", err)
 			_ = r.vacate()
 		}
+		if _, ok := r.sock.(*listener.Listener); !ok {
+			continue // it is served until this generation is done
+		}
 		r.retired = true
 		if r.sock.UnlinkOnClose() {
 			if err := (*listener.UnixPath)(r.item.Unlink).Unlink(); err != nil {

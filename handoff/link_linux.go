@@ -20,7 +20,7 @@ import (
 // time may call recv; send may be called from several.
 type link struct {
 	conn  *net.UnixConn
-	peer  *peer.Peer // nil until meet
+	peer  *peer.Peer // nil until it has introduced itself
 	step  time.Duration
 	trace *Trace
 
@@ -92,8 +92,8 @@ func (l *link) read() {
 // flush answers a sync: it passes on all that is queued, and then says so. A deadline in the past makes Recv fail without
 // looking, so this looks without a deadline.
 func (l *link) flush(buf []byte) bool {
+	_ = l.conn.SetReadDeadline(time.Time{}) // before the look at syncs: whoever asks from here on sets it again
 	asked := l.syncs.Load()
-	_ = l.conn.SetReadDeadline(time.Time{})
 	for {
 		m, err := fdpass.TryRecv(l.conn, buf)
 		if err != nil {

@@ -27,8 +27,9 @@ func (g *Generation) ListenPacket(ctx context.Context, network, address string) 
 
 // ListenAs listens under a name that outlives changes of the address. Several sockets may have one name, as in an
 // SO_REUSEPORT group: the n-th call gets the n-th of the predecessor's sockets that has this name, network and address,
-// and a fresh one when there is none left. A socket of the predecessor that nobody asks for is closed, its queue emptied
-// first, once the successor has confirmed. A nil lc means Config.ListenConfig.
+// and a fresh one when there is none left. A listener of the predecessor that nobody asks for is closed, its queue emptied
+// first, once the successor has confirmed; a packet socket is served by the predecessor until that is done. A nil lc means
+// Config.ListenConfig.
 //
 // The listener's Accept blocks until this generation owns the sockets, and again while it is superseded; it gives
 // [net.ErrClosed] after Close, or when Wait has returned nil. Accepted connections are genuine *net.TCPConn and
@@ -141,6 +142,9 @@ func (g *Generation) File(ctx context.Context, name string, open func() (*os.Fil
 		return nil, nil, nil
 	}
 	if err := g.claim(ctx, r, bind, adopt); err != nil {
+		if opened != nil {
+			_ = opened.Close()
+		}
 		return nil, g.errorf("file", err)
 	}
 	return opened, nil
@@ -200,6 +204,9 @@ func (g *Generation) claim(ctx context.Context, r *resource, bind binder, adopt 
 			return fmt.Errorf("inherited %s: %w", r.item.Name, err)
 		}
 	}
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return g.inUse(err)
+	}
 	if err != nil {
 		return err
 	}
@@ -207,6 +214,20 @@ func (g *Generation) claim(ctx context.Context, r *resource, bind binder, adopt 
 		r.sock.SetUnlinkOnClose(r.item.UnlinkOnClose)
 	}
 	return g.admit(r)
+}
+
+// inUse adds to EADDRINUSE what the predecessor has that nobody asked for: most likely it is that, in other words.
+func (g *Generation) inUse(err error) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var names []string
+	for _, r := range g.unclaimed {
+		names = append(names, fmt.Sprintf("%q (%s %s)", r.item.Name, r.item.Network, r.item.Address))
+	}
+	if len(names) == 0 {
+		return err
+	}
+	return fmt.Errorf("%w; if it is one of these of the predecessor, ask for it in the same words: %s", err, strings.Join(names, ", "))
 }
 
 // admit adds r to what this generation has.
@@ -238,7 +259,7 @@ func (g *Generation) mayClaim() error {
 func (g *Generation) mayClaimLocked() error {
 	switch {
 	case g.closing || g.phase == PhaseStopped:
-		return net.ErrClosed
+		return g.closedLocked()
 	case g.phase.owner(), g.phase == PhaseStarting:
 		return nil
 	default:

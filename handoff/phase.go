@@ -34,7 +34,7 @@ type Status struct {
 	Predecessor int // process id of the generation before, while it lives; else 0
 	Successor   int // process id of the one that takes over or has; else 0
 	Sockets     []SocketStatus
-	LastError   error // why the last attempt to hand over failed; nil if none did
+	LastError   error // why the last attempt to hand over, or Check, failed; nil if none did
 }
 
 // SocketStatus describes one resource of a generation.

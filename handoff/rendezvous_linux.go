@@ -55,6 +55,9 @@ func incumbentOf(conn *net.UnixConn) (*peer.Peer, error) {
 			pidfd, inner = unix.GetsockoptInt(int(n), unix.SOL_SOCKET, unix.SO_PEERPIDFD)
 		}
 	})
+	if errors.Is(inner, unix.ESRCH) || errors.Is(inner, unix.EINVAL) || errors.Is(inner, unix.ENODATA) {
+		inner = fmt.Errorf("%w: %w", peer.ErrGone, inner) // reaped, on kernels before 6.17
+	}
 	if err = errors.Join(err, os.NewSyscallError("getsockopt SO_PEERPIDFD", inner)); err != nil {
 		return nil, err
 	}

@@ -25,6 +25,9 @@ func (g *Generation) rescue(ctx context.Context, incumbent *peer.Peer) error {
 	if err != nil {
 		return fmt.Errorf("rescue of pid %d: %w", who.PID, err)
 	}
+	if source != nil { // from here on it is told of phases, so that it closes what it has if this fails
+		g.cfg.Sources = append([]Source{source}, g.cfg.Sources...)
+	}
 	if err := incumbent.Kill(); err != nil {
 		return fmt.Errorf("rescue: %w", err)
 	}
@@ -36,9 +39,6 @@ func (g *Generation) rescue(ctx context.Context, incumbent *peer.Peer) error {
 		return context.Cause(ctx)
 	case <-t.C:
 		return fmt.Errorf("rescue: pid %d was killed but does not die: %w", who.PID, os.ErrDeadlineExceeded)
-	}
-	if source != nil {
-		g.cfg.Sources = append([]Source{source}, g.cfg.Sources...)
 	}
 	g.log.Error("RESCUE: the incumbent is dead; this process takes its place", "incumbent", who.PID)
 	return nil

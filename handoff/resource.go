@@ -16,7 +16,7 @@ type resource struct {
 	fd    *listener.FD      // a file, or what nobody has claimed
 	addr  net.Addr          // nil for a file
 	offer int               // its place in the predecessor's offer; -1 if it did not come from there
-	fresh bool              // bound here, and owned by nobody else since
+	fresh bool              // bound here, and owned by nobody else since; guarded by Generation.mu
 
 	listen  func() (net.Listener, error) // binds a listener's address again
 	retired bool                         // closed because the successor did not ask for it

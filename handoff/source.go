@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/segue-go/segue/handoff/internal/wire"
 	"github.com/segue-go/segue/listener"
 )
 
@@ -28,6 +29,13 @@ func (g *Generation) openSource(ctx context.Context, r *resource) (*listener.FD,
 			return nil, fmt.Errorf("source %T: %w", s, err)
 		}
 		if fd != nil {
+			// process.Rescue knows which file the bind of a Unix socket has made. Other sources keep theirs.
+			if s, ok := s.(interface {
+				UnixPath(*listener.FD) *listener.UnixPath
+			}); ok {
+				r.item.Unlink = (*wire.Unlink)(s.UnixPath(fd))
+				r.item.UnlinkOnClose = r.item.Unlink != nil
+			}
 			return fd, nil
 		}
 	}

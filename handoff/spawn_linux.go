@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -26,7 +27,7 @@ import (
 const envHandoff = "SEGUE_HANDOFF"
 
 // inheritedConn takes the connection that a parent left for the Generation on path, or returns nil.
-func inheritedConn(path string) (*net.UnixConn, error) {
+func inheritedConn(path string, log *slog.Logger) (*net.UnixConn, error) {
 	value, ok := os.LookupEnv(envHandoff)
 	if !ok {
 		return nil, nil
@@ -34,7 +35,8 @@ func inheritedConn(path string) (*net.UnixConn, error) {
 	number, rest, _ := strings.Cut(value, ":")
 	inode, forPath, _ := strings.Cut(rest, ":")
 	if forPath != path {
-		return nil, nil // another Generation's
+		log.Warn("SEGUE_HANDOFF is for another Generation; an upgrade cannot change Config.Path", "for", forPath, "path", path)
+		return nil, nil
 	}
 	if err := os.Unsetenv(envHandoff); err != nil {
 		return nil, err

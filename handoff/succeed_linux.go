@@ -180,7 +180,7 @@ func (g *Generation) takeOffers(ctx context.Context, p *predecessor) error {
 		if err == nil {
 			err = g.takeOffer(p, m, f.raw.FDs, batch)
 		} else if refusable(err) {
-			err = fmt.Errorf("%w: %w", ErrTransport, err)
+			err = fmt.Errorf("%w: %w; or set Config.Transport to automatic", ErrTransport, err)
 		}
 		f.raw.Close()
 		if err != nil {

@@ -40,9 +40,13 @@ func (g *Generation) parkClaimed(a *attempt) error {
 			}
 		}
 	}
-	var errs error
+	g.mu.Lock()
 	for _, r := range all {
 		r.fresh = false
+	}
+	g.mu.Unlock()
+	var errs error
+	for _, r := range all {
 		if r.sock == nil {
 			continue
 		}
@@ -86,7 +90,7 @@ func (r *resource) rebind() error {
 		_ = ln.Close()
 		return err
 	}
-	r.retired, r.fresh = false, true
+	r.retired = false
 	return nil
 }
 
@@ -105,53 +109,71 @@ func (g *Generation) persist(f func() error) error {
 	}
 }
 
-// resumeRetry is how long to wait before another try to open a socket, when descriptors have run out.
+// resumeRetry is how long to wait before another try to open a socket.
 const resumeRetry = 50 * time.Millisecond
 
-// resume makes this generation the owner again. It goes on until every socket is open, or the generation is closed.
+// resume makes this generation the owner again. What cannot be opened at once, for want of descriptors or because somebody
+// has the address meanwhile, is tried again until it can.
 func (g *Generation) resume(a *attempt) {
-	waiting := a.sockets
-	for len(waiting) > 0 {
-		var again []*resource
-		for _, r := range waiting {
-			if r.sock == nil {
-				continue
-			}
-			if r.item.Kind == wire.KindRendezvous {
-				if err := relisten(r.sock); err != nil {
-					g.log.Warn("the rendezvous still names the failed successor", "error", err)
-				}
-			}
-			if r.retired {
-				if err := r.rebind(); err != nil {
-					g.log.Error("a socket that was closed for the failed successor is not bound again", "name", r.item.Name, "error", err)
-				}
-			}
-			if err := r.sock.Open(); err != nil && !errors.Is(err, net.ErrClosed) {
-				g.log.Error("a socket cannot be opened yet", "name", r.item.Name, "error", err)
-				again = append(again, r)
-			}
-		}
-		waiting = again
-		if len(waiting) > 0 {
-			select {
-			case <-time.After(resumeRetry):
-			case <-g.ctx.Done():
-				return
-			}
-		}
-	}
+	waiting, err := reopen(a.sockets)
 	g.mu.Lock()
 	old := g.succession
 	revived := old.superseded.happened()
 	if revived {
 		g.succession = newSuccession()
 	}
-	g.setPhaseLocked(PhaseServing)
+	tell := g.setPhaseLocked(PhaseServing)
 	g.mu.Unlock()
+	tell()
 	if revived {
 		old.revived.happen()
 		g.writePIDFile()
 	}
 	g.log.Warn("this generation serves again")
+	if len(waiting) > 0 {
+		g.log.Error("some sockets cannot be opened yet; trying on", "error", err)
+		g.task(func() { g.keepReopening(waiting) })
+	}
+}
+
+// keepReopening ends when all is open, or this generation owns no more.
+func (g *Generation) keepReopening(waiting []*resource) {
+	for len(waiting) > 0 {
+		select {
+		case <-time.After(resumeRetry):
+		case <-g.ctx.Done():
+			return
+		}
+		g.mu.Lock() // no switch begins meanwhile
+		if !g.phase.owner() {
+			g.mu.Unlock()
+			return
+		}
+		waiting, _ = reopen(waiting)
+		g.mu.Unlock()
+	}
+	g.log.Info("all sockets are open again")
+}
+
+// reopen opens what was paused, parked or retired, and returns what is to be tried again, and why.
+func reopen(sockets []*resource) (again []*resource, errs error) {
+	for _, r := range sockets {
+		if r.sock == nil {
+			continue
+		}
+		var err error
+		switch {
+		case r.item.Kind == wire.KindRendezvous:
+			err = relisten(r.sock) // it names the failed successor
+		case r.retired:
+			err = r.rebind()
+		}
+		if err == nil {
+			err = r.sock.Open()
+		}
+		if err != nil && !errors.Is(err, net.ErrClosed) {
+			again, errs = append(again, r), errors.Join(errs, fmt.Errorf("%s: %w", r.item.Name, err))
+		}
+	}
+	return again, errs
 }

@@ -96,7 +96,7 @@ func (a *attempt) sendBatch(ctx context.Context, o *wire.Offer, fds []syscall.Co
 			return err
 		}
 		if a.g.cfg.Transport == TransportPidfd {
-			return fmt.Errorf("%w: %s", ErrTransport, taken.Refused)
+			return fmt.Errorf("%w: %s; or set Config.Transport to automatic", ErrTransport, taken.Refused)
 		}
 		a.g.log.Info("the successor must not take descriptors itself; they are sent", "reason", taken.Refused)
 		*pull = false

@@ -3,7 +3,6 @@ package handoff
 import (
 	"context"
 	"errors"
-	"net"
 )
 
 // errRevived ends the context of a drain function.
@@ -58,10 +57,10 @@ func (g *Generation) Wait(ctx context.Context, drain func(context.Context) error
 // ended says why a generation that was not superseded is over.
 func (g *Generation) ended(ctx context.Context, drain func(context.Context) error) error {
 	g.mu.Lock()
-	back, s := g.handedBack, g.succession
+	back, s, closed := g.handedBack, g.succession, g.closedLocked()
 	g.mu.Unlock()
 	if back == nil {
-		return net.ErrClosed
+		return closed
 	}
 	return errors.Join(back, g.drain(ctx, s, drain))
 }

@@ -35,6 +35,9 @@ func (g *Generation) watch(ctx context.Context, p *predecessor) {
 		g.log.Error("this generation cannot take over any more", "error", err)
 	}
 	p.lost = p.link.explain(err)
+	g.mu.Lock()
+	g.lost = p.lost
+	g.mu.Unlock()
 	g.stop()
 }
 

@@ -18,6 +18,10 @@ func (l *Listener) Reset(ln net.Listener, unlink *UnixPath) error {
 	l.gate.mu.Lock()
 	defer l.gate.mu.Unlock()
 	l.ln, l.rebuilt, l.gate.apply = fresh.ln, false, fresh.ln.SetDeadline
+	if unlink != nil {
+		u := *unlink
+		unlink = &u
+	}
 	l.unlink.Store(unlink)
 	return nil
 }

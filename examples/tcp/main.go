@@ -50,7 +50,14 @@ func run(ctx context.Context) error {
 	if err := gen.Ready(ctx); err != nil {
 		return err
 	}
-	err = gen.Wait(ctx, s.drain)
+	err = gen.Wait(ctx, func(ctx context.Context) error {
+		select {
+		case <-gen.Released(): // until then what was accepted in the last instant may not have been counted
+			return s.drain(ctx)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
 	if ctx.Err() == nil {
 		return err // nil: a successor serves, and our clients have left
 	}
