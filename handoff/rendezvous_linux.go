@@ -17,6 +17,7 @@ import (
 
 const (
 	rendezvousBacklog = 64
+	maxCallers        = 128 // served at the rendezvous at once
 	maxPath           = 107 // bytes of sun_path without the final zero, unix(7)
 	lockPoll          = 5 * time.Millisecond
 )
@@ -246,7 +247,7 @@ func (g *Generation) withLock(ctx context.Context, f func() error) error {
 // Accept blocks, and callers wait in the queue for the one that does.
 func (g *Generation) acceptSuccessors(r *resource) {
 	// So many callers may be silent at once before the next one waits.
-	slots := make(chan struct{}, 128)
+	slots := make(chan struct{}, maxCallers)
 	ln := r.sock.(*listener.Listener)
 	defer context.AfterFunc(g.ctx, func() { _ = ln.SetDeadline(time.Now()) })()
 	for {

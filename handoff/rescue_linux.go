@@ -13,7 +13,6 @@ import (
 // owner. Nil means that the rendezvous is free.
 func (g *Generation) rescue(ctx context.Context, incumbent *peer.Peer) error {
 	who := Peer{PID: incumbent.PID, UID: incumbent.UID, GID: incumbent.GID}
-	g.log.Error("RESCUE: the incumbent does not answer; its sockets are taken and it is killed", "incumbent", who.PID)
 	if f := g.cfg.Authorize; f != nil {
 		if err := f(who); err != nil {
 			return fmt.Errorf("rescue: %w: %v: %w", ErrUnauthorized, incumbent, err)
@@ -21,6 +20,7 @@ func (g *Generation) rescue(ctx context.Context, incumbent *peer.Peer) error {
 	} else if !peer.SameUser(who.UID) {
 		return fmt.Errorf("rescue: %w: %v", ErrUnauthorized, incumbent)
 	}
+	g.log.Error("RESCUE: the incumbent does not answer; its sockets are taken and it is killed", "incumbent", who.PID)
 	source, err := g.cfg.Rescue(ctx, who)
 	if err != nil {
 		return fmt.Errorf("rescue of pid %d: %w", who.PID, err)
