@@ -51,14 +51,16 @@ func (g *Generation) join(ctx context.Context) error {
 		fmt.Errorf("no incumbent took this process for its successor, and none was absent: %w", os.ErrDeadlineExceeded))
 	defer cancel()
 	var full time.Time // since when its queue is
+	called := false    // somebody, who did not answer
 	for context.Cause(ctx) == nil {
 		conn, err := dialRendezvous(g.cfg.Path)
 		switch {
 		case err == nil:
 			full = time.Time{}
-			if again, err := g.call(ctx, conn); !again {
+			if again, err := g.call(ctx, conn, called); !again {
 				return err
 			}
+			called = true
 		case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 			first, err := g.bindRendezvous(ctx)
 			if err != nil {
@@ -74,10 +76,7 @@ func (g *Generation) join(ctx context.Context) error {
 			if time.Since(full) > g.cfg.StepTimeout {
 				return fmt.Errorf("%w %w", errFull, os.ErrDeadlineExceeded)
 			}
-			select {
-			case <-time.After(lockPoll):
-			case <-ctx.Done():
-			}
+			pause(ctx)
 		case errors.Is(err, syscall.EPROTOTYPE):
 			return fmt.Errorf("%w: something that does not speak segue's protocol listens there", err)
 		default:
@@ -88,31 +87,43 @@ func (g *Generation) join(ctx context.Context) error {
 }
 
 // call tries to succeed the incumbent at the other end of conn, which it takes. It reports whether to try again with
-// whoever is at the rendezvous then, if anybody.
-func (g *Generation) call(ctx context.Context, conn *net.UnixConn) (again bool, err error) {
+// whoever is at the rendezvous then, if anybody. called says that it has tried before.
+func (g *Generation) call(ctx context.Context, conn *net.UnixConn, called bool) (again bool, err error) {
 	incumbent, err := incumbentOf(conn)
 	if err != nil {
 		_ = conn.Close()
 		if again = errors.Is(err, peer.ErrGone); again {
-			select { // somebody holds a dead incumbent's rendezvous, and will accept or close it soon
-			case <-time.After(lockPoll):
-			case <-ctx.Done():
-			}
+			pause(ctx) // somebody holds a dead incumbent's rendezvous, and will accept or close it soon
 		}
 		return again, err
 	}
 	defer func() { _ = incumbent.Close() }()
 	err = g.succeed(ctx, conn)
+	var busy *BusyError
 	switch {
 	case errors.Is(err, errIncumbentLeft):
 		g.log.Info("the incumbent ended before it answered; trying again", "path", g.cfg.Path)
 		awaitEnd(ctx, incumbent)
+		return true, err
+	case called && errors.As(err, &busy) && busy.PID == os.Getpid():
+		pause(ctx) // with an earlier call of ours, which it has only just found
+		return true, err
+	case errors.Is(err, errSilent) && incumbent.Dead(): // and must not be rescued: its number may be another's by now
+		g.log.Info("the incumbent is dead, and its successor not ready yet; waiting", "path", g.cfg.Path)
 		return true, err
 	case errors.Is(err, errSilent) && g.cfg.Rescue != nil:
 		err = g.rescue(ctx, incumbent)
 		return err == nil, err
 	default:
 		return false, err
+	}
+}
+
+// pause waits a little before another try.
+func pause(ctx context.Context) {
+	select {
+	case <-time.After(lockPoll):
+	case <-ctx.Done():
 	}
 }
 
@@ -218,14 +229,18 @@ func (g *Generation) dropped(item int) {
 // leave says goodbye. The caller has set closing.
 func (g *Generation) leave() {
 	g.mu.Lock()
-	p, phase := g.predecessor, g.phase
+	p, phase, refused := g.predecessor, g.phase, g.refused
 	g.mu.Unlock()
 	if p == nil || p.gone.happened() {
 		return
 	}
 	var m wire.Message = &wire.Goodbye{Reason: "closed"}
 	if phase == PhaseStarting {
-		m = &wire.Failed{Reason: "closed before it was ready"}
+		reason := "closed before it was ready"
+		if refused != nil {
+			reason += ", after: " + refused.Error()
+		}
+		m = &wire.Failed{Reason: reason}
 	}
 	if err := p.link.send(m); err != nil && !over(err) && !errors.Is(err, net.ErrClosed) {
 		g.log.Debug("goodbye not said", "error", err)

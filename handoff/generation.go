@@ -40,6 +40,7 @@ type Generation struct {
 	succession *succession
 	handedBack error // why the sockets went back
 	lost       error // why this generation cannot take over any more
+	refused    error // why the last Listen failed, for a predecessor that wonders
 	lastError  error
 	closing    bool
 	closed     chan struct{} // Close is done
@@ -93,10 +94,7 @@ func Join(ctx context.Context, c Config) (*Generation, error) {
 	if err != nil {
 		return nil, &Error{Op: "join", Phase: PhaseStarting, Err: err}
 	}
-	wd, err := os.Getwd()
-	if err != nil {
-		return nil, &Error{Op: "join", Phase: PhaseStarting, Err: err}
-	}
+	wd, _ := os.Getwd() // where that is not allowed, exec starts successors in the same place
 	if c.Path == "" && !pathlessJoined.CompareAndSwap(false, true) {
 		return nil, &Error{Op: "join", Phase: PhaseStarting, Err: ErrPathless}
 	}
@@ -325,7 +323,7 @@ func (g *Generation) openClaimedLocked(phase Phase) (tell func(), err error) {
 					_ = opened.sock.Pause()
 				}
 			}
-			return nil, fmt.Errorf("open %s: %w", r.item.Name, err)
+			return nil, fmt.Errorf("%s: %w", r.item.Name, err)
 		}
 	}
 	return g.setPhaseLocked(phase), nil

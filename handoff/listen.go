@@ -158,6 +158,16 @@ type (
 
 // claim finds r among what the predecessor offered, or binds it, and opens it if this generation owns.
 func (g *Generation) claim(ctx context.Context, r *resource, bind binder, adopt adopter) error {
+	err := g.findOrBind(ctx, r, bind, adopt)
+	if err != nil {
+		g.mu.Lock()
+		g.refused = err
+		g.mu.Unlock()
+	}
+	return err
+}
+
+func (g *Generation) findOrBind(ctx context.Context, r *resource, bind binder, adopt adopter) error {
 	if err := checkItem(r.item); err != nil {
 		return err
 	}

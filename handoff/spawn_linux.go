@@ -114,7 +114,7 @@ func (g *Generation) command() *exec.Cmd {
 	}
 	// Not os.Executable: it has followed the symbolic links as they were when this process started.
 	name := os.Args[0]
-	if strings.Contains(name, "/") && !filepath.IsAbs(name) {
+	if strings.Contains(name, "/") && !filepath.IsAbs(name) && g.wd != "" {
 		name = filepath.Join(g.wd, name)
 	}
 	cmd := exec.Command(name, os.Args[1:]...)

@@ -93,17 +93,22 @@ func (g *Generation) beWelcomed(ctx context.Context, p *predecessor) error {
 		}
 		return err
 	}
-	patience := g.cfg.StepTimeout
+	patience, heard := g.cfg.StepTimeout, false
 	for {
 		f, err := l.recv(ctx, patience)
 		switch {
 		case err != nil && over(err):
 			return errIncumbentLeft
+		case context.Cause(ctx) != nil && err != nil:
+			return err
+		case errors.Is(err, os.ErrDeadlineExceeded) && heard:
+			return fmt.Errorf("the incumbent is there, but has not become ready itself: %w", err)
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return fmt.Errorf("%w: %w", errSilent, err)
 		case err != nil:
 			return err
 		}
+		heard = true
 		switch m := f.msg.(type) {
 		case *wire.Wait:
 			f.raw.Close()

@@ -17,7 +17,7 @@ func (g *Generation) pauseClaimed(a *attempt) error {
 			continue
 		}
 		if err := r.sock.Pause(); err != nil && !errors.Is(err, net.ErrClosed) {
-			return fmt.Errorf("pause %s: %w", r.item.Name, err)
+			return fmt.Errorf("%s: %w", r.item.Name, err)
 		}
 	}
 	return nil
@@ -51,7 +51,7 @@ func (g *Generation) parkClaimed(a *attempt) error {
 			continue
 		}
 		if err := r.sock.Park(); err != nil && !errors.Is(err, net.ErrClosed) {
-			errs = errors.Join(errs, fmt.Errorf("park %s: %w", r.item.Name, err))
+			errs = errors.Join(errs, fmt.Errorf("%s: %w", r.item.Name, err))
 		}
 	}
 	return errs

@@ -3,6 +3,8 @@ package handoff
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net"
 	"os"
 	"time"
 )
@@ -15,15 +17,21 @@ var errInit = errors.New("this process is PID 1, and its end would end the succe
 const killGrace = time.Second
 
 func (g *Generation) upgrade(ctx context.Context) error {
-	err := g.startAndHandOver(ctx)
+	err := g.errorf("upgrade", g.startAndHandOver(ctx))
 	if err != nil {
+		g.mu.Lock()
+		g.lastError = err
+		g.mu.Unlock()
 		g.log.Error("upgrade failed", "error", err)
 	}
 	return err
 }
 
 func (g *Generation) startAndHandOver(ctx context.Context) error {
-	if !g.currentPhase().owner() {
+	switch phase := g.currentPhase(); {
+	case phase == PhaseStopped:
+		return fmt.Errorf("%w: %w", ErrNotOwner, net.ErrClosed)
+	case !phase.owner():
 		return ErrNotOwner
 	}
 	if os.Getpid() == 1 {

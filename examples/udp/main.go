@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/segue-go/segue/handoff"
 )
@@ -62,6 +63,7 @@ func echo(socket net.PacketConn) {
 		}
 		if err != nil {
 			slog.Warn("read", "error", err)
+			time.Sleep(100 * time.Millisecond)
 			continue
 		}
 		if _, err := socket.WriteTo(fmt.Appendf(nil, "%d %s", os.Getpid(), datagram[:n]), from); err != nil {
