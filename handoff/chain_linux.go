@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -24,6 +25,7 @@ type chain struct {
 	predecessor *predecessor // nil for the first generation; guarded by Generation.mu once this generation owns
 
 	output [3]*listener.FD // what to put in place of descriptors 1 and 2 once this generation owns
+	broken chan os.Signal  // SIGPIPE, until that is done; nil if nobody reads this process's output but its parent
 }
 
 // errSilent: the incumbent took the connection, or the kernel did for it, and says nothing.
@@ -42,6 +44,7 @@ func (g *Generation) join(ctx context.Context) error {
 		return err
 	}
 	if conn != nil {
+		g.survivePipe()
 		return g.succeed(ctx, conn)
 	}
 	if g.cfg.Path == "" {
@@ -266,6 +269,7 @@ func (g *Generation) letGo(owner bool) {
 	g.output = [3]*listener.FD{}
 	p := g.predecessor
 	g.mu.Unlock()
+	signal.Stop(g.broken)
 	if p != nil {
 		p.close()
 	}

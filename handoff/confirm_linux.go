@@ -53,7 +53,7 @@ func (g *Generation) confirm(p *predecessor) {
 func (g *Generation) handBack(cause error) bool {
 	g.mu.Lock()
 	p := g.predecessor
-	if p == nil || p.released.happened() || p.ponged.happened() || g.phase != PhaseProbation && g.phase != PhaseServing {
+	if p == nil || p.released.happened() || p.ponged.happened() || !g.phase.owner() {
 		g.mu.Unlock()
 		g.log.Warn("there is no predecessor that the sockets could go back to", "error", cause)
 		return false

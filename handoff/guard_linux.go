@@ -116,7 +116,7 @@ func (a *attempt) heard(m wire.Message, pinged bool) {
 	case *wire.Release:
 		a.release("the successor has one of its own")
 	case *wire.Pong:
-		if pinged {
+		if pinged && !a.link.peer.Dead() { // if it has died since, the next recv says so
 			a.release("the guard is over")
 		}
 	case *wire.Goodbye:

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -281,6 +282,13 @@ func (i ignoreErrors) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// survivePipe keeps SIGPIPE from ending this process if the incumbent, which reads its output, dies before this one owns:
+// it may be the heir. A write to the pipe fails with EPIPE instead (os/signal).
+func (g *Generation) survivePipe() {
+	g.broken = make(chan os.Signal, 1)
+	signal.Notify(g.broken, syscall.SIGPIPE)
+}
+
 // replaceOutput makes the incumbent's own standard output and error this process's, in place of the pipes through which
 // the incumbent watched it start: with the incumbent gone, the first line written to them would be SIGPIPE.
 func (g *Generation) replaceOutput() error {
@@ -295,5 +303,6 @@ func (g *Generation) replaceOutput() error {
 		_ = fd.Close()
 	}
 	g.output = [3]*listener.FD{}
+	signal.Stop(g.broken)
 	return errs
 }

@@ -29,6 +29,7 @@ func (g *Generation) watch(ctx context.Context, p *predecessor) {
 		return
 	case g.ctx.Err() != nil:
 	case over(err) && p.heir && p.died(g.cfg.StepTimeout):
+		_ = g.replaceOutput() // nobody reads the pipe any more; takeOver has no more to replace
 		g.log.Warn("the incumbent died; this process takes the sockets when it is ready", "incumbent", p.link.peer.PID)
 		return
 	default:
