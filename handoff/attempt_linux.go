@@ -236,8 +236,11 @@ func (a *attempt) dismiss(cause error) {
 	if a.token.fd == nil && errors.Is(cause, net.ErrClosed) {
 		m = refusal(cause) // it has not been welcomed, and may be the first when this generation is gone
 	}
-	if a.link.send(m) != nil || a.child != nil || a.link.peer == nil || a.link.peer.Self() {
-		return // a child is going to be ended anyway
+	if a.link.send(m) != nil || a.link.peer == nil || a.link.peer.Self() {
+		return
+	}
+	if a.child != nil && a.child.peer.PID == a.link.peer.PID {
+		return // it is going to be ended anyway; one that a wrapper has started is not
 	}
 	// A successor that is alive gives up its copies of the sockets and hangs up. One that does not would keep the ports
 	// open for ever with nobody behind.

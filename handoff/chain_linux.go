@@ -25,7 +25,8 @@ type chain struct {
 	predecessor *predecessor // nil for the first generation; guarded by Generation.mu once this generation owns
 
 	output [3]*listener.FD // what to put in place of descriptors 1 and 2 once this generation owns
-	broken chan os.Signal  // SIGPIPE, until that is done; nil if nobody reads this process's output but its parent
+	broken chan os.Signal  // SIGPIPE, until that is done; nil unless this process was spawned
+	pipes  [3]uint64       // the inodes of what 1 and 2 were then
 }
 
 // errSilent: the incumbent took the connection, or the kernel did for it, and says nothing.

@@ -24,6 +24,11 @@ func (a *attempt) commit() error {
 		g.mu.Unlock()
 		return a.giveUp(net.ErrClosed)
 	}
+	for i, r := range a.sockets {
+		if a.claimed[i] {
+			r.fresh = false // from here on the path may be the successor's
+		}
+	}
 	tell := g.setPhaseLocked(PhaseSwitching)
 	g.mu.Unlock()
 	tell()
@@ -47,9 +52,11 @@ func (a *attempt) commit() error {
 	return nil
 }
 
-// awaitOwned waits for OWNED. A socket that the program closes as soon as it owns it may be dropped before.
+// awaitOwned waits for OWNED. A socket that the program closes as soon as it owns it may be dropped before; that counts
+// only if it owned.
 func (a *attempt) awaitOwned(ctx context.Context) error {
 	deadline := time.Now().Add(a.g.cfg.StepTimeout)
+	var drops []*wire.Drop
 	for {
 		f, err := a.link.recv(ctx, max(time.Until(deadline), time.Millisecond))
 		if err != nil {
@@ -58,9 +65,15 @@ func (a *attempt) awaitOwned(ctx context.Context) error {
 		f.raw.Close()
 		switch m := f.msg.(type) {
 		case *wire.Owned:
+			for _, d := range drops {
+				a.dropped(d)
+			}
 			return nil
 		case *wire.Drop:
-			a.dropped(m)
+			if len(drops) == len(a.sockets) {
+				return fmt.Errorf("%w: more sockets dropped than offered", ErrProtocol)
+			}
+			drops = append(drops, m)
 		default:
 			return unexpected(m)
 		}

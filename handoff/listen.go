@@ -31,6 +31,9 @@ func (g *Generation) ListenPacket(ctx context.Context, network, address string) 
 // first, once the successor has confirmed; a packet socket is served by the predecessor until that is done. A nil lc means
 // Config.ListenConfig.
 //
+// A fresh socket that joins an SO_REUSEPORT group gets its share of the clients from the moment it is bound, and serves them
+// only from Ready: a successor that adds members should do so shortly before.
+//
 // The listener's Accept blocks until this generation owns the sockets, and again while it is superseded; it gives
 // [net.ErrClosed] after Close, or when Wait has returned nil. Accepted connections are genuine *net.TCPConn and
 // *net.UnixConn. The listener may be closed at any time; its successor then inherits it no more. A Unix socket's path is

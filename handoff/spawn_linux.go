@@ -141,6 +141,12 @@ func (c *child) start(theirs *os.File, env string) (err error) {
 		if *w == nil {
 			to, isFile = own, true
 		}
+		if isFile && to != nil {
+			if _, statErr := to.Stat(); errors.Is(statErr, os.ErrClosed) {
+				*w = nil // as it is for this process: nowhere
+				return nil
+			}
+		}
 		if !isFile || to == nil || err != nil {
 			return nil // a Writer of the program's: exec copies to it while this process lives
 		}
@@ -287,6 +293,18 @@ func (i ignoreErrors) Write(p []byte) (int, error) {
 func (g *Generation) survivePipe() {
 	g.broken = make(chan os.Signal, 1)
 	signal.Notify(g.broken, syscall.SIGPIPE)
+	for n := 1; n < len(g.pipes); n++ {
+		g.pipes[n] = pipeInode(n)
+	}
+}
+
+// pipeInode is 0 if n is no pipe.
+func pipeInode(n int) uint64 {
+	var st unix.Stat_t
+	if err := unix.Fstat(n, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFIFO {
+		return 0
+	}
+	return st.Ino
 }
 
 // replaceOutput makes the incumbent's own standard output and error this process's, in place of the pipes through which
@@ -297,9 +315,11 @@ func (g *Generation) replaceOutput() error {
 		if fd == nil {
 			continue
 		}
-		errs = errors.Join(errs, control(fd, func(from int) error {
-			return os.NewSyscallError("dup3", unix.Dup3(from, n, 0))
-		}))
+		if ino := pipeInode(n); ino != 0 && ino == g.pipes[n] { // else the program has put something else there
+			errs = errors.Join(errs, control(fd, func(from int) error {
+				return os.NewSyscallError("dup3", unix.Dup3(from, n, 0))
+			}))
+		}
 		_ = fd.Close()
 	}
 	g.output = [3]*listener.FD{}

@@ -86,19 +86,14 @@ func plain(o *wire.Offer) *wire.Offer {
 // must not, they are sent after all, and pull is cleared.
 func (a *attempt) sendBatch(ctx context.Context, o *wire.Offer, fds []syscall.Conn, pull *bool) error {
 	if *pull {
-		items, done, err := expose(o.Items, fds)
-		if err != nil {
-			return err
-		}
-		defer done()
-		taken, err := a.offerBatch(ctx, &wire.Offer{Batch: o.Batch, Last: o.Last, Items: items})
-		if err != nil || taken.Refused == "" {
+		refused, err := a.pullBatch(ctx, o, fds)
+		if err != nil || refused == "" {
 			return err
 		}
 		if a.g.cfg.Transport == TransportPidfd {
-			return fmt.Errorf("%w: %s; or set Config.Transport to automatic", ErrTransport, taken.Refused)
+			return fmt.Errorf("%w: %s; or set Config.Transport to automatic", ErrTransport, refused)
 		}
-		a.g.log.Info("the successor must not take descriptors itself; they are sent", "reason", taken.Refused)
+		a.g.log.Info("the successor must not take descriptors itself; they are sent", "reason", refused)
 		*pull = false
 	}
 	taken, err := a.offerBatch(ctx, plain(o), fds...)
@@ -106,6 +101,23 @@ func (a *attempt) sendBatch(ctx context.Context, o *wire.Offer, fds []syscall.Co
 		err = fmt.Errorf("%w: it refuses what was sent: %s", ErrProtocol, taken.Refused)
 	}
 	return err
+}
+
+// pullBatch lets the successor take a batch itself, and says why not if that cannot be.
+func (a *attempt) pullBatch(ctx context.Context, o *wire.Offer, fds []syscall.Conn) (refused string, err error) {
+	items, done, err := expose(o.Items, fds)
+	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
+		return err.Error(), nil // sending needs no descriptors here
+	}
+	if err != nil {
+		return "", err
+	}
+	defer done()
+	taken, err := a.offerBatch(ctx, &wire.Offer{Batch: o.Batch, Last: o.Last, Items: items})
+	if err != nil {
+		return "", err
+	}
+	return taken.Refused, nil
 }
 
 func (a *attempt) offerBatch(ctx context.Context, o *wire.Offer, fds ...syscall.Conn) (*wire.Taken, error) {

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -42,6 +43,19 @@ type conf struct {
 	Traced bool
 	// AnyUser makes the rendezvous reachable for every user.
 	AnyUser bool
+
+	// Transport is "" "scm_rights" "pidfd".
+	Transport string
+	// Rescue allows to replace an incumbent that does not answer; "all" also one of another user.
+	Rescue string
+	// Deaf makes Authorize never return, once it is called.
+	Deaf bool
+	// Undumpable is what a process is that dropped root by setuid: nobody of its user may take from it.
+	Undumpable bool
+	// Seccomp refuses pidfd_getfd with this error: EPERM or ENOSYS.
+	Seccomp syscall.Errno
+	// Ptracer emits an event for each PR_SET_PTRACER, and lets it succeed as with Yama.
+	Ptracer bool
 }
 
 func readConf(file string) (c conf, err error) {
@@ -82,6 +96,7 @@ func (c conf) handoff(e *emitter) handoff.Config {
 			return cmd
 		}
 	}
+	c.constrain(&h, e)
 	if c.Signals {
 		h.Signals = []os.Signal{unix.SIGHUP}
 	}

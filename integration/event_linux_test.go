@@ -73,7 +73,7 @@ func (e *emitter) lifeline() {
 
 // emit writes one line in one write(2) of less than PIPE_BUF bytes, so that lines of several processes do not mix.
 func (e *emitter) emit(ev event) {
-	ev.PID, ev.At = os.Getpid(), time.Now().UnixNano()
+	ev.PID, ev.At = self(), time.Now().UnixNano()
 	const most = 1000 // of each text; JSON may make three of one
 	ev.Msg, ev.Err = ev.Msg[:min(most, len(ev.Msg))], ev.Err[max(0, len(ev.Err)-most):]
 	b, err := json.Marshal(ev)
@@ -107,7 +107,7 @@ func kinds(err error) string {
 	}{
 		{"busy", handoff.ErrBusy}, {"notowner", handoff.ErrNotOwner}, {"unauthorized", handoff.ErrUnauthorized},
 		{"died", handoff.ErrPeerDied}, {"aborted", handoff.ErrAborted}, {"protocol", handoff.ErrProtocol},
-		{"handedback", handoff.ErrHandedBack}, {"changed", handoff.ErrChanged}, {"timeout", os.ErrDeadlineExceeded},
+		{"handedback", handoff.ErrHandedBack}, {"transport", handoff.ErrTransport}, {"changed", handoff.ErrChanged}, {"timeout", os.ErrDeadlineExceeded},
 	} {
 		if errors.Is(err, k.err) {
 			is = append(is, k.name)
@@ -126,7 +126,7 @@ func (h eventHandler) WithAttrs([]slog.Attr) slog.Handler           { return h }
 func (h eventHandler) WithGroup(string) slog.Handler                { return h }
 
 func (h eventHandler) Handle(_ context.Context, r slog.Record) error {
-	ev := event{Ev: "log", Msg: r.Message}
+	ev := event{Ev: "log", Msg: r.Message, N: int(r.Level)}
 	r.Attrs(func(a slog.Attr) bool {
 		ev.Err += fmt.Sprintf("%s=%v ", a.Key, a.Value)
 		return true

@@ -67,6 +67,7 @@ type faultCase struct {
 	side, way, action, at string
 	late                  bool // continued only when the other side has given up
 	want                  outcome
+	transport             string // "" is automatic
 }
 
 func (c faultCase) name() string {
@@ -88,9 +89,9 @@ func TestFaults(t *testing.T) {
 					kill = fresh // it has heard nothing from anybody, and starts as if nobody had been there
 				}
 				cases = append(cases,
-					faultCase{side, way, "kill", a.at, false, kill},
-					faultCase{side, way, "stop", a.at, false, moved},
-					faultCase{side, way, "stop", a.at, true, a.stop})
+					faultCase{side, way, "kill", a.at, false, kill, ""},
+					faultCase{side, way, "stop", a.at, false, moved, ""},
+					faultCase{side, way, "stop", a.at, true, a.stop, ""})
 			}
 		}
 	}
@@ -105,6 +106,7 @@ func TestFaults(t *testing.T) {
 
 func (c faultCase) run(t *testing.T) {
 	w := newWorld(t, "tcp")
+	w.conf.Transport = c.transport
 	if c.late {
 		w.conf.StepTimeout, w.conf.ReadyTimeout = 400*time.Millisecond, 2*time.Second
 	}

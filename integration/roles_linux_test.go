@@ -221,7 +221,7 @@ func (cs *clients) serve(ln net.Listener) {
 		go func() {
 			defer cs.add(-1)
 			defer c.Close()
-			fmt.Fprintln(c, os.Getpid())
+			fmt.Fprintln(c, self())
 			_, _ = io.Copy(c, bufio.NewReader(c))
 		}()
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -28,6 +29,8 @@ type world struct {
 	addr string // for clients
 	conf conf   // of what is started next
 	env  []string
+	cred *syscall.Credential // whom start starts processes as; nil: us
+	wrap []string            // a command that executes the program, in a PID namespace of its own; none: as it is
 	log  *os.File
 
 	mu      sync.Mutex
@@ -142,7 +145,7 @@ func (w *world) follow(pid int) {
 func exists(pid int) bool { return unix.Kill(pid, 0) == nil }
 
 // start starts a process of a role with w.conf.
-func (w *world) start(role string) *proc { return w.startAs(role, nil) }
+func (w *world) start(role string) *proc { return w.startAs(role, w.cred) }
 
 func (w *world) startAs(role string, cred *syscall.Credential) *proc {
 	w.t.Helper()
@@ -154,13 +157,17 @@ func (w *world) startAs(role string, cred *syscall.Credential) *proc {
 		w.t.Fatal(err)
 	}
 	cmd := exec.Command(exe)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Credential: cred}
+	if len(w.wrap) > 0 {
+		cmd = exec.Command(w.wrap[0], append(slices.Clone(w.wrap[1:]), exe)...)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID} // package syscall would miss the parent there
+	}
 	cmd.Env = append(os.Environ(), envRole+"="+role, envConf+"="+w.configure())
 	// A process with the race detector lingers for a second before it exits.
 	cmd.Env = append(cmd.Env, "GORACE="+os.Getenv("GORACE")+" atexit_sleep_ms=0")
 	cmd.Env = append(cmd.Env, w.env...)
 	cmd.Dir = w.dir
 	cmd.Stdout, cmd.Stderr = w.log, w.log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Credential: cred}
 	used.Lock()
 	used.roles[role] = true
 	used.Unlock()
@@ -189,6 +196,9 @@ func (w *world) copy(program string) (string, error) {
 		return "", err
 	}
 	name := filepath.Join(w.dir, "program")
+	if _, err := os.Stat(name); err == nil {
+		return name, nil // and perhaps running
+	}
 	// A child that is forked meanwhile would hold it open for writing, and then it cannot be executed (ETXTBSY).
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()

@@ -6,10 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/segue-go/segue/handoff"
@@ -79,70 +82,156 @@ func ExampleRun() {
 	// The second ended: <nil>
 }
 
+// orExit keeps the examples short. A program handles its errors.
+func orExit[T any](v T, err error) T {
+	if err != nil {
+		log.Fatal(err)
+	}
+	return v
+}
+
+// read returns what r has, and closes it.
+func read(r io.ReadCloser) string {
+	defer r.Close()
+	return string(orExit(io.ReadAll(r)))
+}
+
+// start joins as the first generation, and returns what ends a call of Run with its context, as SIGTERM would.
+func start() (ctx context.Context, gen *handoff.Generation, stop context.CancelFunc) {
+	ctx, stop = context.WithTimeout(context.Background(), time.Minute)
+	return ctx, orExit(handoff.Join(ctx, handoff.Config{})), stop
+}
+
 // A public server, and another one for operators. They are ready, drained and stopped together.
 func ExampleHTTP() {
-	run := func(ctx context.Context, gen *handoff.Generation, public, admin http.Handler) error {
-		ln, err := gen.Listen(ctx, "tcp", ":80")
-		if err != nil {
-			return err
-		}
-		local, err := gen.Listen(ctx, "unix", "/run/app/admin.sock")
-		if err != nil {
-			return err
-		}
-		return serve.Run(ctx, gen,
-			serve.HTTP(&http.Server{Handler: public}, ln),
-			serve.HTTP(&http.Server{Handler: admin}, local))
+	ctx, gen, stop := start()
+	defer stop()
+	public := orExit(gen.Listen(ctx, "tcp", "127.0.0.1:0"))
+	admin := orExit(gen.ListenAs(ctx, "admin", "tcp", "127.0.0.1:0", nil))
+	says := func(text string) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, text) })
 	}
-	_ = run
+	ended := make(chan error, 1)
+	go func() {
+		ended <- serve.Run(ctx, gen,
+			serve.HTTP(&http.Server{Handler: says("welcome")}, public),
+			serve.HTTP(&http.Server{Handler: says("all is well")}, admin))
+	}()
+
+	for _, ln := range []net.Listener{public, admin} {
+		client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+		fmt.Println(read(orExit(client.Get("http://" + ln.Addr().String())).Body))
+	}
+	stop()
+	fmt.Println("ended:", <-ended)
+	// Output:
+	// welcome
+	// all is well
+	// ended: <nil>
 }
 
-// HTTP/1.1 and HTTP/2 over TLS. The certificate is read from files, or is in TLSConfig.
+// certificate returns a server's configuration with a certificate for 127.0.0.1, and a client's that trusts it.
+func certificate() (server, client *tls.Config) {
+	s := httptest.NewTLSServer(nil)
+	defer s.Close()
+	trust := s.Client().Transport.(*http.Transport).TLSClientConfig
+	return &tls.Config{Certificates: s.TLS.Certificates}, &tls.Config{RootCAs: trust.RootCAs}
+}
+
+// HTTP/1.1 and HTTP/2 over TLS. The certificate is read from files, or, as here, is in TLSConfig.
 func ExampleHTTPS() {
-	run := func(ctx context.Context, gen *handoff.Generation, certificates *tls.Config) error {
-		ln, err := gen.Listen(ctx, "tcp", ":443")
+	ctx, gen, stop := start()
+	defer stop()
+	ln := orExit(gen.Listen(ctx, "tcp", "127.0.0.1:0"))
+	certificates, trust := certificate()
+	hello := func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "Hello by ", r.Proto) }
+	s := &http.Server{Handler: http.HandlerFunc(hello), TLSConfig: certificates}
+	ended := make(chan error, 1)
+	go func() { ended <- serve.Run(ctx, gen, serve.HTTPS(s, ln, "", "")) }()
+
+	tr := &http.Transport{TLSClientConfig: trust, ForceAttemptHTTP2: true}
+	fmt.Println(read(orExit((&http.Client{Transport: tr}).Get("https://" + ln.Addr().String())).Body))
+	tr.CloseIdleConnections()
+	stop()
+	fmt.Println("ended:", <-ended)
+	// Output:
+	// Hello by HTTP/2.0
+	// ended: <nil>
+}
+
+// greeter stands for what grpc.NewServer returns: it says hello to each client.
+type greeter struct {
+	ln    chan net.Listener
+	calls sync.WaitGroup
+}
+
+func (g *greeter) Serve(ln net.Listener) error {
+	g.ln <- ln
+	for {
+		c, err := ln.Accept()
 		if err != nil {
 			return err
 		}
-		return serve.Run(ctx, gen, serve.HTTPS(&http.Server{TLSConfig: certificates}, ln, "", ""))
+		g.calls.Go(func() {
+			defer c.Close()
+			_, _ = fmt.Fprint(c, "hello")
+		})
 	}
-	_ = run
 }
 
-// What is given as grpcServer is the result of grpc.NewServer. See examples/grpc.
+// GracefulStop accepts no more, and waits for the calls that have begun.
+func (g *greeter) GracefulStop() {
+	_ = (<-g.ln).Close()
+	g.calls.Wait()
+}
+
+// What is given here as a greeter is the result of grpc.NewServer in a program. See examples/grpc.
 func ExampleGRPC() {
-	run := func(ctx context.Context, gen *handoff.Generation, grpcServer serve.GRPCServer) error {
-		ln, err := gen.Listen(ctx, "tcp", ":50051")
-		if err != nil {
-			return err
-		}
-		return serve.Run(ctx, gen, serve.GRPC(grpcServer, ln))
-	}
-	_ = run
+	ctx, gen, stop := start()
+	defer stop()
+	ln := orExit(gen.Listen(ctx, "tcp", "127.0.0.1:0"))
+	s := &greeter{ln: make(chan net.Listener, 1)}
+	ended := make(chan error, 1)
+	go func() { ended <- serve.Run(ctx, gen, serve.GRPC(s, ln)) }()
+
+	fmt.Println(read(orExit(net.Dial("tcp", ln.Addr().String()))))
+	stop()
+	fmt.Println("ended:", <-ended)
+	// Output:
+	// hello
+	// ended: <nil>
 }
 
-// A UDP echo server beside an HTTP server. It has no listener and nothing to drain.
+// A UDP echo server. It has no listener and nothing to drain, and could run beside an HTTP server.
 func ExampleFunc() {
-	run := func(ctx context.Context, gen *handoff.Generation, web serve.Server) error {
-		socket, err := gen.ListenPacket(ctx, "udp", ":7")
-		if err != nil {
-			return err
-		}
-		echo := func(net.Listener) error {
-			b := make([]byte, 64<<10)
-			for {
-				n, from, err := socket.ReadFrom(b)
-				if errors.Is(err, net.ErrClosed) {
-					return nil // the generation has ended
-				}
-				if err == nil {
-					_, _ = socket.WriteTo(b[:n], from)
-				}
+	ctx, gen, stop := start()
+	defer stop()
+	socket := orExit(gen.ListenPacket(ctx, "udp", "127.0.0.1:0"))
+	echo := func(net.Listener) error {
+		b := make([]byte, 64<<10)
+		for {
+			n, from, err := socket.ReadFrom(b)
+			if errors.Is(err, net.ErrClosed) {
+				return nil // the generation has ended
+			}
+			if err == nil {
+				_, _ = socket.WriteTo(b[:n], from)
 			}
 		}
-		return serve.Run(ctx, gen, web, serve.Func(nil, echo, nil))
 	}
-	_ = run
+	ended := make(chan error, 1)
+	go func() { ended <- serve.Run(ctx, gen, serve.Func(nil, echo, nil)) }()
+
+	client := orExit(net.Dial("udp", socket.LocalAddr().String()))
+	defer client.Close()
+	orExit(client.Write([]byte("ping"))) // it waits in the socket until the generation is ready
+	b := make([]byte, 10)
+	fmt.Println(string(b[:orExit(client.Read(b))]))
+	stop()
+	fmt.Println("ended:", <-ended)
+	// Output:
+	// ping
+	// ended: <nil>
 }
 
 // Errors of Run name a server in this way, and by the address of its listener if it has one.

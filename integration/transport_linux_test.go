@@ -1,0 +1,219 @@
+package integration
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+const sentInstead = "the successor must not take descriptors itself; they are sent"
+
+// TestTransports upgrades by both ways under load, over each transport.
+func TestTransports(t *testing.T) {
+	for _, transport := range []string{"scm_rights", "pidfd"} {
+		t.Run(transport, func(t *testing.T) {
+			eachUser(t, "tcp", func(t *testing.T, w *world) {
+				w.conf.Transport = transport
+				owner := w.serving("tcp")
+				vs := come(t, w.addr, 4)
+				turn := []int{owner.pid}
+				for _, way := range []string{"upgrade", "join", "join", "upgrade"} {
+					vs.answered(t, owner.pid)
+					mark := w.mark()
+					next := w.succeed(way, owner, "tcp")
+					if e := w.wait(mark, next.pid, "ready", ""); e.Err != "" {
+						t.Fatalf("%s: %s", way, e.Err)
+					}
+					w.ended(owner)
+					owner = next
+					turn = append(turn, owner.pid)
+				}
+				vs.answered(t, owner.pid)
+				all := vs.leave()
+				if got := owners(all, turn[0]); !slices.Equal(got, turn) {
+					t.Errorf("owners in turn: %v, want %v", got, turn)
+				}
+				for _, v := range lost(all) {
+					t.Errorf("lost: %v", v)
+				}
+				if _, fell := w.poll(0, 0, func(e event) bool { return e.Msg == sentInstead }); fell {
+					t.Error("descriptors went another way")
+				}
+			})
+		})
+	}
+}
+
+// refusals are reasons for which the kernel does not let a successor take descriptors.
+var refusals = []struct {
+	name       string
+	user       uint32
+	undumpable bool          // the incumbent
+	seccomp    syscall.Errno // in the successor
+	wrap       []string      // the successor
+	cause      string
+}{
+	{name: "not dumpable", user: stranger, undumpable: true, cause: "let it call prctl(PR_SET_DUMPABLE, 1)"},
+	{name: "EPERM", seccomp: unix.EPERM, cause: "allow it in the container's seccomp profile"},
+	{name: "EPERM, ordinary user", user: stranger, seccomp: unix.EPERM, cause: "allow it in the container's seccomp profile"},
+	{name: "ENOSYS", seccomp: unix.ENOSYS, cause: "needs Linux 5.6, or is filtered"},
+	{name: "PID namespace", wrap: []string{"sh", "-c", // its number as we see it, as long as it sees our /proc
+		`read SEGUE_TEST_PID rest </proc/self/stat && export SEGUE_TEST_PID && exec unshare --mount-proc "$0"`},
+		cause: "PID namespace"},
+}
+
+// TestTransportRefused: the automatic transport sends what must not be taken; the explicit one fails, says why, and leaves
+// everything as it was.
+func TestTransportRefused(t *testing.T) {
+	for _, c := range refusals {
+		for _, transport := range []string{"", "pidfd"} {
+			name := map[string]string{"": "auto"}[transport] + transport
+			t.Run(strings.NewReplacer(" ", "_", ",", "").Replace(c.name)+"/"+name, func(t *testing.T) {
+				t.Parallel()
+				if c.wrap != nil && os.Getuid() != 0 {
+					t.Skip("needs root, to make a PID namespace")
+				}
+				w := newWorld(t, "tcp")
+				if c.user != 0 {
+					w.belongTo(c.user)
+				}
+				w.conf.Undumpable = c.undumpable
+				a := w.serving("tcp")
+				vs := come(t, w.addr, 3)
+				vs.answered(t, a.pid)
+				w.conf.Undumpable, w.conf.Seccomp, w.conf.Transport = false, c.seccomp, transport
+				w.wrap = c.wrap
+				mark := w.mark()
+				b := w.start("tcp")
+				w.conf.Seccomp, w.conf.Transport, w.wrap = 0, "", nil
+				owner := a
+				if transport == "" {
+					if e := w.wait(mark, b.pid, "ready", ""); e.Err != "" {
+						t.Fatalf("Ready: %s", e.Err)
+					}
+					if e := w.wait(mark, a.pid, "log", sentInstead); !strings.Contains(e.Err, c.cause) {
+						t.Errorf("the incumbent's log does not say why: %q", e.Err)
+					}
+					w.ended(a)
+					owner = b
+				} else {
+					e := w.wait(mark, b.pid, "join", "")
+					if !strings.Contains(e.Is, "transport") || !strings.Contains(e.Err, c.cause) || !strings.Contains(e.Err, "Config.Transport") {
+						t.Errorf("Join: %q, errors.Is says %q", e.Err, e.Is)
+					}
+					w.ended(b)
+				}
+				vs.answered(t, owner.pid)
+				for _, v := range lost(vs.leave()) {
+					t.Errorf("lost: %v", v)
+				}
+				faultCase{way: "upgrade"}.goOn(t, w, owner)
+			})
+		}
+	}
+}
+
+// TestTransportRefusedUpgrade: the same as the one sees it that starts its successor.
+func TestTransportRefusedUpgrade(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "tcp")
+	w.belongTo(stranger)
+	w.conf.Undumpable, w.conf.Transport = true, "pidfd"
+	a := w.serving("tcp")
+	vs := come(t, w.addr, 3)
+	vs.answered(t, a.pid)
+	b := w.upgrade(a)
+	e := w.wait(0, a.pid, "upgrade", "")
+	if !strings.Contains(e.Err, "PR_SET_DUMPABLE") || !strings.Contains(e.Err, "Config.Transport") {
+		t.Errorf("Upgrade: %q, errors.Is says %q", e.Err, e.Is)
+	}
+	w.ended(b)
+	vs.answered(t, a.pid)
+	for _, v := range lost(vs.leave()) {
+		t.Errorf("lost: %v", v)
+	}
+	soleOwner(t, w.addr, a.pid)
+}
+
+// TestPtracer: for Yama's scope 1 the incumbent allows its successor, and nobody else, to take from it, and withdraws that
+// when all is taken, or refused. There is no Yama here; what it would be told is intercepted.
+func TestPtracer(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		seccomp syscall.Errno
+		fault   string
+	}{
+		{"taken", 0, ""},
+		{"refused", unix.EPERM, ""},
+		{"died", 0, "kill received offer"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, "tcp")
+			w.conf.Ptracer = true
+			a := w.serving("tcp")
+			w.conf.Ptracer, w.conf.Seccomp, w.conf.Fault = false, c.seccomp, c.fault
+			mark := w.mark()
+			b := w.start("tcp")
+			allowed := w.wait(mark, a.pid, "ptracer", "")
+			if allowed.N != b.pid {
+				t.Errorf("allowed to %d, want %d", allowed.N, b.pid)
+			}
+			w.await(mark, "withdrawn", func(e event) bool {
+				return e.PID == a.pid && e.Ev == "ptracer" && e.N == 0
+			})
+			if c.fault != "" {
+				w.ended(b)
+				soleOwner(t, w.addr, a.pid)
+				return
+			}
+			if e := w.wait(mark, b.pid, "ready", ""); e.Err != "" {
+				t.Fatalf("Ready: %s", e.Err)
+			}
+			w.ended(a)
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			n := 0
+			for _, e := range w.events {
+				if e.PID == a.pid && e.Ev == "ptracer" {
+					n++
+				}
+			}
+			if n != 2 {
+				t.Errorf("PR_SET_PTRACER was called %d times", n)
+			}
+		})
+	}
+}
+
+// TestTransportFaults hits each side over each transport where it matters which one it is: while descriptors move. The rest
+// is TestFaults, over the automatic one.
+func TestTransportFaults(t *testing.T) {
+	for _, c := range []faultCase{
+		{side: "successor", action: "kill", at: "received offer", want: kept},
+		{side: "successor", action: "stop", at: "received offer", late: true, want: kept},
+		{side: "successor", action: "stop", at: "received offer", want: moved},
+		{side: "successor", action: "kill", at: "sent taken", want: kept},
+		{side: "successor", action: "kill", at: "sent owned", want: revived},
+		{side: "incumbent", action: "kill", at: "sent offer", want: either},
+		{side: "incumbent", action: "stop", at: "sent offer", late: true, want: kept},
+		{side: "incumbent", action: "kill", at: "received taken", want: moved},
+	} {
+		for _, c.transport = range []string{"scm_rights", "pidfd"} {
+			for _, c.way = range []string{"upgrade", "join"} {
+				c := c
+				if c.transport == "scm_rights" && c.want == either {
+					c.want = moved // it has them, whether or not the incumbent lives
+				}
+				t.Run(c.transport+"/"+c.name(), func(t *testing.T) {
+					t.Parallel()
+					c.run(t)
+				})
+			}
+		}
+	}
+}
