@@ -26,7 +26,7 @@ func TestHeirPrints(t *testing.T) {
 	print() // the parent may be dying
 	w.ended(a)
 	print() // nobody reads the pipe
-	w.wait(mark, b.pid, "log", "the incumbent died")
+	w.wait(mark, b.pid, "log", "the incumbent died; this process takes the sockets when it is ready")
 	print()
 	w.signal(b, unix.SIGUSR1)
 	w.wait(mark, b.pid, "ready", "")
