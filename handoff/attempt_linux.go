@@ -148,6 +148,12 @@ func (g *Generation) begin(a *attempt) error {
 
 // end undoes begin.
 func (g *Generation) end(a *attempt) {
+	g.makeRoom(a)
+	g.tasks.Done()
+}
+
+// makeRoom ends a for everybody but its own goroutine: the next attempt can begin.
+func (g *Generation) makeRoom(a *attempt) {
 	a.token.close()
 	if a.link != nil {
 		a.link.close()
@@ -155,7 +161,6 @@ func (g *Generation) end(a *attempt) {
 	g.mu.Lock()
 	g.attempt = nil
 	g.mu.Unlock()
-	g.tasks.Done()
 }
 
 // handOver runs an attempt. It returns an error if the successor did not come to confirm. Otherwise it calls confirmed

@@ -61,11 +61,12 @@ func (g *Generation) startAndHandOver(ctx context.Context) error {
 		if err != nil && (g.currentPhase().owner() || child.peer.Dead()) {
 			err = child.end(err, killGrace)
 		}
-		child.leave()
-		g.end(a) // before the caller hears of a failure, so that it can try again
+		g.makeRoom(a) // before the caller hears of a failure, so that it can try again
 		if err != nil {
 			result <- err
 		}
+		child.leave()
+		g.tasks.Done()
 	}()
 	return <-result
 }
