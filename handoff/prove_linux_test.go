@@ -129,13 +129,14 @@ func TestSlowOwned(t *testing.T) {
 	path := rendezvous(t)
 	ca := config(t, path)
 	ca.StepTimeout = 100 * time.Millisecond
+	log := logs(&ca)
 	a, _ := first(t, ca)
 	r := dialRaw(t, path)
 	r.committed(0)
 	if !r.takeToken() {
 		t.Fatal("no token")
 	}
-	time.Sleep(3 * ca.StepTimeout) // the incumbent's patience ends
+	log.says(t, "this process stays paused until it ends") // its patience is over
 	r.send(&wire.Owned{})
 	r.send(&wire.Confirm{})
 	await(t, "Superseded", a.Superseded())

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"flag"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -145,7 +146,10 @@ func TestCompletion(t *testing.T) {
 	}
 	bash, err := exec.LookPath("bash")
 	if err != nil {
-		t.Skip("no bash")
+		if os.Getenv("CI") == "true" {
+			t.Fatal("missing: bash; for example: apt-get install bash")
+		}
+		t.Skip("missing: bash, to load the completion script; for example: apt-get install bash")
 	}
 	for line, want := range map[string]string{
 		"segue a":                   "adopt",
