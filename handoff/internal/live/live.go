@@ -1,0 +1,70 @@
+// Package live has what packages handoff and serve say to each other about connections that move: which ones leave a
+// generation, which ones arrive in it, and which are held while its state moves.
+//
+// A [Server], in serve, tracks connections that clients have made. The [Exchange], one of each generation, knows all
+// servers and where connections go: through a [Departure] to the successor, and from the predecessor by way of the
+// [Lot], in which they are parked until a client says something, to a server of the same name.
+package live
+
+import (
+	"context"
+	"net"
+	"syscall"
+	"time"
+)
+
+// Conn is a connection on its way out. Move has been called with it; exactly one of Moved and Kept follows.
+type Conn interface {
+	// SyscallConn gives the descriptor, which is borrowed to send it.
+	syscall.Conn
+	// Position says where the connection stands. It is called once or more between Move and Moved or Kept.
+	Position() Position
+	// Moved says that the successor has it. The connection's own copy is to be closed at once, without a word to the
+	// client.
+	Moved()
+	// Kept says that the connection stays in this process after all: nobody else has a copy of it.
+	Kept()
+}
+
+// Position is where a connection stands between two requests.
+type Position struct {
+	// Expires is when the connection is to be closed if nothing arrives. Zero: never.
+	Expires time.Time
+	// State is the server's own: what its namesake in the successor needs to know. At most MaxState bytes.
+	State []byte
+}
+
+// MaxState is the most bytes of Position.State.
+const MaxState = 32 << 10
+
+// Server tracks the connections of one listener. Its methods are called by one goroutine at a time, and must not block,
+// but for Hold.
+type Server interface {
+	// Depart says that connections are to move from now on: all that can, and the others as soon as they can. Each is
+	// given to d by Move.
+	Depart(d Departure)
+	// Stay ends what Depart began: no connection moves any more. Those that were given to Move get their Moved or Kept
+	// independently of it, before or after. It may be called without Depart.
+	Stay()
+	// Hold stops each connection where it is between two requests, and waits for those in flight until ctx ends. From its
+	// return on, until Resume or Depart, no request is begun. Its error is that of ctx; Resume is to be called then too.
+	Hold(ctx context.Context) error
+	// Resume undoes Hold: the generation serves on.
+	Resume()
+	// Arrive takes c, which a predecessor has served and which has something to read by now, or has ended. The rest of
+	// what is known of it is in p. It may be called at any time after Register, also while Depart is in force.
+	Arrive(c net.Conn, p Position)
+}
+
+// Departure takes connections to the successor.
+type Departure interface {
+	// Move takes c on. It does not block, and calls neither Moved nor Kept before it returns.
+	Move(c Conn)
+}
+
+// Registrar is what a listener of a generation implements, beside net.Listener. Register makes s the one that tracks the
+// connections of that listener and takes those that arrive for it; protocol says what it can go on with.
+// unregister ends that; nothing arrives at s after it has returned.
+type Registrar interface {
+	Register(protocol string, s Server) (unregister func())
+}
