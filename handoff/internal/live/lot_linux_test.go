@@ -187,23 +187,6 @@ func TestLotNotAcknowledged(t *testing.T) {
 	}
 }
 
-// taking is a departure that remembers what it took.
-type taking struct {
-	mu    sync.Mutex
-	conns []Conn
-	no    bool
-}
-
-func (d *taking) Move(c Conn) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.no {
-		return false
-	}
-	d.conns = append(d.conns, c)
-	return true
-}
-
 // What leaves does not arrive, however much its client says; what is kept does, then.
 func TestLotDepart(t *testing.T) {
 	l, c := newLot(t)
