@@ -9,10 +9,10 @@ import (
 
 // memberNames are all members of version 1, also in the objects within; a test compares them with the types.
 var memberNames = [...]string{
-	"address", "batch", "claimed", "code", "confirmWithin", "cookie", "count", "ctime", "descriptor", "dev", "enable", "features", "flags",
-	"generation", "heir", "idle", "ino", "interval", "item", "items", "keepAlive", "keepAliveConfig", "kind", "last", "name",
-	"network", "owner", "path", "phase", "pid", "reason", "receipts", "refused", "returned", "type", "unlink", "unlinkOnClose",
-	"version", "versions",
+	"address", "ahead", "batch", "claimed", "code", "confirmWithin", "cookie", "count", "ctime", "descriptor", "dev", "enable",
+	"features", "flags", "gap", "generation", "heir", "idle", "ino", "interval", "item", "items", "keepAlive", "keepAliveConfig",
+	"kind", "last", "name", "network", "owner", "path", "phase", "pid", "reason", "receipts", "refused", "returned", "sections",
+	"size", "stateWithin", "type", "unlink", "unlinkOnClose", "version", "versions",
 }
 
 // names are the members of version 1.
