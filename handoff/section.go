@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/segue-go/segue/handoff/internal/wire"
 )
@@ -164,8 +165,12 @@ func isSection(err error) bool {
 // errRunning: a callback that ignored its context still runs.
 var errRunning = errors.New("a callback of an earlier attempt has not returned yet; it must when its context ends")
 
-// callBack runs a callback of s until it returns or ctx ends. One that goes on runs in a goroutine that Close waits for.
+// callBack runs a callback of s until it returns, or does not although ctx has ended: then it goes on in a goroutine that
+// Close waits for.
 func (g *Generation) callBack(ctx context.Context, s *section, what string, f func(context.Context) error) error {
+	if ctx.Err() != nil {
+		return &sectionError{s.name, what, context.Cause(ctx)}
+	}
 	if !s.running.TryLock() {
 		return &sectionError{s.name, what, errRunning}
 	}
@@ -179,11 +184,13 @@ func (g *Generation) callBack(ctx context.Context, s *section, what string, f fu
 	select {
 	case err = <-done:
 	case <-ctx.Done():
+		t := time.NewTimer(callbackGrace)
+		defer t.Stop()
 		select {
 		case err = <-done:
-		default:
-			err = fmt.Errorf("it has not returned: %w", context.Cause(ctx))
-			g.log.Error("a callback runs on although its context has ended", "section", s.name, "callback", what)
+		case <-t.C:
+			g.log.Error("a callback does not return although its context has ended", "section", s.name, "callback", what)
+			err = fmt.Errorf("it does not return: %w", context.Cause(ctx))
 		}
 	}
 	if err != nil {
@@ -191,6 +198,9 @@ func (g *Generation) callBack(ctx context.Context, s *section, what string, f fu
 	}
 	return nil
 }
+
+// callbackGrace is how long a callback may take to return once its context has ended.
+const callbackGrace = 100 * time.Millisecond
 
 // features are what this side of a handoff can do.
 func (c Config) features() []string { return append(c.Transport.features(), featureState) }
