@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -55,7 +56,7 @@ func (c *caller) request() (text, method, want string) {
 	c.n++
 	id := fmt.Sprintf("/%s/%d", c.name, c.n)
 	slow := ""
-	if c.rnd.IntN(8) == 0 {
+	if c.rnd.IntN(30) == 0 {
 		slow = "/slow"
 	}
 	size := c.rnd.IntN(3) * c.rnd.IntN(3000)
@@ -103,13 +104,18 @@ func (c *caller) write(text string) error {
 		case 0:
 			k = 1 + c.rnd.IntN(k)
 		case 1:
-			k = min(k, 1+c.rnd.IntN(6))
+			k = min(k, 1+c.rnd.IntN(40))
 		}
 		if _, err := io.WriteString(c.c, text[:k]); err != nil {
 			return err
 		}
-		if text = text[k:]; text != "" && c.rnd.IntN(3) == 0 {
+		text = text[k:]
+		switch {
+		case text == "":
+		case c.rnd.IntN(40) == 0:
 			time.Sleep(time.Duration(c.rnd.IntN(400)) * time.Microsecond)
+		case c.rnd.IntN(2) == 0:
+			runtime.Gosched()
 		}
 	}
 	return nil
@@ -240,7 +246,7 @@ func moveUnderLoad(t *testing.T, network string, size int, holds bool, d time.Du
 		movers.Go(func() { shuttle(nodes[i], &ferry{t: t, to: nodes[(i+1)%size], keep: keep, park: parked}, uint64(i), seed, stop) })
 	}
 	end := time.Now().Add(d)
-	asked := make([]int, 24)
+	asked := make([]int, 64)
 	for i := range asked {
 		c := nodes[i%size].dial()
 		callers.Go(func() {
