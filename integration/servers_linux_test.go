@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/segue-go/segue/handoff/serve"
 )
 
@@ -28,7 +30,14 @@ func roleHTTP(c conf, e *emitter) int {
 		e.result("listen", err)
 		return 1
 	}
-	err = serve.Run(ctx, p.gen, serve.HTTP(&http.Server{Handler: answers()}, ln))
+	handler, err := answers(c.Handled)
+	if err != nil {
+		e.result("listen", err)
+		return 1
+	}
+	err = serve.Run(ctx, p.gen, serve.HTTP(&http.Server{
+		Handler: handler, IdleTimeout: c.IdleTimeout, ReadHeaderTimeout: c.ReadHeaderTimeout,
+	}, ln))
 	e.result("wait", err)
 	if err != nil {
 		return 1
@@ -36,15 +45,21 @@ func roleHTTP(c conf, e *emitter) int {
 	return 0
 }
 
-func answers() http.Handler {
+// answers is what packages load and raw ask for. Each token is written to the file handled, if there is one, before
+// anything else is done.
+func answers(handled string) (http.Handler, error) {
+	log := -1
+	if handled != "" {
+		var err error
+		if log, err = unix.Open(handled, unix.O_WRONLY|unix.O_APPEND|unix.O_CREAT|unix.O_CLOEXEC, 0o600); err != nil {
+			return nil, fmt.Errorf("open %s: %w", handled, err)
+		}
+	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /token", func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprintln(w, r.FormValue("token"))
-	})
-	mux.HandleFunc("GET /slow", func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("GET /token", func(http.ResponseWriter, *http.Request) {})
+	mux.HandleFunc("GET /slow", func(_ http.ResponseWriter, r *http.Request) {
 		ms, _ := strconv.Atoi(r.FormValue("ms"))
 		time.Sleep(time.Duration(ms) * time.Millisecond) // what was asked for
-		fmt.Fprintln(w, r.FormValue("token"))
 	})
 	mux.HandleFunc("POST /upload", func(w http.ResponseWriter, r *http.Request) {
 		sum := sha256.New()
@@ -55,10 +70,23 @@ func answers() http.Handler {
 		}
 		fmt.Fprintf(w, "%d %x\n", n, sum.Sum(nil))
 	})
+	mux.HandleFunc("POST /unread", func(http.ResponseWriter, *http.Request) {})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token := r.URL.Query().Get("token")
+		if log >= 0 {
+			// One write(2), so that those of several processes do not mix.
+			if _, err := unix.Write(log, fmt.Appendln(nil, token, os.Getpid())); err != nil {
+				http.Error(w, err.Error(), http.StatusInternalServerError)
+				return
+			}
+		}
+		w.Header().Set("X-Token", token)
 		w.Header().Set("X-Segue-Pid", strconv.Itoa(os.Getpid()))
 		mux.ServeHTTP(w, r)
-	})
+		if r.Method != http.MethodHead {
+			fmt.Fprintln(w, token)
+		}
+	}), nil
 }
 
 // roleUDP answers each datagram with its process id and what it has read.
