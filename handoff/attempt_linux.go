@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/segue-go/segue/handoff/internal/wire"
@@ -21,6 +22,7 @@ type attempt struct {
 
 	version  int      // the highest in common
 	features []string // in common
+	moves    bool     // live connections move
 	heir     bool     // the successor was told that nobody older can be revived
 	offered  bool     // it has everything
 
@@ -29,6 +31,8 @@ type attempt struct {
 	items         int         // how many things were, with the standard output
 	claimed       []bool      // by the successor
 	confirmWithin time.Duration
+
+	departure *departure // nil until the successor has confirmed, and if it takes no connections
 }
 
 // pid is for whoever asks who is at work. It is called with Generation.mu held.
@@ -99,6 +103,7 @@ func (a *attempt) greet(ctx context.Context) error {
 		return fmt.Errorf("%w: we speak %v, process %d (%s) speaks %v", ErrVersion, wire.Versions(), p.PID, hello.Name, hello.Versions)
 	}
 	a.features = wire.Common(a.g.cfg.Transport.features(), hello.Features)
+	a.moves = slices.Contains(a.features, featureConns)
 	_, err = a.g.cfg.Transport.pullable(a.features)
 	return err
 }
@@ -167,12 +172,13 @@ func (g *Generation) makeRoom(a *attempt) {
 // then, and returns when there is nothing left to guard. ctx bounds it up to the commit.
 func (a *attempt) handOver(ctx context.Context, confirmed func()) error {
 	g := a.g
+	var confirm *wire.Confirm
 	err := a.prepare(ctx)
 	if err == nil {
 		err = a.commit()
 	}
 	if err == nil {
-		err = a.awaitConfirm()
+		confirm, err = a.awaitConfirm()
 	}
 	if err != nil {
 		err = g.errorf("upgrade", err)
@@ -181,7 +187,7 @@ func (a *attempt) handOver(ctx context.Context, confirmed func()) error {
 		g.mu.Unlock()
 		return err
 	}
-	a.confirmed()
+	a.confirmed(confirm)
 	confirmed()
 	a.guard()
 	return nil

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/segue-go/segue/handoff/fdpass"
+	"github.com/segue-go/segue/handoff/internal/live"
 	"github.com/segue-go/segue/handoff/internal/peer"
 	"github.com/segue-go/segue/handoff/internal/wire"
 	"github.com/segue-go/segue/listener"
@@ -23,6 +24,9 @@ type chain struct {
 	rendezvous  *resource    // nil without a Path
 	attempt     *attempt     // the handover under way, one at a time; guarded by Generation.mu
 	predecessor *predecessor // nil for the first generation; guarded by Generation.mu once this generation owns
+
+	lot       *live.Lot  // connections of the predecessor whose clients are silent
+	departure *departure // the last one; guarded by Generation.mu
 
 	output [3]*listener.FD // what to put in place of descriptors 1 and 2 once this generation owns
 	broken chan os.Signal  // SIGPIPE, until that is done; nil unless this process was spawned
@@ -40,6 +44,7 @@ var errFull = errors.New("the incumbent does not answer, and its queue is full o
 var errIncumbentLeft = errors.New("the incumbent ended before it answered")
 
 func (g *Generation) join(ctx context.Context) error {
+	g.lot = live.NewLot(g.exchange.Arrive)
 	conn, err := inheritedConn(g.cfg.Path, g.log)
 	if err != nil {
 		return err
@@ -274,6 +279,7 @@ func (g *Generation) letGo(owner bool) {
 	if p != nil {
 		p.close()
 	}
+	g.lot.Close()
 	for _, fd := range output {
 		_ = fd.Close()
 	}

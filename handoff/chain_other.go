@@ -37,8 +37,13 @@ func (g *Generation) upgrade(context.Context) error {
 func (g *Generation) withLock(_ context.Context, f func() error) error { return f() }
 
 func (g *Generation) peersLocked() (predecessor, successor int) { return 0, 0 }
-func (g *Generation) leave()                                    {}
-func (g *Generation) bye()                                      {}
-func (g *Generation) letGo(bool)                                {}
-func (g *Generation) dropped(int)                               {}
-func (g *Generation) handBack(error) bool                       { return false }
+func (g *Generation) giveAway(*gift) error {
+	return fmt.Errorf("%w: %w", ErrNoSuccessor, errors.ErrUnsupported)
+}
+func (g *Generation) settle(context.Context, int) bool { return false }
+func (g *Generation) arrived() int                     { return 0 }
+func (g *Generation) leave()                           {}
+func (g *Generation) bye()                             {}
+func (g *Generation) letGo(bool)                       {}
+func (g *Generation) dropped(int)                      {}
+func (g *Generation) handBack(error) bool              { return false }

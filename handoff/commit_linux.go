@@ -81,7 +81,7 @@ func (a *attempt) awaitOwned(ctx context.Context) error {
 }
 
 // awaitConfirm waits until the successor is well. On an error the sockets are back, or have been given up (net.ErrClosed).
-func (a *attempt) awaitConfirm() error {
+func (a *attempt) awaitConfirm() (*wire.Confirm, error) {
 	g := a.g
 	deadline := time.Now().Add(a.confirmWithin + g.cfg.StepTimeout)
 	for {
@@ -89,23 +89,23 @@ func (a *attempt) awaitConfirm() error {
 		if err != nil {
 			err = fmt.Errorf("before it confirmed: %w", err)
 			if g.ctx.Err() != nil {
-				return err // closed; the successor serves on
+				return nil, err // closed; the successor serves on
 			}
 			if a.wished(err) {
-				return a.forgo(err)
+				return nil, a.forgo(err)
 			}
-			return a.takeBack(err, true)
+			return nil, a.takeBack(err, true)
 		}
 		f.raw.Close()
 		switch m := f.msg.(type) {
 		case *wire.Confirm:
-			return nil
+			return m, nil
 		case *wire.Drop:
 			a.dropped(m)
 		case *wire.Failed:
-			return a.takeBack(unexpected(m), true)
+			return nil, a.takeBack(unexpected(m), true)
 		case *wire.Goodbye:
-			return a.forgo(unexpected(m))
+			return nil, a.forgo(unexpected(m))
 		}
 	}
 }

@@ -43,7 +43,7 @@ func (g *Generation) prove(p *predecessor) {
 }
 
 func (g *Generation) confirm(p *predecessor) {
-	if err := p.link.send(&wire.Confirm{}); err != nil && !over(err) && !errors.Is(err, net.ErrClosed) {
+	if err := p.link.send(g.arrivals(p)); err != nil && !over(err) && !errors.Is(err, net.ErrClosed) {
 		g.log.Warn("the predecessor was not told that this generation is well", "error", err)
 	}
 	g.writePIDFile()
@@ -89,6 +89,15 @@ func (g *Generation) attend(p *predecessor) {
 				g.log.Debug("the predecessor is gone", "predecessor", p.link.peer.PID, "error", err)
 			}
 			return
+		}
+		if m, ok := f.msg.(*wire.Conns); ok {
+			err := g.receiveConns(p, m, f.raw)
+			f.raw.Close()
+			if err != nil {
+				g.log.Debug("the predecessor got no answer", "error", err)
+				return
+			}
+			continue
 		}
 		f.raw.Close()
 		switch f.msg.(type) {

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/segue-go/segue/handoff/internal/live"
 )
 
 // Generation is one process in a chain of processes that hand the same sockets on. Make it with [Join], end it with
@@ -45,6 +47,9 @@ type Generation struct {
 	closing    bool
 	closed     chan struct{} // Close is done
 	pathless   bool
+
+	exchange live.Exchange // servers that track connections
+	gifts    gifts         // connections that the program has not taken yet
 
 	chain // what differs by platform: peers, rendezvous, token
 }
@@ -285,6 +290,7 @@ func (g *Generation) stop() {
 		g.removePIDFile()
 	}
 	g.letGo(owner)
+	g.gifts.close()
 	g.started.happen()
 	g.cancel(net.ErrClosed)
 }

@@ -14,9 +14,10 @@ import (
 
 // confirmed makes this generation superseded. What the successor did not ask for is closed now: its queue is emptied
 // first, and what was in it served.
-func (a *attempt) confirmed() {
+func (a *attempt) confirmed(m *wire.Confirm) {
 	g := a.g
 	g.log.Info("superseded", "successor", a.pidNow())
+	a.depart(m) // before anybody drains, so that nobody is told to leave who can move
 	g.setPhase(PhaseDraining)
 	for i, r := range a.sockets {
 		if a.claimed[i] || r.sock == nil {
@@ -47,6 +48,7 @@ func (a *attempt) confirmed() {
 // was stopped in the meantime does not answer the PING. It returns when there is nothing left to do.
 func (a *attempt) guard() {
 	g := a.g
+	defer a.departure.end()
 	deadline, pinged := time.Now().Add(max(g.cfg.Guard, 0)), false
 	if g.cfg.Guard < 0 {
 		a.release("no guard is configured")
@@ -82,10 +84,14 @@ func (a *attempt) guard() {
 			break
 		}
 		f.raw.Close()
-		if _, ok := f.msg.(*wire.Release); ok {
+		switch m := f.msg.(type) {
+		case *wire.Release:
 			_ = a.link.send(&wire.Released{})
+		case *wire.Taken:
+			a.departure.taken(m)
 		}
 	}
+	a.departure.end()
 	// What becomes of the successor is not this generation's business any more, but for a child that has to be reaped.
 	select {
 	case <-g.ctx.Done():
@@ -123,6 +129,8 @@ func (a *attempt) heard(m wire.Message, pinged bool) {
 		a.release("the successor stops for good: " + m.Reason)
 	case *wire.Drop:
 		a.dropped(m)
+	case *wire.Taken:
+		a.departure.taken(m)
 	}
 }
 

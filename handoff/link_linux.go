@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/segue-go/segue/handoff/fdpass"
+	"github.com/segue-go/segue/handoff/internal/live"
 	"github.com/segue-go/segue/handoff/internal/peer"
 	"github.com/segue-go/segue/handoff/internal/wire"
 )
@@ -147,6 +148,15 @@ func (l *link) send(m wire.Message, fds ...syscall.Conn) error {
 		l.trace.Sent(m.Type())
 	}
 	return nil
+}
+
+// sendConns sends a batch of connections, which it borrows.
+func (l *link) sendConns(m *wire.Conns, conns []live.Conn) error {
+	fds := make([]syscall.Conn, len(conns))
+	for i, c := range conns {
+		fds[i] = c
+	}
+	return l.send(m, fds...)
 }
 
 // recv waits for the next message, for at most d (0: no bound), until ctx ends, or until the other process dies. Before

@@ -3,8 +3,11 @@ package handoff
 import (
 	"fmt"
 	"net"
+	"strings"
 	"syscall"
+	"unicode/utf8"
 
+	"github.com/segue-go/segue/handoff/internal/live"
 	"github.com/segue-go/segue/handoff/internal/wire"
 	"github.com/segue-go/segue/listener"
 )
@@ -69,6 +72,11 @@ type sharedListener struct {
 
 func (l *sharedListener) Close() error { return l.gen.withdraw(l.res) }
 
+// Register is part of live.Registrar, by which package serve finds that connections of this listener can move.
+func (l *sharedListener) Register(protocol string, s live.Server) (unregister func()) {
+	return l.gen.exchange.Register(live.Key{Socket: l.res, Protocol: protocol}, s)
+}
+
 // sharedUDP and sharedUnixgram are the same for packet sockets. They keep the methods of *net.UDPConn and *net.UnixConn,
 // which programs find by interface assertion.
 type sharedUDP struct {
@@ -109,9 +117,16 @@ func (g *Generation) withdraw(r *resource) error {
 	return r.sock.Discard()
 }
 
+func checkName(name string) error {
+	if len(name) == 0 || len(name) > wire.MaxName || !utf8.ValidString(name) || strings.IndexByte(name, 0) >= 0 {
+		return fmt.Errorf("name %.32q: must have 1 to %d bytes of UTF-8 without NUL", name, wire.MaxName)
+	}
+	return nil
+}
+
 func checkItem(i wire.Item) error {
-	if len(i.Name) == 0 || len(i.Name) > wire.MaxName {
-		return fmt.Errorf("name %.32q: must have 1 to %d bytes", i.Name, wire.MaxName)
+	if err := checkName(i.Name); err != nil {
+		return err
 	}
 	if len(i.Address) > wire.MaxAddress {
 		return fmt.Errorf("address %.32q: must have at most %d bytes", i.Address, wire.MaxAddress)

@@ -18,6 +18,7 @@ type predecessor struct {
 	link    *link
 	token   token
 	pulls   bool      // descriptors are to be taken from it
+	moves   bool      // live connections come from it
 	heir    bool      // nobody before it can be revived: if it ends, the sockets are ours
 	offered []offered // by place in the offer
 	claimed []bool    // likewise: what the program had asked for when the receipts were sent
@@ -147,6 +148,7 @@ func (g *Generation) welcome(p *predecessor, f frame, m *wire.Welcome) (err erro
 		return fmt.Errorf("%w: WELCOME to version %d, we speak %v", ErrVersion, m.Version, wire.Versions())
 	}
 	p.heir = m.Heir
+	p.moves = slices.Contains(m.Features, featureConns)
 	if p.pulls, err = g.cfg.Transport.pullable(m.Features); err != nil {
 		return err
 	}

@@ -115,6 +115,7 @@ const resumeRetry = 50 * time.Millisecond
 // resume makes this generation the owner again. What cannot be opened at once, for want of descriptors or because somebody
 // has the address meanwhile, is tried again until it can.
 func (g *Generation) resume(a *attempt) {
+	a.departure.end() // the successor is dead, or has let go
 	waiting, err := reopen(a.sockets)
 	g.mu.Lock()
 	old := g.succession

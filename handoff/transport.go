@@ -33,10 +33,13 @@ var ErrTransport = errors.New("the configured transport is not available")
 // featurePull is what two sides agree on if the successor takes its descriptors by pidfd_getfd.
 const featurePull = "pull"
 
+// featureConns is what two sides agree on if live connections move.
+const featureConns = "conns"
+
 // features are what this side of a handoff can do.
 func (t Transport) features() []string {
 	if t == TransportSCMRights {
-		return nil
+		return []string{featureConns}
 	}
-	return []string{featurePull}
+	return []string{featurePull, featureConns}
 }

@@ -83,7 +83,12 @@ func (g *Generation) drain(ctx context.Context, s *succession, drain func(contex
 		case <-finished:
 		}
 	}()
+	arrived := g.arrived()
 	err := drain(ctx)
+	for err == nil && g.settle(ctx, arrived) { // what has come since is to be drained too
+		arrived = g.arrived()
+		err = drain(ctx)
+	}
 	close(finished)
 	<-watched
 	switch {

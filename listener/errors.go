@@ -18,6 +18,10 @@ var (
 	// net.FileListener would take it, and fail at the first Accept.
 	ErrNotListening = errors.New("socket is not listening")
 
+	// ErrNotConnected is returned for a socket that has no other end, because it never had one or the other side has reset
+	// the connection.
+	ErrNotConnected = errors.New("socket is not connected")
+
 	// ErrEmpty is returned by [Listener.Queued] when no connection waits.
 	ErrEmpty = errors.New("no connection is waiting")
 

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Conn is a connection on its way out. Move has been called with it; exactly one of Moved and Kept follows.
+// Conn is a connection on its way out. If Move has taken it, exactly one of Moved and Kept follows.
 type Conn interface {
 	// SyscallConn gives the descriptor, which is borrowed to send it.
 	syscall.Conn
@@ -58,8 +58,9 @@ type Server interface {
 
 // Departure takes connections to the successor.
 type Departure interface {
-	// Move takes c on. It does not block, and calls neither Moved nor Kept before it returns.
-	Move(c Conn)
+	// Move takes c on, and reports whether it did; false if nothing moves any more. It does not block, and calls neither
+	// Moved nor Kept before it returns.
+	Move(c Conn) bool
 }
 
 // Registrar is what a listener of a generation implements, beside net.Listener. Register makes s the one that tracks the

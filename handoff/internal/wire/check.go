@@ -79,11 +79,13 @@ func checkFeatures(fs []string) error {
 	return nil
 }
 
-func checkName(s string) error  { return checkString("name", s, MaxName) }
-func checkPhase(s string) error { return checkString("phase", s, MaxName) }
-func checkPID(n int) error      { return checkInt("pid", int64(n), 0, maxPID) }
-func checkBatch(n int) error    { return checkInt("batch", int64(n), 0, MaxSockets-1) }
-func checkIndex(n int) error    { return checkInt("item", int64(n), 0, MaxSockets-1) }
+func checkName(s string) error     { return checkString("name", s, MaxName) }
+func checkPhase(s string) error    { return checkString("phase", s, MaxName) }
+func checkPID(n int) error         { return checkInt("pid", int64(n), 0, maxPID) }
+func checkBatch(n int) error       { return checkInt("batch", int64(n), 0, MaxSockets-1) }
+func checkProtocol(s string) error { return checkString("protocol", s, MaxName) }
+func checkRoom(n int) error        { return checkInt("room", int64(n), 0, math.MaxInt32) }
+func checkIndex(n int) error       { return checkInt("item", int64(n), 0, MaxSockets-1) }
 
 func (m *Hello) check() error {
 	return firstError(checkVersions(m.Versions, 1), checkFeatures(m.Features), checkName(m.Name), checkPID(m.PID))
@@ -153,7 +155,9 @@ func (i *Item) check() error {
 	return nil
 }
 
-func (m *Taken) check() error { return firstError(checkBatch(m.Batch), checkReason(m.Refused)) }
+func (m *Taken) check() error {
+	return firstError(checkBatch(m.Batch), checkReason(m.Refused), checkRoom(m.Room))
+}
 
 func (m *Prepared) check() error {
 	if len(m.Receipts) > MaxReceipts {
@@ -167,9 +171,27 @@ func (m *Prepared) check() error {
 	return firstError(checkBatch(m.Batch), checkInt("confirmWithin", m.ConfirmWithin, 0, maxMillis))
 }
 
+func (m *Confirm) check() error {
+	if len(m.Takes) > MaxTakes {
+		return outOfBounds("%d takes are more than %d", len(m.Takes), MaxTakes)
+	}
+	for _, t := range m.Takes {
+		if err := firstError(checkIndex(t.Item), checkProtocol(t.Protocol)); err != nil {
+			return err
+		}
+	}
+	return checkRoom(m.Room)
+}
+
+func (m *Conns) check() error {
+	if len(m.Records) > MaxRecords {
+		return outOfBounds("records of %d bytes are longer than %d", len(m.Records), MaxRecords)
+	}
+	return firstError(checkBatch(m.Batch), checkIndex(m.Item), checkProtocol(m.Protocol), checkName(m.Name))
+}
+
 func (*Commit) check() error    { return nil }
 func (*Owned) check() error     { return nil }
-func (*Confirm) check() error   { return nil }
 func (m *Failed) check() error  { return checkReason(m.Reason) }
 func (m *Abort) check() error   { return checkReason(m.Reason) }
 func (*Release) check() error   { return nil }

@@ -62,10 +62,18 @@ func tidy(m Message) (Message, error) {
 	case *Goodbye:
 		return &Goodbye{Reason: tidyReason(m.Reason)}, nil
 	case *Taken:
-		return &Taken{Batch: m.Batch, Refused: tidyReason(m.Refused)}, nil
+		c := *m
+		c.Refused = tidyReason(m.Refused)
+		return &c, nil
 	case *Offer:
 		if m.Items == nil {
 			return &Offer{Batch: m.Batch, Last: m.Last, Items: []Item{}}, nil
+		}
+	case *Conns:
+		if m.Records == nil {
+			c := *m
+			c.Records = []byte{}
+			return &c, nil
 		}
 	case *Prepared:
 		if m.Receipts == nil {

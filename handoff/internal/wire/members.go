@@ -11,7 +11,7 @@ import (
 var memberNames = [...]string{
 	"address", "batch", "claimed", "code", "confirmWithin", "cookie", "count", "ctime", "descriptor", "dev", "enable", "features", "flags",
 	"generation", "heir", "idle", "ino", "interval", "item", "items", "keepAlive", "keepAliveConfig", "kind", "last", "name",
-	"network", "owner", "path", "phase", "pid", "reason", "receipts", "refused", "returned", "type", "unlink", "unlinkOnClose",
+	"network", "owner", "path", "phase", "pid", "protocol", "reason", "receipts", "records", "refused", "returned", "room", "takes", "type", "unlink", "unlinkOnClose",
 	"version", "versions",
 }
 

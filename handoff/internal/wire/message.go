@@ -30,6 +30,10 @@ const (
 	MaxFeatures = 32       // features of one HELLO or WELCOME
 	MaxReason   = 4096     // bytes of a reason; Encode truncates a longer one
 	MaxDepth    = 16       // objects and arrays within each other
+	MaxTakes    = 1024     // takes of one CONFIRM
+	MaxConns    = 253      // connections of one CONNS, for each is a descriptor
+	MaxRecords  = 48_000   // bytes of the records of one CONNS, which fit a frame in base64
+	MaxState    = 32 << 10 // bytes of the state of one connection
 )
 
 // Message is a pointer to one of the structs of this package.
@@ -143,12 +147,14 @@ type Unlink struct {
 	Ctime int64  `json:"ctime,string"` // nanoseconds
 }
 
-// Taken says that the descriptors of a batch have arrived.
+// Taken says that the descriptors of a batch, of OFFER or of CONNS, have arrived.
 type Taken struct {
 	Batch int `json:"batch"`
-	// Refused says, if the sides agreed on the feature "pull", why the successor could not take them. The incumbent sends
-	// the same batch again, with its descriptors, and the rest likewise.
+	// Refused says why the successor does not have them. Of an OFFER, if the sides agreed on the feature "pull", the
+	// incumbent sends the same batch again, with its descriptors, and the rest likewise. Of CONNS, the connections stay.
 	Refused string `json:"refused,omitempty"`
+	// Room is, of CONNS, for how many more connections the successor has descriptors, after this batch.
+	Room int `json:"room,omitempty"`
 }
 
 // Prepared is one batch of the successor's receipts, sent when its program is ready.
@@ -176,8 +182,27 @@ type Commit struct{}
 // Owned says that the successor has read the token and accepts.
 type Owned struct{}
 
-// Confirm says that the successor is well.
-type Confirm struct{}
+// Confirm says that the successor is well. Its members are there if the sides agreed on the feature "conns".
+type Confirm struct {
+	Takes []Take `json:"takes,omitempty"` // whose connections it can go on with
+	Room  int    `json:"room,omitempty"`  // for how many connections it has descriptors
+}
+
+// Take says that the successor can go on with the connections of a listener.
+type Take struct {
+	Item     int    `json:"item"`     // the listener: its index over all batches of OFFER
+	Protocol string `json:"protocol"` // what its server there speaks
+}
+
+// Conns is a batch of connections, each with a descriptor beside the frame and a record: those of a listener, or those
+// that the program gave under a name.
+type Conns struct {
+	Batch    int    `json:"batch"`              // from 0; after 65,535 comes 0
+	Item     int    `json:"item,omitempty"`     // the listener, as in Take
+	Protocol string `json:"protocol,omitempty"` // as in Take; empty: given by the program
+	Name     string `json:"name,omitempty"`     // under which the program gave them
+	Records  []byte `json:"records"`            // see AppendRecord; in base64
+}
 
 // Failed ends the attempt from the successor's side.
 type Failed struct {

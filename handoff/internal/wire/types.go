@@ -22,6 +22,7 @@ const (
 	typePong     = "pong"
 	typeBye      = "bye"
 	typeGoodbye  = "goodbye"
+	typeConns    = "conns"
 )
 
 // newMessage returns an empty message of a type of version 1, or nil.
@@ -67,6 +68,8 @@ func newMessage(typ string) Message {
 		return new(Bye)
 	case typeGoodbye:
 		return new(Goodbye)
+	case typeConns:
+		return new(Conns)
 	}
 	return nil
 }
@@ -130,3 +133,6 @@ func (*Bye) Type() string { return typeBye }
 
 // Type returns "goodbye".
 func (*Goodbye) Type() string { return typeGoodbye }
+
+// Type returns "conns".
+func (*Conns) Type() string { return typeConns }

@@ -34,7 +34,7 @@ func TestDecode(t *testing.T) {
 		{"longest reason", `{"type":"abort","reason":"` + long(MaxReason) + `"}`, &Abort{Reason: long(MaxReason)}, nil},
 		{"deepest", `{"type":"ping","x":` + strings.Repeat("[", MaxDepth-1) + strings.Repeat("]", MaxDepth-1) + `}`, &Ping{}, nil},
 
-		{"unknown type", `{"type":"conns","batch":7}`, nil, ErrUnknownType},
+		{"unknown type", `{"type":"songs","batch":7}`, nil, ErrUnknownType},
 		{"type in capitals", `{"type":"Commit"}`, nil, ErrUnknownType},
 		{"empty type", `{"type":""}`, nil, ErrUnknownType},
 

@@ -1,0 +1,174 @@
+package handoff
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/segue-go/segue/handoff/fdpass"
+	"github.com/segue-go/segue/handoff/internal/live"
+	"github.com/segue-go/segue/handoff/internal/wire"
+)
+
+// arrivals are what this generation can go on with, as CONFIRM says it.
+func (g *Generation) arrivals(p *predecessor) *wire.Confirm {
+	if !p.moves {
+		return &wire.Confirm{}
+	}
+	m := &wire.Confirm{Room: room()}
+	for _, k := range g.exchange.Keys() {
+		r, ok := k.Socket.(*resource)
+		if ok && r.inherited() && len(m.Takes) < wire.MaxTakes {
+			m.Takes = append(m.Takes, wire.Take{Item: r.offer, Protocol: k.Protocol})
+		}
+	}
+	return m
+}
+
+// room is for how many connections more this process has descriptors, if it keeps some for what it does itself: a
+// sixteenth of RLIMIT_NOFILE, but 64 at least.
+func room() int {
+	var limit unix.Rlimit
+	var st unix.Stat_t
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil || unix.Stat("/proc/self/fd", &st) != nil {
+		return 0
+	}
+	// The directory's size is the number of open descriptors since Linux 6.2 (fs/proc/fd.c: proc_fd_getattr).
+	most := int64(min(limit.Cur, 1<<30))
+	return int(max(most-st.Size-max(most/16, 64), 0))
+}
+
+// receiveConns takes a batch of connections from the predecessor, all or none, and answers. On an error nothing can be said
+// to the predecessor any more.
+func (g *Generation) receiveConns(p *predecessor, m *wire.Conns, raw *fdpass.Message) error {
+	answered := false
+	err := g.parkConns(p, m, raw, func() error {
+		answered = true
+		err := p.link.send(&wire.Taken{Batch: m.Batch, Room: max(room(), 0)})
+		if err != nil && over(err) && p.died(exitGrace) {
+			return nil // so nobody else has them
+		}
+		return err
+	})
+	if err == nil || answered {
+		return err
+	}
+	g.log.Warn("connections of the predecessor are not taken", "connections", len(raw.FDs), "error", err)
+	return p.link.send(&wire.Taken{Batch: m.Batch, Refused: err.Error(), Room: room()})
+}
+
+// parkConns takes those descriptors of raw that it sets to nil: all, or none on an error. ack comes before anything is read
+// from one of them.
+func (g *Generation) parkConns(p *predecessor, m *wire.Conns, raw *fdpass.Message, ack func() error) error {
+	records, err := wire.ParseRecords(m.Records, len(raw.FDs))
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrProtocol, err)
+	}
+	if err := g.mayReceive(); err != nil {
+		return err
+	}
+	if m.Protocol == "" {
+		if err := ack(); err != nil {
+			return err
+		}
+		for i, fd := range raw.FDs {
+			f := &gift{gen: g, name: m.Name, fd: fd, state: append([]byte(nil), records[i].State...)}
+			if g.giveAway(f) != nil { // it is not this generation's any more to serve
+				g.gifts.put(f)
+			}
+			raw.FDs[i] = nil
+		}
+		return nil
+	}
+	k, err := g.arrivalKey(p, m)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	positions := make([]live.Position, len(records))
+	for i, r := range records {
+		positions[i].State = r.State
+		if r.Expires >= 0 {
+			positions[i].Expires = now.Add(r.Expires)
+		}
+	}
+	if err := g.lot.Park(k, raw.FDs, positions, ack); err != nil {
+		return err
+	}
+	clear(raw.FDs)
+	return nil
+}
+
+// mayReceive is nil if this generation serves, or will, or passes on what comes.
+func (g *Generation) mayReceive() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.phase != PhaseStopped && (g.phase != PhaseDraining || g.departure.open()) {
+		return nil
+	}
+	return fmt.Errorf("%w, and has no successor to pass connections on to", ErrNotOwner)
+}
+
+// arrivalKey finds the socket that m means.
+func (g *Generation) arrivalKey(p *predecessor, m *wire.Conns) (live.Key, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, r := range g.claimed {
+		if r.inherited() && r.offer == m.Item {
+			return live.Key{Socket: r, Protocol: m.Protocol}, nil
+		}
+	}
+	return live.Key{}, fmt.Errorf("%w: connections of item %d, which is not served here", ErrProtocol, m.Item)
+}
+
+// giveAway passes f on to the successor.
+func (g *Generation) giveAway(f *gift) error {
+	g.mu.Lock()
+	d := g.departure
+	g.mu.Unlock()
+	if d == nil || !d.give(f.name, f) {
+		return ErrNoSuccessor
+	}
+	return nil
+}
+
+// passOn passes on what nobody has taken.
+func (g *Generation) passOn() {
+	for _, f := range g.gifts.all() {
+		if g.giveAway(f) != nil {
+			g.gifts.put(f)
+		}
+	}
+}
+
+// settle waits until nothing is on its way to or from this generation any more, so that it can end. It reports whether
+// connections have come since there had been n.
+func (g *Generation) settle(ctx context.Context, n int) (more bool) {
+	g.mu.Lock()
+	p, d := g.predecessor, g.departure
+	g.mu.Unlock()
+	if p != nil { // it may have connections to pass on, until it is drained itself
+		select {
+		case <-p.gone.c:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	waits := []<-chan struct{}{g.lot.Empty()}
+	if d != nil {
+		waits = append(waits, d.flushed())
+	}
+	for _, c := range waits {
+		select {
+		case <-c:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return g.arrived() != n
+}
+
+// arrived counts the connections that came to this generation's program so far.
+func (g *Generation) arrived() int { return g.exchange.Arrivals() + g.gifts.count() }

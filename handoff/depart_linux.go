@@ -1,0 +1,343 @@
+package handoff
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/segue-go/segue/handoff/internal/live"
+	"github.com/segue-go/segue/handoff/internal/wire"
+)
+
+// departure moves live connections to the successor of an attempt, from its CONFIRM on: those of servers that track them,
+// those that are parked here, and those that the program gives. A connection belongs to the successor once it has said
+// TAKEN, and not before: until then nobody reads from it.
+type departure struct {
+	a     *attempt
+	begun time.Time
+	takes map[live.Key]*lane // what the successor can go on with
+
+	mu     sync.Mutex
+	change sync.Cond // on mu: something below has changed
+	given  map[string]*lane
+	lanes  []*lane // all, in turn
+	turn   int
+	queued int
+	flight []shipment // sent and not answered, the oldest first
+	batch  int        // the next one's number
+	room   int        // for how many connections more the successor has descriptors, beside those in flight
+	closed bool       // nothing is sent any more
+	idle   chan struct{}
+	moved  int
+	done   chan struct{} // closed when run has ended
+}
+
+// lane is a queue of connections that go to one place.
+type lane struct {
+	d     *departure
+	head  wire.Conns // without batch and records
+	queue []live.Conn
+}
+
+// shipment is a batch in flight.
+type shipment struct {
+	batch int
+	conns []live.Conn
+}
+
+// shipments is how many batches may be in flight: enough that neither side waits for the other, and few enough that none of
+// them waits long to be parked.
+const shipments = 4
+
+// depart begins to move connections, if the successor takes any.
+func (a *attempt) depart(m *wire.Confirm) {
+	if !a.moves {
+		return
+	}
+	g := a.g
+	d := &departure{a: a, begun: time.Now(), room: m.Room, takes: map[live.Key]*lane{}, given: map[string]*lane{}, done: make(chan struct{})}
+	d.change.L = &d.mu
+	for _, t := range m.Takes {
+		if t.Item >= len(a.sockets) {
+			continue // it says so to nobody but itself
+		}
+		l := &lane{d: d, head: wire.Conns{Item: t.Item, Protocol: t.Protocol}}
+		d.takes[live.Key{Socket: a.sockets[t.Item], Protocol: t.Protocol}] = l
+		d.lanes = append(d.lanes, l)
+	}
+	a.departure = d
+	g.mu.Lock()
+	g.departure = d
+	g.mu.Unlock()
+	g.task(d.run) // a task of which this one, which handles the attempt, is not done: Close waits for both
+	leave := func(k live.Key) live.Departure {
+		if l := d.takes[k]; l != nil {
+			return l
+		}
+		return nil
+	}
+	g.exchange.Depart(leave)
+	g.lot.Depart(leave)
+	g.passOn()
+}
+
+// Move takes a connection of a server that the successor has too.
+func (l *lane) Move(c live.Conn) bool {
+	l.d.mu.Lock()
+	defer l.d.mu.Unlock()
+	return l.add(c)
+}
+
+// add queues c. Callers hold mu.
+func (l *lane) add(c live.Conn) bool {
+	if l.d.closed {
+		return false
+	}
+	l.queue = append(l.queue, c)
+	l.d.queued++
+	l.d.change.Broadcast()
+	return true
+}
+
+// open reports whether connections still move. It is called with Generation.mu held.
+func (d *departure) open() bool {
+	if d == nil {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return !d.closed
+}
+
+// give queues a connection of the program's own.
+func (d *departure) give(name string, c live.Conn) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l := d.given[name]
+	if l == nil {
+		l = &lane{d: d, head: wire.Conns{Name: name}}
+		d.given[name] = l
+		d.lanes = append(d.lanes, l)
+	}
+	return l.add(c)
+}
+
+// run sends what is queued, until nothing is to be sent any more.
+func (d *departure) run() {
+	defer close(d.done)
+	for {
+		l, conns, ok := d.next()
+		if !ok {
+			return
+		}
+		if len(conns) == 0 {
+			d.stop("the successor has no descriptors left for more connections; raise its RLIMIT_NOFILE")
+			return
+		}
+		d.ship(l, conns)
+	}
+}
+
+// next waits for connections to send, and returns none if there is no room for any. It reports false once all is over.
+func (d *departure) next() (*lane, []live.Conn, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for {
+		switch {
+		case d.closed:
+			return nil, nil, false
+		case d.queued == 0 || len(d.flight) >= shipments:
+		case d.room > 0:
+			for len(d.lanes[d.turn%len(d.lanes)].queue) == 0 {
+				d.turn++
+			}
+			l := d.lanes[d.turn%len(d.lanes)]
+			d.turn++
+			n := min(len(l.queue), wire.MaxConns, d.room)
+			conns := l.queue[:n:n]
+			if l.queue = l.queue[n:]; len(l.queue) == 0 {
+				l.queue = nil
+			}
+			d.queued -= n
+			d.room -= n
+			return l, conns, true
+		case len(d.flight) == 0:
+			return nil, nil, true
+		}
+		d.change.Wait()
+	}
+}
+
+// ship sends conns, in as many batches as their records need.
+func (d *departure) ship(l *lane, conns []live.Conn) {
+	now := time.Now()
+	for len(conns) > 0 {
+		m := l.head
+		n := 0
+		for ; n < len(conns); n++ {
+			p := conns[n].Position()
+			r := wire.Record{Expires: -1, State: p.State}
+			if !p.Expires.IsZero() {
+				r.Expires = max(p.Expires.Sub(now), 0)
+			}
+			if n > 0 && len(m.Records)+wire.RecordLen(len(r.State)) > wire.MaxRecords {
+				break
+			}
+			m.Records = wire.AppendRecord(m.Records, r)
+		}
+		d.send(&m, conns[:n:n])
+		conns = conns[n:]
+	}
+}
+
+// send sends one batch. What cannot be sent is kept.
+func (d *departure) send(m *wire.Conns, conns []live.Conn) {
+	d.mu.Lock()
+	if d.closed { // what was in flight then has been decided, this has not
+		d.mu.Unlock()
+		keep(conns)
+		return
+	}
+	m.Batch = d.batch % wire.MaxSockets
+	d.batch++
+	d.flight = append(d.flight, shipment{m.Batch, conns})
+	d.mu.Unlock()
+	err := d.a.link.sendConns(m, conns)
+	if err == nil {
+		return
+	}
+	d.mu.Lock()
+	mine := false
+	for i, s := range d.flight { // unless close has decided it
+		if s.batch == m.Batch {
+			d.flight, mine = append(d.flight[:i:i], d.flight[i+1:]...), true
+			d.batch--
+			break
+		}
+	}
+	d.signal()
+	d.mu.Unlock()
+	if !mine {
+		return
+	}
+	keep(conns)
+	if !over(err) && !errors.Is(err, net.ErrClosed) { // the end of the link is for guard to see
+		d.a.g.log.Warn("connections stay in this process", "connections", len(conns), "error", err)
+	}
+}
+
+// taken acts on the successor's answer to the oldest batch in flight.
+func (d *departure) taken(m *wire.Taken) {
+	if d == nil {
+		return
+	}
+	d.mu.Lock()
+	if len(d.flight) == 0 || d.flight[0].batch != m.Batch {
+		d.mu.Unlock()
+		d.a.g.log.Warn("the successor answers what was not sent", "error", fmt.Errorf("%w: TAKEN %d", ErrProtocol, m.Batch))
+		return
+	}
+	conns := d.flight[0].conns
+	d.flight = d.flight[1:]
+	d.room = m.Room
+	for _, s := range d.flight {
+		d.room = max(d.room-len(s.conns), 0)
+	}
+	if m.Refused == "" {
+		d.moved += len(conns)
+	}
+	d.mu.Unlock()
+	if m.Refused != "" {
+		d.stop("the successor does not take them: " + m.Refused)
+		keep(conns)
+	} else {
+		for _, c := range conns {
+			c.Moved()
+		}
+	}
+	d.mu.Lock()
+	d.signal()
+	d.mu.Unlock()
+}
+
+func keep(conns []live.Conn) {
+	for _, c := range conns {
+		c.Kept()
+	}
+}
+
+// stop ends the moving: what has not been sent stays here, and is told to leave in the ordinary way. What is in flight is
+// still to be answered.
+func (d *departure) stop(why string) {
+	n := d.shut()
+	if n > 0 || why != "" {
+		d.a.g.log.Warn("connections stay in this process until they are drained", "waiting", n, "reason", why)
+	}
+}
+
+// shut is stop without a word.
+func (d *departure) shut() (kept int) {
+	g := d.a.g
+	d.mu.Lock()
+	if d.closed {
+		d.mu.Unlock()
+		return 0
+	}
+	d.closed = true
+	var queued []live.Conn
+	for _, l := range d.lanes {
+		queued = append(queued, l.queue...)
+		l.queue = nil
+	}
+	d.queued = 0
+	d.signal()
+	d.mu.Unlock()
+	g.exchange.Stay() // first, so that what is kept knows
+	g.lot.Stay()
+	keep(queued)
+	return len(queued)
+}
+
+// end is stop for when there is nobody any more to answer: what is in flight stays here as well. The caller knows that the
+// successor has nothing of it: it is dead, or had not answered when it hung up, and so never reads from it.
+func (d *departure) end() {
+	if d == nil {
+		return
+	}
+	d.shut()
+	<-d.done
+	d.mu.Lock()
+	flight := d.flight
+	d.flight = nil
+	moved := d.moved
+	d.signal()
+	d.mu.Unlock()
+	for _, s := range flight {
+		keep(s.conns)
+	}
+	d.a.g.log.Info("no more connections move", "moved", moved)
+}
+
+// signal tells those who wait. Callers hold mu.
+func (d *departure) signal() {
+	d.change.Broadcast()
+	if d.idle != nil && d.queued == 0 && len(d.flight) == 0 {
+		close(d.idle)
+		d.idle = nil
+	}
+}
+
+// flushed returns a channel that is closed once nothing is queued or in flight.
+func (d *departure) flushed() <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	idle := make(chan struct{})
+	if d.idle != nil {
+		idle = d.idle
+	}
+	d.idle = idle
+	d.signal()
+	return idle
+}

@@ -1,0 +1,296 @@
+package live
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/segue-go/segue/listener"
+)
+
+// Lot is where connections from the predecessor are parked until their clients say something or their time is up: bare
+// descriptors in one epoll instance. A parked connection costs no goroutine and no buffer, but about a hundred bytes.
+// Make one with [NewLot], end it with Close. Its methods may be called concurrently.
+type Lot struct {
+	arrive func(Key, net.Conn, Position)
+	base   time.Time // times of spots count from here
+
+	mu     sync.Mutex
+	file   *os.File // the epoll instance, watched by the runtime's poller; nil before the first Park
+	raw    syscall.RawConn
+	done   chan struct{} // closed when the watcher has ended
+	closed bool
+	spots  []spot
+	free   []int32 // spots that hold nothing
+	dues   dues
+	wakes  time.Duration       // when the watcher looks at what is due; 0: never
+	retry  []int32             // what lacked descriptors to become a connection
+	again  time.Duration       // when to retry
+	used   int                 // connections that are parked, or about to arrive
+	empty  chan struct{}       // made by whoever waits until used is 0
+	leave  func(Key) Departure // nil: nobody leaves
+	keys   map[Key]*Key        // one pointer for all spots of a key
+}
+
+const (
+	// maxPark is the most connections that are parked at once: those of one message.
+	maxPark = 253
+	// maxEvents is how many are taken out at once.
+	maxEvents = 128
+	// retryAfter is how long to wait for descriptors.
+	retryAfter = 50 * time.Millisecond
+)
+
+// NewLot returns a lot whose connections are given to arrive when they have something to read, or have ended. arrive may
+// block; nothing else arrives meanwhile.
+func NewLot(arrive func(Key, net.Conn, Position)) *Lot {
+	return &Lot{arrive: arrive, base: time.Now(), keys: make(map[Key]*Key)}
+}
+
+// Park takes fds, connections of k that stand at ps. It calls ack, which tells the predecessor, once all are parked and
+// before any of them is read from or moves on. On error, which may be ack's, fds stay the caller's.
+func (l *Lot) Park(k Key, fds []*listener.FD, ps []Position, ack func() error) error {
+	if len(fds) > maxPark || len(fds) != len(ps) {
+		return fmt.Errorf("live: park %d connections with %d positions: %w", len(fds), len(ps), unix.EINVAL)
+	}
+	l.mu.Lock() // until ack has returned, so that the watcher waits
+	defer l.mu.Unlock()
+	if err := l.start(); err != nil {
+		return err
+	}
+	key := l.keys[k]
+	if key == nil {
+		key = &k
+		l.keys[k] = key
+	}
+	var d Departure
+	if l.leave != nil {
+		d = l.leave(k)
+	}
+	parked := make([]int32, len(fds))
+	for i, fd := range fds {
+		parked[i] = l.occupy(spot{fd: fd, key: key, state: string(ps[i].State), expires: l.since(ps[i].Expires), moving: d != nil})
+	}
+	var err error
+	if d == nil {
+		err = l.watch(fds, parked)
+	}
+	if err == nil {
+		err = ack()
+	}
+	if err != nil {
+		for _, i := range parked {
+			l.unwatch(i)
+			l.vacate(i)
+		}
+		return err
+	}
+	l.used += len(fds)
+	for _, i := range parked {
+		l.dues.add(l.spots, i)
+		if d != nil && !d.Move(parkedConn{l, i}) {
+			l.rewatch(i)
+		}
+	}
+	l.schedule()
+	return nil
+}
+
+// Depart moves all connections, those that are parked and those that come, by what leave returns for their keys. Those for
+// which it returns nil stay.
+func (l *Lot) Depart(leave func(Key) Departure) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.leave = leave
+	for i := range l.spots {
+		s := &l.spots[i]
+		if s.fd == nil || s.moving {
+			continue
+		}
+		if d := leave(*s.key); d != nil {
+			s.moving = true
+			if !d.Move(parkedConn{l, int32(i)}) {
+				s.moving = false
+			}
+		}
+	}
+}
+
+// Stay undoes Depart. What is on its way gets its Moved or Kept independently of it.
+func (l *Lot) Stay() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.leave = nil
+}
+
+// Empty returns a channel that is closed once nothing is parked or about to arrive.
+func (l *Lot) Empty() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.empty == nil {
+		l.empty = make(chan struct{})
+	}
+	empty := l.empty
+	l.signalEmpty()
+	return empty
+}
+
+// Close closes everything that is parked, and waits until nothing arrives any more.
+func (l *Lot) Close() {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return
+	}
+	l.closed = true
+	for i := range l.spots {
+		_ = l.spots[i].fd.Close()
+	}
+	l.spots, l.free, l.dues, l.retry, l.used = nil, nil, nil, nil, 0
+	l.signalEmpty()
+	file, done := l.file, l.done
+	l.mu.Unlock()
+	if file != nil {
+		_ = file.Close()
+		<-done
+	}
+}
+
+// start makes the epoll instance and its watcher. Callers hold mu.
+func (l *Lot) start() error {
+	if l.closed {
+		return net.ErrClosed
+	}
+	if l.file != nil {
+		return nil
+	}
+	n, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return os.NewSyscallError("epoll_create1", err)
+	}
+	fd := listener.NewFD(n)
+	// Non-blocking makes it one for the runtime's poller (os.NewFile): no thread waits in epoll_wait(2) for it.
+	if err := fd.Control(func(n uintptr) { err = unix.SetNonblock(int(n), true) }); err != nil {
+		return err
+	}
+	file := fd.File("epoll")
+	raw, rawErr := file.SyscallConn()
+	if err := errors.Join(err, rawErr, file.SetReadDeadline(time.Time{})); err != nil {
+		_ = file.Close()
+		return fmt.Errorf("live: watch parked connections: %w", err)
+	}
+	l.file, l.raw, l.done = file, raw, make(chan struct{})
+	go l.run(file, raw)
+	return nil
+}
+
+// run is the watcher: it takes connections out of their spots, and lets them arrive one after the other.
+func (l *Lot) run(file *os.File, raw syscall.RawConn) {
+	defer close(l.done)
+	events := make([]unix.EpollEvent, maxEvents)
+	for {
+		var ready []arrival
+		err := raw.Read(func(epoll uintptr) bool {
+			ready = l.ready(int(epoll), events)
+			return len(ready) > 0
+		})
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			ready = l.due()
+		case err != nil:
+			return
+		}
+		for _, a := range ready {
+			l.deliver(a)
+		}
+	}
+}
+
+// deliver makes a connection of what was parked.
+func (l *Lot) deliver(a arrival) {
+	c, err := listener.ConnFromFD(a.fd)
+	l.mu.Lock()
+	closed := l.closed
+	lacking := errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.ENOMEM)
+	if lacking && !closed {
+		l.postpone(a)
+		l.mu.Unlock()
+		return
+	}
+	l.mu.Unlock()
+	switch {
+	case err != nil:
+		_ = a.fd.Close() // most likely reset by the client
+	case closed:
+		_ = c.Close()
+	default:
+		l.arrive(*a.key, c, a.pos)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.closed {
+		l.used--
+		l.signalEmpty()
+	}
+}
+
+// signalEmpty tells those who wait, if nothing is parked. Callers hold mu.
+func (l *Lot) signalEmpty() {
+	if l.used == 0 && l.empty != nil {
+		close(l.empty)
+		l.empty = nil
+	}
+}
+
+// parkedConn is a parked connection on its way to the successor.
+type parkedConn struct {
+	lot *Lot
+	i   int32
+}
+
+func (p parkedConn) SyscallConn() (syscall.RawConn, error) {
+	p.lot.mu.Lock()
+	defer p.lot.mu.Unlock()
+	if p.lot.closed {
+		return nil, net.ErrClosed
+	}
+	return p.lot.spots[p.i].fd.SyscallConn()
+}
+
+func (p parkedConn) Position() Position {
+	p.lot.mu.Lock()
+	defer p.lot.mu.Unlock()
+	if p.lot.closed {
+		return Position{}
+	}
+	return p.lot.position(p.i)
+}
+
+func (p parkedConn) Moved() {
+	p.lot.mu.Lock()
+	defer p.lot.mu.Unlock()
+	if p.lot.closed {
+		return
+	}
+	p.lot.unwatch(p.i)
+	p.lot.dues.remove(p.lot.spots, p.i)
+	_ = p.lot.vacate(p.i).Close()
+	p.lot.used--
+	p.lot.signalEmpty()
+}
+
+func (p parkedConn) Kept() {
+	p.lot.mu.Lock()
+	defer p.lot.mu.Unlock()
+	if p.lot.closed {
+		return
+	}
+	p.lot.rewatch(p.i)
+	p.lot.schedule()
+}

@@ -1,0 +1,256 @@
+package live
+
+import (
+	"container/heap"
+	"errors"
+	"os"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/segue-go/segue/listener"
+)
+
+// spot is a parked connection. All that is done to spots needs the lot's mutex.
+type spot struct {
+	fd      *listener.FD // nil: free
+	key     *Key
+	state   string
+	expires time.Duration // since the lot's base; 0: never
+	due     int32         // its place in dues, plus 1; 0: not there
+	moving  bool          // a Departure has it, and has not decided yet
+	polled  bool          // it is in the epoll instance
+}
+
+// arrival is what has left its spot, to become a connection.
+type arrival struct {
+	fd  *listener.FD
+	key *Key
+	pos Position
+}
+
+// since makes a time one of a spot's.
+func (l *Lot) since(t time.Time) time.Duration {
+	if t.IsZero() {
+		return 0
+	}
+	return max(t.Sub(l.base), 1) // 0 is never
+}
+
+func (l *Lot) position(i int32) Position {
+	s := &l.spots[i]
+	p := Position{}
+	if s.expires > 0 {
+		p.Expires = l.base.Add(s.expires)
+	}
+	if s.state != "" {
+		p.State = []byte(s.state)
+	}
+	return p
+}
+
+func (l *Lot) occupy(s spot) int32 {
+	if n := len(l.free); n > 0 {
+		i := l.free[n-1]
+		l.free = l.free[:n-1]
+		l.spots[i] = s
+		return i
+	}
+	l.spots = append(l.spots, s)
+	return int32(len(l.spots) - 1)
+}
+
+// vacate empties a spot that is neither watched nor due, and gives the descriptor to the caller.
+func (l *Lot) vacate(i int32) *listener.FD {
+	fd := l.spots[i].fd
+	l.spots[i] = spot{}
+	l.free = append(l.free, i)
+	if len(l.retry) > 0 {
+		l.retry = slices.DeleteFunc(l.retry, func(j int32) bool { return j == i })
+	}
+	return fd
+}
+
+// watch adds the descriptors of spots to the epoll instance. On error some may be there.
+func (l *Lot) watch(fds []*listener.FD, spots []int32) error {
+	var addErr error
+	err := l.raw.Control(func(epoll uintptr) {
+		addErr = listener.ControlAll(fds, make([]int, 0, len(fds)), func(ns []int) {
+			for j, n := range ns {
+				event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP, Fd: spots[j]}
+				if err := unix.EpollCtl(int(epoll), unix.EPOLL_CTL_ADD, n, &event); err != nil {
+					addErr = os.NewSyscallError("epoll_ctl", err)
+					return
+				}
+				l.spots[spots[j]].polled = true
+			}
+		})
+	})
+	return errors.Join(err, addErr)
+}
+
+// unwatch takes a spot out of the epoll instance. Closing its descriptor would not: the socket lives on in another process,
+// and epoll watches open files (epoll(7), Q6).
+func (l *Lot) unwatch(i int32) {
+	s := &l.spots[i]
+	if !s.polled {
+		return
+	}
+	s.polled = false
+	_ = l.raw.Control(func(epoll uintptr) {
+		_ = s.fd.Control(func(n uintptr) { _ = unix.EpollCtl(int(epoll), unix.EPOLL_CTL_DEL, int(n), nil) })
+	})
+}
+
+// rewatch makes a spot wait again that was on its way. What cannot be watched is given to the server at once.
+func (l *Lot) rewatch(i int32) {
+	s := &l.spots[i]
+	s.moving = false
+	l.dues.add(l.spots, i)
+	if s.polled {
+		return
+	}
+	if err := l.watch([]*listener.FD{s.fd}, []int32{i}); err != nil {
+		l.retry = append(l.retry, i)
+		l.again = time.Since(l.base) + retryAfter
+	}
+}
+
+// ready takes out of their spots what has something to read. It is called with the epoll instance's number.
+func (l *Lot) ready(epoll int, events []unix.EpollEvent) []arrival {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil
+	}
+	for {
+		n, err := unix.EpollWait(epoll, events, 0)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		var ready []arrival
+		for _, e := range events[:max(n, 0)] {
+			i := e.Fd
+			l.unwatch(i)
+			if !l.spots[i].moving { // otherwise Kept watches it again
+				ready = append(ready, l.takeOut(i))
+			}
+		}
+		if n <= 0 || len(ready) > 0 {
+			l.schedule()
+			return ready
+		}
+	}
+}
+
+// takeOut empties a spot that is not watched, for its connection to arrive.
+func (l *Lot) takeOut(i int32) arrival {
+	a := arrival{key: l.spots[i].key, pos: l.position(i)}
+	l.dues.remove(l.spots, i)
+	a.fd = l.vacate(i)
+	return a
+}
+
+// postpone parks what could not become a connection, for another try.
+func (l *Lot) postpone(a arrival) {
+	i := l.occupy(spot{fd: a.fd, key: a.key, state: string(a.pos.State), expires: l.since(a.pos.Expires)})
+	l.dues.add(l.spots, i)
+	l.retry = append(l.retry, i)
+	l.again = time.Since(l.base) + retryAfter
+	l.schedule()
+}
+
+// due closes the connections whose time is up, and returns those that are to be tried again.
+func (l *Lot) due() []arrival {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil
+	}
+	now := time.Since(l.base)
+	for len(l.dues) > 0 && l.spots[l.dues[0]].expires <= now {
+		i := l.dues[0]
+		l.dues.remove(l.spots, i)
+		if l.spots[i].moving {
+			continue // who gets it sees to it; Kept puts it back
+		}
+		l.unwatch(i)
+		_ = l.vacate(i).Close()
+		l.used--
+	}
+	var ready []arrival
+	if len(l.retry) > 0 && l.again <= now {
+		retry := l.retry
+		l.retry = nil
+		for _, i := range retry {
+			if !l.spots[i].moving { // otherwise Kept watches it again
+				ready = append(ready, l.takeOut(i))
+			}
+		}
+	}
+	l.signalEmpty()
+	l.wakes = 0
+	_ = l.file.SetReadDeadline(time.Time{})
+	l.schedule()
+	return ready
+}
+
+// schedule sets when the watcher is to look at what is due.
+func (l *Lot) schedule() {
+	next := time.Duration(0)
+	if len(l.dues) > 0 {
+		next = l.spots[l.dues[0]].expires
+	}
+	if len(l.retry) > 0 && (next == 0 || l.again < next) {
+		next = l.again
+	}
+	if next == l.wakes {
+		return
+	}
+	l.wakes = next
+	deadline := time.Time{}
+	if next > 0 {
+		deadline = l.base.Add(next)
+	}
+	_ = l.file.SetReadDeadline(deadline)
+}
+
+// dues are the spots that expire, the first to do so at 0: a heap whose elements know their places.
+type dues []int32
+
+// order is a dues as container/heap sees it.
+type order struct {
+	*dues
+	spots []spot
+}
+
+func (o order) Len() int { return len(*o.dues) }
+func (o order) Less(i, j int) bool {
+	return o.spots[(*o.dues)[i]].expires < o.spots[(*o.dues)[j]].expires
+}
+func (o order) Push(any) {} // see add, which needs no interface
+func (o order) Pop() any { *o.dues = (*o.dues)[:len(*o.dues)-1]; return nil }
+
+func (o order) Swap(i, j int) {
+	d := *o.dues
+	d[i], d[j] = d[j], d[i]
+	o.spots[d[i]].due, o.spots[d[j]].due = int32(i)+1, int32(j)+1
+}
+
+// add adds a spot that expires, unless it is there.
+func (d *dues) add(spots []spot, i int32) {
+	if s := &spots[i]; s.expires > 0 && s.due == 0 {
+		*d = append(*d, i)
+		s.due = int32(len(*d))
+		heap.Fix(order{d, spots}, len(*d)-1)
+	}
+}
+
+// remove removes a spot, if it is there.
+func (d *dues) remove(spots []spot, i int32) {
+	if s := &spots[i]; s.due > 0 {
+		heap.Remove(order{d, spots}, int(s.due)-1)
+		s.due = 0
+	}
+}
