@@ -56,11 +56,11 @@ func (c moveCase) run(t *testing.T) {
 	w := newWorld(t, "http")
 	w.conf.Traced, w.conf.DrainTimeout = true, time.Minute
 	kill := strings.HasPrefix(c.fault, "kill")
-	if kill || c.late {
+	if kill {
 		w.conf.Guard = time.Minute
 	}
-	if c.late {
-		w.conf.StepTimeout = 400 * time.Millisecond
+	if c.late { // it is found out when the guard would end
+		w.conf.Guard, w.conf.StepTimeout = 300*time.Millisecond, 400*time.Millisecond
 	}
 	if c.side == "incumbent" {
 		w.conf.Fault = c.fault
