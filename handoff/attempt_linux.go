@@ -33,6 +33,7 @@ type attempt struct {
 	confirmWithin time.Duration
 
 	departure *departure // nil until the successor has confirmed, and if it takes no connections
+	state     moving
 }
 
 // pid is for whoever asks who is at work. It is called with Generation.mu held.
@@ -102,7 +103,7 @@ func (a *attempt) greet(ctx context.Context) error {
 	if a.version, common = wire.Negotiate(wire.Versions(), hello.Versions); !common {
 		return fmt.Errorf("%w: we speak %v, process %d (%s) speaks %v", ErrVersion, wire.Versions(), p.PID, hello.Name, hello.Versions)
 	}
-	a.features = wire.Common(a.g.cfg.Transport.features(), hello.Features)
+	a.features = wire.Common(a.g.cfg.features(), hello.Features)
 	a.moves = slices.Contains(a.features, featureConns)
 	_, err = a.g.cfg.Transport.pullable(a.features)
 	return err
@@ -175,7 +176,7 @@ func (a *attempt) handOver(ctx context.Context, confirmed func()) error {
 	var confirm *wire.Confirm
 	err := a.prepare(ctx)
 	if err == nil {
-		err = a.commit()
+		err = a.commit(ctx)
 	}
 	if err == nil {
 		confirm, err = a.awaitConfirm()
@@ -213,6 +214,9 @@ func (a *attempt) prepare(ctx context.Context) error {
 		err = a.awaitReceipts(ctx)
 	}
 	if err == nil {
+		err = a.sendAhead(ctx)
+	}
+	if err == nil {
 		err = g.releaseAncestor(ctx)
 	}
 	if err == nil {
@@ -223,7 +227,7 @@ func (a *attempt) prepare(ctx context.Context) error {
 
 // giveUp ends an attempt before the commit, and returns why. If this generation is being closed, an heir gets the sockets.
 func (a *attempt) giveUp(cause error) error {
-	if errors.Is(cause, net.ErrClosed) && a.g.quit.Err() != nil && a.child == nil && a.offered && a.heir {
+	if a.bequeathable(cause) {
 		a.bequeath()
 		return cause
 	}
@@ -271,11 +275,16 @@ func (a *attempt) dismiss(cause error) {
 	}
 }
 
+// bequeathable reports whether this generation is being closed, which is what cause says, and has an heir to close for.
+func (a *attempt) bequeathable(cause error) bool {
+	return errors.Is(cause, net.ErrClosed) && a.g.quit.Err() != nil && a.child == nil && a.offered && a.heir
+}
+
 // bequeath leaves the sockets to a successor that somebody else started, when this generation is closed before the
 // commit: this generation stops to accept, then says goodbye, and the successor takes the token when it is ready.
 func (a *attempt) bequeath() {
 	g := a.g
-	if !g.setPhaseIf(PhaseOffering, PhaseGuarding) {
+	if !g.setPhaseIf(PhaseOffering, PhaseGuarding) && !g.setPhaseIf(PhaseSwitching, PhaseGuarding) {
 		return
 	}
 	g.log.Info("closed; the sockets are left to the successor that prepares itself", "successor", a.pidNow())

@@ -13,7 +13,7 @@ import (
 
 // commit pauses, lets go, and waits for the successor to own. On an error this generation owns again, or it stays paused
 // because the successor owns and cannot be ended.
-func (a *attempt) commit() error {
+func (a *attempt) commit(ctx context.Context) error {
 	g := a.g
 	g.mu.Lock()
 	switch {
@@ -34,20 +34,36 @@ func (a *attempt) commit() error {
 	tell()
 	err := g.pauseClaimed(a)
 	if err == nil {
-		err = a.link.send(&wire.Commit{})
+		err = a.moveState(ctx)
+	}
+	if a.bequeathable(err) {
+		a.bequeath()
+		return err
 	}
 	if err == nil {
-		// Neither the caller's context nor Close ends this wait: who owns must be known first.
-		err = a.awaitOwned(context.Background())
+		err = a.askToOwn()
 	}
 	if err != nil {
-		if err = a.takeBack(fmt.Errorf("after the commit: %w", err), false); err != nil {
-			return err
+		if err = a.takeBack(err, false); err != nil {
+			return a.link.explain(err)
 		}
 	}
 	g.setPhase(PhaseGuarding)
 	if err := g.parkClaimed(a); err != nil {
 		g.log.Warn("a paused socket stays in the poller, which costs the successor time", "error", err)
+	}
+	return nil
+}
+
+// askToOwn gives the permission to take the token, and waits until the successor has.
+func (a *attempt) askToOwn() error {
+	err := a.link.send(&wire.Commit{})
+	if err == nil {
+		// Neither the caller's context nor Close ends this wait: who owns must be known first.
+		err = a.awaitOwned(context.Background())
+	}
+	if err != nil {
+		return fmt.Errorf("after the commit: %w", err)
 	}
 	return nil
 }
@@ -117,7 +133,7 @@ func (a *attempt) takeBack(cause error, seenOwned bool) error {
 	g := a.g
 	mine, err := a.token.take()
 	if mine {
-		g.resume(a)
+		cause = a.comeBack(cause, seenOwned)
 		a.dismiss(cause)
 		return cause
 	}
@@ -127,8 +143,7 @@ func (a *attempt) takeBack(cause error, seenOwned bool) error {
 	p := a.link.peer
 	err = a.fence(p)
 	if err == nil {
-		g.resume(a)
-		return fmt.Errorf("%w; successor pid %d had the sockets and is dead%s", cause, p.PID, exitText(p))
+		return a.comeBack(fmt.Errorf("%w; successor pid %d had the sockets and is dead%s", cause, p.PID, exitText(p)), true)
 	}
 	g.log.Error("the successor owns the sockets, does not answer and cannot be killed; this process stays paused until it ends",
 		"successor", p.PID, "cause", cause, "error", err)
@@ -140,8 +155,7 @@ func (a *attempt) takeBack(cause error, seenOwned bool) error {
 		case err != nil:
 			select {
 			case <-p.Done():
-				g.resume(a)
-				return fmt.Errorf("%w; successor pid %d ended at last%s", cause, p.PID, exitText(p))
+				return a.comeBack(fmt.Errorf("%w; successor pid %d ended at last%s", cause, p.PID, exitText(p)), true)
 			case <-g.ctx.Done():
 				return cause
 			}
@@ -154,8 +168,7 @@ func (a *attempt) takeBack(cause error, seenOwned bool) error {
 			}
 		case *wire.Failed:
 			if mine, _ := a.token.take(); mine {
-				g.resume(a)
-				return fmt.Errorf("%w; %w", cause, unexpected(m))
+				return a.comeBack(fmt.Errorf("%w; %w", cause, unexpected(m)), true)
 			}
 		}
 	}

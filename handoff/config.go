@@ -52,6 +52,11 @@ type Config struct {
 	// StepTimeout bounds each single message of the protocol. Default: 5 seconds.
 	StepTimeout time.Duration
 
+	// StateTimeout bounds what sections of state may take as long as nobody serves, from the pause to the commit: to hold
+	// connections, to save and to restore. What is sent ahead has the same time, for all sections again. Default: 10
+	// seconds. See [Section].
+	StateTimeout time.Duration
+
 	// DrainTimeout bounds the context given to Wait's drain function. Default: 1 minute. Negative: no bound.
 	DrainTimeout time.Duration
 
@@ -105,9 +110,13 @@ type Trace struct {
 // maxConfirm bounds what a successor may ask for as its time to confirm.
 const maxConfirm = 24 * time.Hour
 
+// maxState bounds Config.StateTimeout, and what an incumbent may ask for as that.
+const maxState = 24 * time.Hour
+
 const (
 	defaultReadyTimeout = time.Minute
 	defaultStepTimeout  = 5 * time.Second
+	defaultStateTimeout = 10 * time.Second
 	defaultDrainTimeout = time.Minute
 	defaultGuard        = 3 * time.Second
 )
@@ -125,6 +134,10 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	set(&c.ReadyTimeout, defaultReadyTimeout)
 	set(&c.StepTimeout, defaultStepTimeout)
+	if c.StateTimeout < 0 || c.StateTimeout > maxState {
+		return c, errors.New("StateTimeout must be within 0 and 24 hours")
+	}
+	set(&c.StateTimeout, defaultStateTimeout)
 	set(&c.DrainTimeout, defaultDrainTimeout)
 	set(&c.Guard, defaultGuard)
 	if c.Logger == nil {

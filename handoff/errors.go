@@ -31,11 +31,18 @@ var (
 	ErrHandedBack = errors.New("sockets handed back to the predecessor")
 	// ErrChanged: the incumbent opened or closed a socket while its successor prepared. Try again.
 	ErrChanged = errors.New("sockets were opened or closed meanwhile; try again")
+	// ErrSection: a [Section] that cannot be registered, or that the successor cannot restore. The error says why.
+	ErrSection = errors.New("this section of state cannot be moved")
+	// ErrState: a [Section] failed to move, or took too long. Nothing has happened: the incumbent serves on.
+	ErrState = errors.New("the state did not move")
+	// ErrStale: a successor that had owned the sockets failed, and a [Section] forbids to serve with what this generation
+	// has of it, which is behind. The generation is over: exit with an error, so that the program is started anew.
+	ErrStale = errors.New("the successor failed and this generation's state is behind; it ends, to be started anew")
 )
 
 // Error is what this package's functions return.
 type Error struct {
-	Op    string // what was tried: join, listen, file, ready, wait, upgrade
+	Op    string // what was tried: join, listen, file, state, ready, wait, upgrade
 	Phase Phase  // where the generation stood
 	Err   error
 }

@@ -39,9 +39,11 @@ type Generation struct {
 	unclaimed  []*resource // what the predecessor offered and nobody has asked for
 	sealed     bool        // the predecessor was told what nobody asked for: too late to ask
 	changes    int         // sockets opened and closed so far: an offer is void if it grew meanwhile
+	sections   []*section  // of state, in the order of registration; complete once Ready has begun
 	succession *succession
 	handedBack error // why the sockets went back
 	lost       error // why this generation cannot take over any more
+	stale      error // why it must not serve any more: its state is behind
 	refused    error // why the last Listen failed, for a predecessor that wonders
 	lastError  error
 	closing    bool
@@ -59,10 +61,11 @@ type succession struct {
 	superseded event // the successor confirmed
 	revived    event // the sockets came back
 	released   event // they never will
+	stale      event // they would, but this generation's state is behind
 }
 
 func newSuccession() *succession {
-	return &succession{superseded: newEvent(), revived: newEvent(), released: newEvent()}
+	return &succession{superseded: newEvent(), revived: newEvent(), released: newEvent(), stale: newEvent()}
 }
 
 // event happens at most once, and everyone can wait for it.

@@ -293,7 +293,11 @@ func (l *link) explain(err error) error {
 	}
 }
 
-// over reports whether err says that the other end is gone, rather than that it answers something else.
+// over reports whether err says that the other end is gone, rather than that it answers something else. What a callback
+// of the program returned says nothing of that kind.
 func over(err error) bool {
+	if isSection(err) {
+		return false
+	}
 	return errors.Is(err, io.EOF) || errors.Is(err, ErrPeerDied) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }

@@ -96,6 +96,7 @@ func (a *attempt) offer(ctx context.Context) error {
 	a.heir = g.isFirstOrReleased()
 	err = a.link.send(&wire.Welcome{
 		Version: a.version, Features: a.features, Generation: number, Name: programName(), PID: os.Getpid(), Heir: a.heir,
+		StateWithin: g.stateWithin(),
 	}, a.token.fd)
 	if err != nil {
 		return err
@@ -134,6 +135,7 @@ func (g *Generation) isFirstOrReleased() bool {
 func (a *attempt) awaitReceipts(ctx context.Context) error {
 	deadline := time.Now().Add(a.g.cfg.ReadyTimeout)
 	var receipts []wire.Receipt
+	var sections []wire.Section
 	for batch, last := 0, false; !last; batch++ {
 		m, err := expect[*wire.Prepared](ctx, a.link, max(time.Until(deadline), time.Millisecond))
 		if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -145,7 +147,10 @@ func (a *attempt) awaitReceipts(ctx context.Context) error {
 		if m.Batch != batch || len(receipts)+len(m.Receipts) > wire.MaxSockets {
 			return fmt.Errorf("%w: PREPARED %d, not %d", ErrProtocol, m.Batch, batch)
 		}
-		receipts = append(receipts, m.Receipts...)
+		if len(sections)+len(m.Sections) > wire.MaxSections {
+			return fmt.Errorf("%w: more than %d sections", ErrProtocol, wire.MaxSections)
+		}
+		receipts, sections = append(receipts, m.Receipts...), append(sections, m.Sections...)
 		last, a.confirmWithin = m.Last, time.Duration(min(m.ConfirmWithin, maxConfirm.Milliseconds()))*time.Millisecond
 	}
 	if len(receipts) != a.items {
@@ -164,5 +169,5 @@ func (a *attempt) awaitReceipts(ctx context.Context) error {
 		}
 		a.claimed[i] = want.Claimed
 	}
-	return nil
+	return a.agree(sections)
 }

@@ -2,7 +2,13 @@ package handoff
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
+	"sync"
+	"time"
+
+	"github.com/segue-go/segue/handoff/internal/wire"
 )
 
 // Section is a part of a program's state that moves to the successor with the sockets. Register it with
@@ -13,11 +19,31 @@ import (
 // requests, and those in flight have been waited for. So it is exact. What Ahead writes is sent before, while this
 // generation serves; a section with both sends the bulk by Ahead and only the difference by Save. A section with Ahead
 // alone moves without a gap.
+//
+// The gap, from the pause to the commit, and what is sent ahead may each take Config.StateTimeout, over all sections. If
+// that is exceeded, or if a callback fails on either side, nothing has happened: this generation serves on, and the
+// successor's Ready returns an error.
+//
+// # Callbacks
+//
+// They are called one at a time, sections in the order of State, in goroutines of the generation. Their context ends when
+// that time is over, when the generation is closed, and when the other process dies or gives up; they are expected to
+// return then. This generation serves on without waiting for one that does not, which then runs beside a program that
+// serves again: what it reads must be under the program's own lock, and not only under Hold. Close waits for it, and an
+// upgrade that is tried meanwhile fails.
+//
+// # Without a predecessor's word
+//
+// A successor that takes the sockets of an incumbent which died or was closed before the commit (see Config.Path) serves
+// with what had arrived by then: all of it, only what was sent ahead, or nothing. Each section for which Restore was not
+// called is to be what it is at a fresh start.
 type Section struct {
-	// Save writes the section. Nil: the section has nothing that must be exact, and needs no gap.
+	// Save writes the section. Nil: the section has nothing that must be exact, and needs no gap. What it writes is
+	// buffered, and goes to memory that is shared with the successor.
 	Save func(ctx context.Context, w io.Writer) error
 	// Restore reads what the predecessor's Save wrote. It is called by Ready, before this generation owns; not if there is
 	// no predecessor, or one without that section. r may be read from several goroutines by ReadAt, until Restore returns.
+	// Who has Save needs it.
 	Restore func(ctx context.Context, r *io.SectionReader) error
 
 	// Ahead and RestoreAhead are the same for what is sent while the predecessor still serves. RestoreAhead is called
@@ -26,11 +52,15 @@ type Section struct {
 	RestoreAhead func(ctx context.Context, r *io.SectionReader) error
 
 	// Hold stops what could change the section, but for connections that package serve tracks, and waits for what is under
-	// way; it is called before Save. release undoes it if this generation serves on. Nil: there is nothing else.
+	// way; it is called before Save, and after what package serve tracks was stopped. release, which must not block, undoes
+	// it if this generation serves on, now or after a revival. It is never called if the state has moved for good: what is
+	// held then is to be closed, or given away, when the generation is superseded. After an error there is no release. Nil:
+	// there is nothing else.
 	Hold func(ctx context.Context) (release func(), err error)
 
-	// Revival is what becomes of the section if this generation takes the sockets back from a successor that has owned
-	// them, and so may have changed the state, or acknowledged changes of it. Default: [RevivalForbid].
+	// Revival is what becomes of a section with Save if this generation takes the sockets back from a successor that has
+	// owned them, and so may have changed the state, or acknowledged changes of it. Default: [RevivalForbid], which for a
+	// section with Ahead alone means [RevivalKeep].
 	Revival Revival
 	// Revived is called for [RevivalCall], before this generation serves again. An error is as RevivalForbid.
 	Revived func(ctx context.Context) error
@@ -51,3 +81,129 @@ const (
 	// RevivalCall calls Section.Revived first.
 	RevivalCall
 )
+
+// section is one that is registered.
+type section struct {
+	Section
+	name    string
+	running sync.Mutex // held while a callback of it runs
+}
+
+// State registers a section of the program's state, which moves to the successor in the transaction that moves the
+// sockets, and comes from the predecessor likewise. It is called before Ready, at most 64 times, with names of 1 to 255
+// bytes that are unique.
+//
+// A section that the successor does not register is not moved. If it registers it, but cannot restore what this
+// generation sends (ahead, or in the gap), the upgrade fails.
+//
+// The error is [ErrSection] if that is not what s or the generation is like, or [net.ErrClosed].
+func (g *Generation) State(name string, s Section) error {
+	return g.errorf("state", g.register(name, s))
+}
+
+func (g *Generation) register(name string, s Section) error {
+	refuse := func(format string, args ...any) error {
+		return fmt.Errorf("%w: %.64q: "+format, append([]any{ErrSection, name}, args...)...)
+	}
+	if _, err := wire.Encode(&wire.State{Name: name}); err != nil || name == "" {
+		return refuse("a name has 1 to %d bytes, in UTF-8 and without NUL", wire.MaxName)
+	}
+	switch {
+	case s.Save == nil && s.Ahead == nil:
+		return refuse("it needs Save, or Ahead")
+	case (s.Save == nil) != (s.Restore == nil):
+		return refuse("Save and Restore go together")
+	case (s.Ahead == nil) != (s.RestoreAhead == nil):
+		return refuse("Ahead and RestoreAhead go together")
+	case s.Hold != nil && s.Save == nil:
+		return refuse("Hold is for Save, which it does not have")
+	case s.Revival < RevivalForbid || s.Revival > RevivalCall:
+		return refuse("there is no Revival %d", s.Revival)
+	case (s.Revived != nil) != (s.Revival == RevivalCall):
+		return refuse("Revived and RevivalCall go together")
+	case !s.Probation && (g.cfg.Probation > 0 || g.cfg.Check != nil):
+		return refuse("what is served before this generation confirms would be lost if it does not; set Section.Probation to " +
+			"accept that, or neither Config.Probation nor Config.Check")
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case g.closing || g.phase == PhaseStopped:
+		return g.closedLocked()
+	case g.sealed || g.phase != PhaseStarting:
+		return refuse("State comes before Ready")
+	case len(g.sections) == wire.MaxSections:
+		return refuse("%d sections are the most", wire.MaxSections)
+	}
+	for _, other := range g.sections {
+		if other.name == name {
+			return refuse("there is already a section of that name")
+		}
+	}
+	g.sections = append(g.sections, &section{Section: s, name: name})
+	return nil
+}
+
+// sectionError is what a callback of a section did.
+type sectionError struct {
+	name, what string
+	err        error
+}
+
+func (e *sectionError) Error() string {
+	return fmt.Sprintf("%v: section %q: %s: %v", ErrState, e.name, e.what, e.err)
+}
+
+func (e *sectionError) Unwrap() []error { return []error{ErrState, e.err} }
+
+// isSection reports whether err is what a callback did, whatever that wraps.
+func isSection(err error) bool {
+	var s *sectionError
+	return errors.As(err, &s)
+}
+
+// errRunning: a callback that ignored its context still runs.
+var errRunning = errors.New("a callback of an earlier attempt has not returned yet; it must when its context ends")
+
+// callBack runs a callback of s until it returns, or does not although ctx has ended: then it goes on in a goroutine that
+// Close waits for.
+func (g *Generation) callBack(ctx context.Context, s *section, what string, f func(context.Context) error) error {
+	if ctx.Err() != nil {
+		return &sectionError{s.name, what, context.Cause(ctx)}
+	}
+	if !s.running.TryLock() {
+		return &sectionError{s.name, what, errRunning}
+	}
+	done := make(chan error, 1)
+	g.task(func() {
+		err := f(ctx)
+		s.running.Unlock() // before anybody hears of it, who may call the next one
+		done <- err
+	})
+	var err error
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+		t := time.NewTimer(callbackGrace)
+		defer t.Stop()
+		select {
+		case err = <-done:
+		case <-t.C:
+			g.log.Error("a callback does not return although its context has ended", "section", s.name, "callback", what)
+			err = fmt.Errorf("it does not return: %w", context.Cause(ctx))
+		}
+	}
+	if err != nil {
+		return &sectionError{s.name, what, err}
+	}
+	return nil
+}
+
+// callbackGrace is how long a callback may take to return once its context has ended.
+const callbackGrace = 100 * time.Millisecond
+
+// features are what this side of a handoff can do.
+func (c Config) features() []string { return append(c.Transport.features(), featureState) }
+
+// featureState is what two sides agree on if sections of state can move.
+const featureState = "state"

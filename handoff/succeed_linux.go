@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/segue-go/segue/handoff/internal/wire"
 	"github.com/segue-go/segue/listener"
@@ -19,6 +20,7 @@ type predecessor struct {
 	token   token
 	pulls   bool      // descriptors are to be taken from it
 	moves   bool      // live connections come from it
+	state   bool      // sections may move
 	heir    bool      // nobody before it can be revived: if it ends, the sockets are ours
 	offered []offered // by place in the offer
 	claimed []bool    // likewise: what the program had asked for when the receipts were sent
@@ -26,6 +28,8 @@ type predecessor struct {
 	unwatch context.CancelCauseFunc
 	lost    error // why it is no use to call Ready; valid once watched is closed
 	left    bool  // it stopped for good, and left the sockets to this generation, its heir
+
+	stateWithin time.Duration // how long sections may take, in each phase
 
 	once sync.Once
 
@@ -87,7 +91,7 @@ func (g *Generation) succeed(ctx context.Context, conn *net.UnixConn) error {
 // beWelcomed says HELLO and waits for WELCOME, from somebody who is authorized.
 func (g *Generation) beWelcomed(ctx context.Context, p *predecessor) error {
 	l := p.link
-	err := l.send(&wire.Hello{Versions: wire.Versions(), Features: g.cfg.Transport.features(), Name: programName(), PID: os.Getpid()})
+	err := l.send(&wire.Hello{Versions: wire.Versions(), Features: g.cfg.features(), Name: programName(), PID: os.Getpid()})
 	if err != nil {
 		if over(err) {
 			return errIncumbentLeft
@@ -149,6 +153,8 @@ func (g *Generation) welcome(p *predecessor, f frame, m *wire.Welcome) (err erro
 	}
 	p.heir = m.Heir
 	p.moves = slices.Contains(m.Features, featureConns)
+	p.state = slices.Contains(m.Features, featureState)
+	p.stateWithin = min(time.Duration(m.StateWithin)*time.Millisecond, maxState)
 	if p.pulls, err = g.cfg.Transport.pullable(m.Features); err != nil {
 		return err
 	}

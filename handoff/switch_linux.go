@@ -130,6 +130,7 @@ func (g *Generation) resume(a *attempt) {
 		old.revived.happen()
 		g.writePIDFile()
 	}
+	a.state.letGo(g)
 	g.log.Warn("this generation serves again")
 	if len(waiting) > 0 {
 		g.log.Error("some sockets cannot be opened yet; trying on", "error", err)

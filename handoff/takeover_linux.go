@@ -84,14 +84,19 @@ func (g *Generation) arm() error {
 func (g *Generation) awaitCommit(ctx context.Context, p *predecessor) error {
 	if !p.left {
 		err := g.sendReceipts(p)
+		r := g.newRestorer(ctx, p)
+		defer r.end()
 		if err == nil || over(err) { // what it had said before it ended counts
-			err = p.awaitCommit(ctx, 3*g.cfg.StepTimeout) // it may have a predecessor of its own to release before
+			err = r.awaitCommit()
 		}
-		switch {
-		case err == nil:
-		case p.heir && over(err) && p.died(g.cfg.StepTimeout):
+		if err != nil && p.heir && over(err) && p.died(g.cfg.StepTimeout) {
 			g.log.Warn("the incumbent died before the commit; this process takes the sockets", "incumbent", p.link.peer.PID)
-		default:
+			err = nil
+		}
+		if err == nil {
+			err = r.finish()
+		}
+		if err != nil {
 			if !over(err) {
 				_ = p.link.send(&wire.Failed{Reason: err.Error()})
 			}
@@ -105,25 +110,6 @@ func (g *Generation) awaitCommit(ctx context.Context, p *predecessor) error {
 		return fmt.Errorf("%w: the incumbent took them back, this process was too late", ErrNotOwner)
 	}
 	return nil
-}
-
-// awaitCommit waits for the permission to take the token: COMMIT, or the last word of an incumbent whose heir this is.
-func (p *predecessor) awaitCommit(ctx context.Context, d time.Duration) error {
-	f, err := p.link.recv(ctx, d)
-	if err != nil {
-		return err
-	}
-	f.raw.Close()
-	switch f.msg.(type) {
-	case *wire.Commit:
-		return nil
-	case *wire.Goodbye:
-		if p.heir {
-			p.left = true
-			return nil
-		}
-	}
-	return unexpected(f.msg)
 }
 
 // sendReceipts sends what each offered thing was when it arrived, and whether the program asked for it.
@@ -148,6 +134,9 @@ func (g *Generation) sendReceipts(p *predecessor) error {
 		receipts[i].Item, receipts[i].Claimed = i, claimed[i]
 	}
 	frames, err := wire.Receipts(receipts, g.confirmWithin().Milliseconds())
+	if err == nil {
+		frames, err = wire.AddSections(frames, g.restorable(p))
+	}
 	if err != nil {
 		return err
 	}

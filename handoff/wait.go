@@ -16,6 +16,9 @@ var errRevived = errors.New("this generation was revived")
 // goes on as if nothing had happened, and Wait waits for the next successor: what drain does must be reversible until
 // [Generation.Released].
 //
+// If the state that went to a successor must not be behind (see [RevivalForbid]), and that successor dies, the generation
+// is over: drain's context ends, and Wait returns an error that is [ErrStale].
+//
 // If ctx ends first, Wait returns its cause and leaves the generation as it is. If the generation is closed, it returns
 // an error that is net.ErrClosed; if it handed the sockets back, it first calls drain and returns an error that is
 // ErrHandedBack and wraps that of Check. An error of drain, other than that of its context, is returned.
@@ -41,6 +44,12 @@ func (g *Generation) Wait(ctx context.Context, drain func(context.Context) error
 		case <-s.released.c:
 		case <-ctx.Done():
 		}
+		g.mu.Lock()
+		stale := g.stale
+		g.mu.Unlock()
+		if stale != nil {
+			return g.errorf("wait", stale)
+		}
 		if ctx.Err() != nil { // also if the guard is over as well: drain may have been cut short
 			return g.errorf("wait", context.Cause(ctx))
 		}
@@ -57,8 +66,11 @@ func (g *Generation) Wait(ctx context.Context, drain func(context.Context) error
 // ended says why a generation that was not superseded is over.
 func (g *Generation) ended(ctx context.Context, drain func(context.Context) error) error {
 	g.mu.Lock()
-	back, s, closed := g.handedBack, g.succession, g.closedLocked()
+	back, s, closed, stale := g.handedBack, g.succession, g.closedLocked(), g.stale
 	g.mu.Unlock()
+	if stale != nil {
+		return stale
+	}
 	if back == nil {
 		return closed
 	}
@@ -80,6 +92,8 @@ func (g *Generation) drain(ctx context.Context, s *succession, drain func(contex
 		select {
 		case <-s.revived.c:
 			cancel(errRevived)
+		case <-s.stale.c:
+			cancel(ErrStale)
 		case <-finished:
 		}
 	}()

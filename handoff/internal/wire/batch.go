@@ -36,6 +36,34 @@ func Receipts(receipts []Receipt, confirmWithin int64) ([]*Prepared, error) {
 	return prepared, nil
 }
 
+// AddSections adds sections to the last of batches, or to further ones if they do not fit, and returns all.
+//
+// The error is [ErrMalformed]: more than [MaxSections] sections, or one that is out of bounds.
+func AddSections(batches []*Prepared, sections []Section) ([]*Prepared, error) {
+	if len(sections) > MaxSections {
+		return nil, fmt.Errorf("wire: %w: %d sections are more than %d", ErrMalformed, len(sections), MaxSections)
+	}
+	last := batches[len(batches)-1]
+	with := *last
+	with.Sections = sections
+	if _, err := Encode(&with); err == nil {
+		last.Sections = sections
+		return batches, nil
+	}
+	parts, err := split(sections, MaxSections, func(part []Section) Message {
+		return &Prepared{Batch: MaxSockets - 1, Sections: part, ConfirmWithin: last.ConfirmWithin}
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, part := range parts {
+		next := &Prepared{Batch: last.Batch + 1, Last: true, ConfirmWithin: last.ConfirmWithin, Sections: part}
+		last.Last, last.ConfirmWithin = false, 0
+		batches, last = append(batches, next), next
+	}
+	return batches, nil
+}
+
 // split cuts all into parts of at most limit whose messages, which probe makes, are encodable.
 func split[T any](all []T, limit int, probe func([]T) Message) ([][]T, error) {
 	if len(all) > MaxSockets {

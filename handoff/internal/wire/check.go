@@ -98,6 +98,7 @@ func (m *Welcome) check() error {
 		checkInt("generation", int64(m.Generation), 1, math.MaxInt32),
 		checkName(m.Name),
 		checkPID(m.PID),
+		checkInt("stateWithin", m.StateWithin, 0, maxMillis),
 	)
 }
 
@@ -168,6 +169,14 @@ func (m *Prepared) check() error {
 			return err
 		}
 	}
+	if len(m.Sections) > MaxSections {
+		return outOfBounds("%d sections are more than %d", len(m.Sections), MaxSections)
+	}
+	for _, s := range m.Sections {
+		if err := checkName(s.Name); err != nil {
+			return err
+		}
+	}
 	return firstError(checkBatch(m.Batch), checkInt("confirmWithin", m.ConfirmWithin, 0, maxMillis))
 }
 
@@ -189,6 +198,13 @@ func (m *Conns) check() error {
 	}
 	return firstError(checkBatch(m.Batch), checkIndex(m.Item), checkProtocol(m.Protocol), checkName(m.Name))
 }
+
+func (m *State) check() error {
+	return firstError(checkName(m.Name), checkInt("size", m.Size, 0, math.MaxInt64))
+}
+
+func (*Saved) check() error    { return nil }
+func (*Restored) check() error { return nil }
 
 func (*Commit) check() error    { return nil }
 func (*Owned) check() error     { return nil }

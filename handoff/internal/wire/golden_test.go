@@ -16,7 +16,7 @@ var update = flag.Bool("update", false, "write the golden frames anew; only for 
 var golden = map[string]Message{
 	typeHello: &Hello{Versions: []int{2, 1}, Features: []string{"conns", "state"}, Name: "example <web> \"ünï\"", PID: 4712},
 	typeWelcome: &Welcome{
-		Version: 1, Features: []string{"state"}, Generation: 2, Name: "example", PID: 4711, Heir: true,
+		Version: 1, Features: []string{"state"}, Generation: 2, Name: "example", PID: 4711, Heir: true, StateWithin: 10000,
 	},
 	typeWait:   &Wait{Phase: "starting"},
 	typeBusy:   &Busy{PID: 4713, Name: "example", Phase: "offering", Owner: 4711},
@@ -41,7 +41,10 @@ var golden = map[string]Message{
 	typePrepared: &Prepared{Batch: 1, Last: true, ConfirmWithin: 2500, Receipts: []Receipt{
 		{Item: 0, Claimed: true, Cookie: 1<<64 - 1, Dev: 8, Ino: 77, Flags: 2},
 		{Item: 1},
-	}},
+	}, Sections: []Section{{Name: "sessions", Ahead: true, Gap: true}, {Name: "limits", Gap: true}}},
+	typeState:    &State{Name: "sessions", Size: 1<<63 - 1, Ahead: true},
+	typeSaved:    &Saved{Ahead: true},
+	typeRestored: &Restored{Ahead: true},
 	typeCommit:   &Commit{},
 	typeOwned:    &Owned{},
 	typeConfirm:  &Confirm{Takes: []Take{{Item: 0, Protocol: "http/1"}, {Item: 3, Protocol: "http/1"}}, Room: 17000},

@@ -28,6 +28,7 @@ const (
 	MaxPath     = 4096     // bytes of a file's path, as PATH_MAX
 	MaxVersions = 16       // versions of one HELLO or REFUSE
 	MaxFeatures = 32       // features of one HELLO or WELCOME
+	MaxSections = 64       // sections of state of one generation
 	MaxReason   = 4096     // bytes of a reason; Encode truncates a longer one
 	MaxDepth    = 16       // objects and arrays within each other
 	MaxTakes    = 1024     // takes of one CONFIRM
@@ -81,6 +82,8 @@ type Welcome struct {
 	// Heir says that no older generation can be revived: if the incumbent ends before COMMIT, the successor may take the
 	// token without.
 	Heir bool `json:"heir,omitempty"`
+	// StateWithin is, if the incumbent has sections, how many milliseconds they may take in each of their two phases.
+	StateWithin int64 `json:"stateWithin,omitempty"`
 }
 
 // Wait answers HELLO when the answer proper takes a while: it was heard.
@@ -164,6 +167,15 @@ type Prepared struct {
 	Receipts []Receipt `json:"receipts"`
 	// ConfirmWithin is, in the last batch, how many milliseconds after OWNED to expect CONFIRM, or 0.
 	ConfirmWithin int64 `json:"confirmWithin,omitempty"`
+	// Sections are, if the sides agreed on the feature "state", what the successor can restore, over all batches.
+	Sections []Section `json:"sections,omitempty"`
+}
+
+// Section is a named part of a program's state, and what the successor can do with it.
+type Section struct {
+	Name  string `json:"name"`
+	Ahead bool   `json:"ahead,omitempty"` // restore what is sent while the incumbent serves
+	Gap   bool   `json:"gap,omitempty"`   // restore what is saved while nobody serves
 }
 
 // Receipt is the successor's proof that it has an item. The numbers are strings, see [Unlink].
@@ -174,6 +186,23 @@ type Receipt struct {
 	Dev     uint64 `json:"dev,string"`
 	Ino     uint64 `json:"ino,string"`
 	Flags   int    `json:"flags"` // the access mode of F_GETFL
+}
+
+// State is one section. One descriptor comes with it, a sealed memfd.
+type State struct {
+	Name  string `json:"name"`
+	Size  int64  `json:"size,string"`     // bytes in the memfd
+	Ahead bool   `json:"ahead,omitempty"` // sent while the incumbent serves; otherwise in the gap
+}
+
+// Saved says that all sections of a phase have been sent.
+type Saved struct {
+	Ahead bool `json:"ahead,omitempty"`
+}
+
+// Restored answers SAVED: the successor has restored all of them.
+type Restored struct {
+	Ahead bool `json:"ahead,omitempty"`
 }
 
 // Commit is the permission to read the token.

@@ -10,6 +10,9 @@ const (
 	typeOffer    = "offer"
 	typeTaken    = "taken"
 	typePrepared = "prepared"
+	typeState    = "state"
+	typeSaved    = "saved"
+	typeRestored = "restored"
 	typeCommit   = "commit"
 	typeOwned    = "owned"
 	typeConfirm  = "confirm"
@@ -44,6 +47,12 @@ func newMessage(typ string) Message {
 		return new(Taken)
 	case typePrepared:
 		return new(Prepared)
+	case typeState:
+		return new(State)
+	case typeSaved:
+		return new(Saved)
+	case typeRestored:
+		return new(Restored)
 	case typeCommit:
 		return new(Commit)
 	case typeOwned:
@@ -97,6 +106,15 @@ func (*Taken) Type() string { return typeTaken }
 
 // Type returns "prepared".
 func (*Prepared) Type() string { return typePrepared }
+
+// Type returns "state".
+func (*State) Type() string { return typeState }
+
+// Type returns "saved".
+func (*Saved) Type() string { return typeSaved }
+
+// Type returns "restored".
+func (*Restored) Type() string { return typeRestored }
 
 // Type returns "commit".
 func (*Commit) Type() string { return typeCommit }

@@ -19,6 +19,9 @@ func TestDecode(t *testing.T) {
 	receipts := func(n int) string {
 		return `{"type":"prepared","receipts":[` + strings.TrimSuffix(strings.Repeat(`{},`, n), ",") + `]}`
 	}
+	sections := func(n int) string {
+		return `{"type":"prepared","receipts":[],"sections":[` + strings.TrimSuffix(strings.Repeat(`{"name":"a"},`, n), ",") + `]}`
+	}
 	for _, tt := range []struct {
 		name, frame string
 		want        Message
@@ -84,6 +87,13 @@ func TestDecode(t *testing.T) {
 		{"cookie as number", `{"type":"prepared","receipts":[{"cookie":1}]}`, nil, ErrMalformed},
 		{"negative flags", `{"type":"prepared","receipts":[{"flags":-1}]}`, nil, ErrMalformed},
 		{"negative time", `{"type":"prepared","receipts":[],"confirmWithin":-1}`, nil, ErrMalformed},
+		{"negative size", `{"type":"state","name":"a","size":"-1"}`, nil, ErrMalformed},
+		{"size as number", `{"type":"state","name":"a","size":1}`, nil, ErrMalformed},
+		{"NUL in a section", `{"type":"state","name":"a\u0000","size":"1"}`, nil, ErrMalformed},
+		{"section too long", `{"type":"prepared","receipts":[],"sections":[{"name":"` + long(MaxName+1) + `"}]}`, nil, ErrMalformed},
+		{"sections as names", `{"type":"prepared","receipts":[],"sections":["a"]}`, nil, ErrMalformed},
+		{"negative time for state", `{"type":"welcome","version":1,"generation":1,"stateWithin":-1}`, nil, ErrMalformed},
+		{"too many sections", sections(MaxSections + 1), nil, ErrMalformed},
 		{"too many items", items(MaxItems + 1), nil, ErrMalformed},
 		{"too many receipts", receipts(MaxReceipts + 1), nil, ErrMalformed},
 	} {
@@ -97,7 +107,7 @@ func TestDecode(t *testing.T) {
 			}
 		})
 	}
-	for _, frame := range []string{items(MaxItems), receipts(MaxReceipts)} {
+	for _, frame := range []string{items(MaxItems), receipts(MaxReceipts), sections(MaxSections)} {
 		if _, err := Decode([]byte(frame)); err != nil {
 			t.Errorf("the most that is allowed: %v", err)
 		}
@@ -223,6 +233,53 @@ func TestBatches(t *testing.T) {
 	}
 	if _, err := Receipts(nil, -1); !errors.Is(err, ErrMalformed) {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestAddSections(t *testing.T) {
+	for _, tt := range []struct {
+		name               string
+		receipts, sections int
+		long               string
+		batches            int
+	}{
+		{"none", 1, 0, "a", 1},
+		{"beside receipts", 2, MaxSections, "a", 1},
+		{"after receipts", MaxReceipts, MaxSections, strings.Repeat("b", MaxName), 1},
+		{"longest", 0, MaxSections, strings.Repeat("\x01", MaxName), 3},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			want := make([]Section, tt.sections)
+			for i := range want {
+				want[i] = Section{Name: tt.long, Ahead: true, Gap: true}
+			}
+			batches, err := Receipts(make([]Receipt, tt.receipts), 1234)
+			if err == nil {
+				batches, err = AddSections(batches, want)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []Section
+			for i, p := range batches {
+				if _, err := Encode(p); err != nil {
+					t.Fatal(err)
+				}
+				last := i == len(batches)-1
+				if p.Batch != i || p.Last != last || (p.ConfirmWithin == 1234) != last {
+					t.Errorf("batch %d: got number %d, last %v, confirm within %d", i, p.Batch, p.Last, p.ConfirmWithin)
+				}
+				got = append(got, p.Sections...)
+			}
+			if !slices.Equal(got, want) || len(batches) != tt.batches {
+				t.Errorf("%d sections came out of %d, in %d batches, want %d", len(got), len(want), len(batches), tt.batches)
+			}
+		})
+	}
+	for _, sections := range [][]Section{make([]Section, MaxSections+1), {{Name: "\x00"}}} {
+		if _, err := AddSections([]*Prepared{{}}, sections); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%d sections: got %v", len(sections), err)
+		}
 	}
 }
 

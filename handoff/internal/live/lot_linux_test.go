@@ -1,0 +1,363 @@
+package live
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/segue-go/segue/listener"
+)
+
+// patience bounds every wait for what must happen.
+const patience = 10 * time.Second
+
+// arrived is what a lot gave away.
+type arrived struct {
+	key Key
+	c   net.Conn
+	p   Position
+}
+
+// newLot returns a lot, and where its connections arrive.
+func newLot(t *testing.T) (*Lot, <-chan arrived) {
+	t.Helper()
+	c := make(chan arrived, 1000)
+	l := NewLot(func(k Key, conn net.Conn, p Position) { c <- arrived{k, conn, p} })
+	t.Cleanup(func() {
+		l.Close()
+		for len(c) > 0 {
+			_ = (<-c).c.Close()
+		}
+	})
+	return l, c
+}
+
+// ends makes n connections, and returns the clients' ends and bare descriptors of the servers'.
+func ends(t *testing.T, n int) (clients []net.Conn, fds []*listener.FD) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	for range n {
+		c, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		s, err := ln.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		fd, err := listener.Dup(s.(*net.TCPConn))
+		_ = s.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		clients, fds = append(clients, c), append(fds, fd)
+	}
+	return clients, fds
+}
+
+func ack() error { return nil }
+
+func park(t *testing.T, l *Lot, k Key, fds []*listener.FD, p Position) {
+	t.Helper()
+	ps := make([]Position, len(fds))
+	for i := range ps {
+		ps[i] = p
+	}
+	if err := l.Park(k, fds, ps, ack); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func next[T any](t *testing.T, what string, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(patience):
+		t.Fatalf("%s: not within %v", what, patience)
+		panic("unreachable")
+	}
+}
+
+func write(t *testing.T, c net.Conn, s string) {
+	t.Helper()
+	if _, err := io.WriteString(c, s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func read(t *testing.T, c net.Conn, want string) {
+	t.Helper()
+	b := make([]byte, len(want))
+	_ = c.SetReadDeadline(time.Now().Add(patience))
+	if _, err := io.ReadFull(c, b); err != nil || string(b) != want {
+		t.Errorf("read %q, %v, want %q", b, err, want)
+	}
+}
+
+// A connection arrives when its client says something, whole, and with what is known of it.
+func TestLotArrival(t *testing.T) {
+	l, c := newLot(t)
+	clients, fds := ends(t, 3)
+	k := Key{"socket", "http/1"}
+	expires := time.Now().Add(time.Hour).Round(0)
+	park(t, l, k, fds, Position{Expires: expires, State: []byte("GE")})
+	write(t, clients[1], "T /")
+	a := next(t, "arrival", c)
+	defer a.c.Close()
+	if a.key != k || string(a.p.State) != "GE" || a.p.Expires.Sub(expires).Abs() > time.Millisecond {
+		t.Errorf("arrived as %+v", a)
+	}
+	read(t, a.c, "T /")
+	_ = clients[0].Close() // an end is something to read too
+	b := next(t, "arrival of an end", c)
+	defer b.c.Close()
+	if n, err := b.c.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("read %d bytes, %v", n, err)
+	}
+	select {
+	case a := <-c:
+		t.Errorf("the silent one arrived: %+v", a)
+	case <-l.Empty():
+		t.Error("the silent one is gone")
+	default:
+	}
+}
+
+// One that expires is closed at its time, in the order of the times.
+func TestLotExpiry(t *testing.T) {
+	l, _ := newLot(t)
+	clients, fds := ends(t, 3)
+	soon, later := time.Now().Add(20*time.Millisecond), time.Now().Add(40*time.Millisecond)
+	if err := l.Park(Key{}, fds, []Position{{Expires: later}, {}, {Expires: soon}}, ack); err != nil {
+		t.Fatal(err)
+	}
+	gone := make(chan int, 3)
+	var wg sync.WaitGroup
+	for i, c := range clients {
+		wg.Go(func() {
+			_, _ = c.Read(make([]byte, 1))
+			gone <- i
+		})
+	}
+	if first, second := next(t, "expiry", gone), next(t, "expiry", gone); first != 2 || second != 0 {
+		t.Errorf("expired: %d, %d; want 2, 0", first, second)
+	}
+	if time.Now().Before(later) {
+		t.Error("expired before its time")
+	}
+	l.Close()
+	next(t, "end of the lot", gone)
+	wg.Wait()
+}
+
+// If the predecessor is not told, nothing has happened.
+func TestLotNotAcknowledged(t *testing.T) {
+	l, c := newLot(t)
+	clients, fds := ends(t, 2)
+	write(t, clients[0], "x")
+	wantErr := errors.New("no")
+	if err := l.Park(Key{}, fds, make([]Position, 2), func() error { return wantErr }); !errors.Is(err, wantErr) {
+		t.Fatalf("got %v", err)
+	}
+	next(t, "empty", l.Empty())
+	for _, fd := range fds {
+		if err := fd.Close(); err != nil { // they are still ours
+			t.Error(err)
+		}
+		if err := fd.Control(func(uintptr) {}); err == nil {
+			t.Error("not closed")
+		}
+	}
+	if len(c) != 0 {
+		t.Error("something arrived")
+	}
+}
+
+// What leaves does not arrive, however much its client says; what is kept does, then.
+func TestLotDepart(t *testing.T) {
+	l, c := newLot(t)
+	clients, fds := ends(t, 4)
+	k, other := Key{"socket", "http/1"}, Key{"another", "http/1"}
+	park(t, l, k, fds[:2], Position{State: []byte("s")})
+	park(t, l, other, fds[2:3], Position{})
+	d := &taking{}
+	l.Depart(func(key Key) Departure {
+		if key == k {
+			return d
+		}
+		return nil
+	})
+	park(t, l, k, fds[3:], Position{}) // goes on at once
+	if len(d.conns) != 3 {
+		t.Fatalf("%d connections leave, want 3", len(d.conns))
+	}
+	for _, cl := range clients {
+		write(t, cl, "hello")
+	}
+	a := next(t, "arrival of the one that stays", c)
+	defer a.c.Close()
+	if a.key != other {
+		t.Errorf("arrived: %+v", a)
+	}
+	// As if the successor had it: somebody holds a copy, and the client notices nothing.
+	moved := d.conns[0]
+	if p := moved.Position(); string(p.State) != "s" || !p.Expires.IsZero() {
+		t.Errorf("position %+v", p)
+	}
+	own, err := listener.Dup(moved)
+	if err != nil {
+		t.Fatal(err)
+	}
+	moved.Moved()
+	conn, err := listener.ConnFromFD(own)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	read(t, conn, "hello")
+	if len(c) != 0 {
+		t.Error("one that had left arrived")
+	}
+	l.Stay()
+	d.conns[1].Kept()
+	d.conns[2].Kept()
+	for range 2 {
+		a := next(t, "arrival of one that was kept", c)
+		read(t, a.c, "hello")
+		_ = a.c.Close()
+	}
+	next(t, "empty", l.Empty())
+}
+
+// A departure that is over takes nothing, and the connection stays.
+func TestLotDepartTooLate(t *testing.T) {
+	l, c := newLot(t)
+	clients, fds := ends(t, 2)
+	park(t, l, Key{}, fds[:1], Position{})
+	d := &taking{no: true}
+	l.Depart(func(Key) Departure { return d })
+	park(t, l, Key{}, fds[1:], Position{})
+	for _, cl := range clients {
+		write(t, cl, "x")
+		_ = next(t, "arrival", c).c.Close()
+	}
+}
+
+// One that expires while it moves is closed only if it is kept.
+func TestLotExpiresMoving(t *testing.T) {
+	l, _ := newLot(t)
+	clients, fds := ends(t, 1)
+	park(t, l, Key{}, fds, Position{Expires: time.Now().Add(10 * time.Millisecond)})
+	d := &taking{}
+	l.Depart(func(Key) Departure { return d })
+	_ = clients[0].SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+	if _, err := clients[0].Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("got %v", err)
+	}
+	d.conns[0].Kept()
+	_ = clients[0].SetReadDeadline(time.Now().Add(patience))
+	if _, err := clients[0].Read(make([]byte, 1)); err != io.EOF {
+		t.Fatalf("got %v", err)
+	}
+}
+
+// Without descriptors a connection that has something to read waits until there are some.
+func TestLotOutOfDescriptors(t *testing.T) {
+	l, c := newLot(t)
+	clients, fds := ends(t, 1)
+	park(t, l, Key{}, fds, Position{})
+	var before unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 4, Max: before.Max}); err != nil {
+		t.Fatal(err)
+	}
+	restore := sync.OnceFunc(func() { _ = unix.Setrlimit(unix.RLIMIT_NOFILE, &before) })
+	defer restore()
+	write(t, clients[0], "hello")
+	deadline := time.Now().Add(patience)
+	for {
+		l.mu.Lock()
+		n := len(l.retry)
+		l.mu.Unlock()
+		if n == 1 {
+			break
+		}
+		if len(c) > 0 || time.Now().After(deadline) {
+			t.Fatal("it is not tried again")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	restore()
+	a := next(t, "arrival", c)
+	defer a.c.Close()
+	read(t, a.c, "hello")
+}
+
+// Many at once, each in random state, while they come, leave, are kept and expire: none is lost.
+func TestLotMany(t *testing.T) {
+	l, c := newLot(t)
+	const n = 500
+	clients, fds := ends(t, n)
+	ps := make([]Position, n)
+	for i := range ps {
+		ps[i].State = fmt.Append(nil, i)
+		ps[i].Expires = time.Now().Add(time.Hour + time.Duration(i*7919%n)*time.Second)
+	}
+	for i := 0; i < n; i += 100 {
+		if err := l.Park(Key{}, fds[i:i+100], ps[i:i+100], ack); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d := &taking{}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i, cl := range clients {
+			_, _ = fmt.Fprintf(cl, "%03d", i)
+		}
+	})
+	wg.Go(func() {
+		for range 20 {
+			l.Depart(func(Key) Departure { return d })
+			d.mu.Lock()
+			conns := d.conns
+			d.conns = nil
+			d.mu.Unlock()
+			for _, c := range conns {
+				c.Kept()
+			}
+			l.Stay()
+		}
+	})
+	seen := map[string]bool{}
+	for range n {
+		a := next(t, "arrival", c)
+		b := make([]byte, 3)
+		_ = a.c.SetReadDeadline(time.Now().Add(patience))
+		if _, err := io.ReadFull(a.c, b); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := strconv.Atoi(string(b)); err != nil || strconv.Itoa(got) != string(a.p.State) || seen[string(b)] {
+			t.Errorf("%q arrived with the state %q (%v)", b, a.p.State, err)
+		}
+		seen[string(b)] = true
+		_ = a.c.Close()
+	}
+	wg.Wait()
+	next(t, "empty", l.Empty())
+}

@@ -1,0 +1,64 @@
+package handoff
+
+import (
+	"context"
+	"fmt"
+	"os"
+)
+
+// comeBack makes this generation the owner again, because of cause, which it returns. If the successor had owned, and the
+// state that went to it must not be behind, it ends this generation instead: the error is ErrStale then.
+func (a *attempt) comeBack(cause error, owned bool) error {
+	if owned {
+		if err := a.state.revive(a.g); err != nil {
+			err = fmt.Errorf("%w; %w", err, cause)
+			a.g.goStale(err)
+			return err
+		}
+	}
+	a.g.resume(a)
+	return cause
+}
+
+// revive does what the sections that have moved say of a revival.
+func (m *moving) revive(g *Generation) error {
+	for _, s := range m.exact {
+		if s.Revival == RevivalForbid {
+			return fmt.Errorf("%w: section %q", ErrStale, s.name)
+		}
+	}
+	ctx, cancel := context.WithTimeoutCause(g.ctx, g.cfg.StateTimeout,
+		fmt.Errorf("not done within %v (Config.StateTimeout): %w", g.cfg.StateTimeout, os.ErrDeadlineExceeded))
+	defer cancel()
+	for _, s := range g.sections {
+		if s.Revival != RevivalCall || !m.has(s) {
+			continue
+		}
+		if err := g.callBack(ctx, s, "Revived", s.Revived); err != nil {
+			return fmt.Errorf("%w: %w", ErrStale, err)
+		}
+	}
+	return nil
+}
+
+func (m *moving) has(s *section) bool {
+	for _, list := range [][]*section{m.ahead, m.exact} {
+		for _, other := range list {
+			if other == s {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// goStale ends this generation, which nobody else succeeds: its state is behind.
+func (g *Generation) goStale(err error) {
+	g.mu.Lock()
+	g.stale, g.lost, g.lastError = err, err, err
+	s := g.succession
+	g.mu.Unlock()
+	g.log.Error("this generation ends: its state is behind what its successor had made of it; start it anew", "error", err)
+	s.stale.happen()
+	g.stop()
+}

@@ -1,0 +1,240 @@
+package handoff
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/segue-go/segue/handoff/internal/wire"
+)
+
+// This is the incumbent's side of moving state; restore_linux.go is the successor's.
+
+// moving are the sections of one attempt.
+type moving struct {
+	ahead []*section // sent while this generation serves
+	exact []*section // saved in the gap
+	held  held
+}
+
+// agree finds out which sections move: those that the successor can restore.
+func (a *attempt) agree(theirs []wire.Section) error {
+	if !slices.Contains(a.features, featureState) {
+		theirs = nil
+	}
+	for _, s := range a.g.sections { // complete since Ready
+		i := slices.IndexFunc(theirs, func(t wire.Section) bool { return t.Name == s.name })
+		switch {
+		case i < 0:
+			a.g.log.Info("the successor does not know this section of state; it is not moved", "section", s.name)
+			continue
+		case s.Ahead != nil && !theirs[i].Ahead:
+			return &sectionError{s.name, "agree", fmt.Errorf("%w: the successor cannot restore what is sent ahead: it has no RestoreAhead", ErrSection)}
+		case s.Save != nil && !theirs[i].Gap:
+			return &sectionError{s.name, "agree", fmt.Errorf("%w: the successor cannot restore what is saved: it has no Restore", ErrSection)}
+		}
+		if s.Ahead != nil {
+			a.state.ahead = append(a.state.ahead, s)
+		}
+		if s.Save != nil {
+			a.state.exact = append(a.state.exact, s)
+		}
+	}
+	return nil
+}
+
+// stateWithin is what WELCOME says of the time that sections may take.
+func (g *Generation) stateWithin() int64 {
+	if len(g.sections) == 0 {
+		return 0
+	}
+	return g.cfg.StateTimeout.Milliseconds()
+}
+
+// sendAhead moves what need not be exact, while this generation serves.
+func (a *attempt) sendAhead(ctx context.Context) error {
+	if len(a.state.ahead) == 0 {
+		return nil
+	}
+	t := &transfer{a: a, ahead: true}
+	return t.run(ctx, func(ctx context.Context) error {
+		for _, s := range a.state.ahead {
+			if err := t.send(ctx, s, "Ahead", s.Ahead); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// moveState holds all that changes the exact sections, and moves them. Sockets are paused. On an error the caller takes
+// back, which also lets go of what is held.
+func (a *attempt) moveState(ctx context.Context) error {
+	if len(a.state.exact) == 0 {
+		return nil
+	}
+	t := &transfer{a: a}
+	err := t.run(ctx, func(ctx context.Context) error {
+		if err := t.hold(ctx); err != nil {
+			return err
+		}
+		for _, s := range a.state.exact {
+			if err := t.send(ctx, s, "Save", s.Save); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	// It took a while, in which the program could close sockets.
+	g := a.g
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case g.closing:
+		return net.ErrClosed
+	case g.changes != a.changes:
+		return ErrChanged
+	}
+	return nil
+}
+
+// transfer is one phase in which sections move.
+type transfer struct {
+	a     *attempt
+	ahead bool
+	at    atomic.Value // string: what is waited for
+}
+
+// run calls work, which sends sections, says that this was all, and waits until the successor has restored them: all
+// within the bound of Config, or until ctx ends, this generation is closed, or the successor ends or gives up.
+func (t *transfer) run(ctx context.Context, work func(context.Context) error) error {
+	g := t.a.g
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(g.ctx, func() { cancel(context.Cause(g.ctx)) })()
+	ctx, stop := context.WithTimeoutCause(ctx, g.cfg.StateTimeout,
+		fmt.Errorf("not done within %v (Config.StateTimeout): %w", g.cfg.StateTimeout, os.ErrDeadlineExceeded))
+	defer stop()
+	begin := time.Now()
+	saved, finished := newEvent(), make(chan struct{})
+	t.at.Store("the sections")
+	g.task(func() {
+		defer close(finished)
+		err := work(ctx)
+		if err == nil {
+			t.at.Store("the successor's Restore")
+			saved.happen()
+			err = t.a.link.send(&wire.Saved{Ahead: t.ahead})
+		}
+		if err != nil {
+			cancel(err)
+		}
+	})
+	m, err := expect[*wire.Restored](ctx, t.a.link, 0)
+	if err == nil && (m.Ahead != t.ahead || !saved.happened()) {
+		err = fmt.Errorf("%w: RESTORED before all was saved", ErrProtocol)
+	}
+	if err != nil {
+		cancel(err)
+	}
+	<-finished // which does not wait for callbacks once ctx has ended
+	if err != nil {
+		return t.failed(err)
+	}
+	g.log.Info("state moved", "ahead", t.ahead, "took", time.Since(begin).Round(time.Microsecond))
+	return nil
+}
+
+// failed says what the phase was at, unless err does.
+func (t *transfer) failed(err error) error {
+	if isSection(err) {
+		return err
+	}
+	return fmt.Errorf("%w: at %s: %w", ErrState, t.at.Load(), err)
+}
+
+// hold stops what could change a section.
+func (t *transfer) hold(ctx context.Context) error {
+	g, h := t.a.g, &t.a.state.held
+	t.at.Store("holding connections between requests")
+	h.connections = true
+	if err := g.holdConnections(ctx); err != nil {
+		return fmt.Errorf("%w: connections cannot be held between requests: %w", ErrState, err)
+	}
+	for _, s := range t.a.state.exact {
+		if s.Hold == nil {
+			continue
+		}
+		t.at.Store(fmt.Sprintf("section %q: Hold", s.name))
+		err := g.callBack(ctx, s, "Hold", func(ctx context.Context) error {
+			release, err := s.Hold(ctx)
+			if err == nil && release != nil {
+				h.add(release)
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// send sends one section.
+func (t *transfer) send(ctx context.Context, s *section, what string, save saver) error {
+	t.at.Store(fmt.Sprintf("section %q: %s", s.name, what))
+	m, err := t.a.g.writeMemfd(ctx, s, what, save)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	if ctx.Err() != nil {
+		return context.Cause(ctx) // the successor may have been told that it is over
+	}
+	return t.a.link.send(&wire.State{Name: s.name, Size: m.size, Ahead: t.ahead}, m)
+}
+
+// held is what is stopped while state moves.
+type held struct {
+	connections bool
+
+	mu       sync.Mutex
+	over     bool
+	releases []func()
+}
+
+// add keeps release, or calls it if it comes too late.
+func (h *held) add(release func()) {
+	h.mu.Lock()
+	over := h.over
+	if !over {
+		h.releases = append(h.releases, release)
+	}
+	h.mu.Unlock()
+	if over {
+		release()
+	}
+}
+
+// letGo undoes all holds: this generation serves on.
+func (m *moving) letGo(g *Generation) {
+	m.held.mu.Lock()
+	releases := m.held.releases
+	m.held.over, m.held.releases = true, nil
+	m.held.mu.Unlock()
+	for _, release := range slices.Backward(releases) {
+		release()
+	}
+	if m.held.connections {
+		m.held.connections = false
+		g.resumeConnections()
+	}
+}
