@@ -63,6 +63,8 @@ type conf struct {
 	// Of the role http. Handled is a file to which each request's token is appended; "" is none.
 	Handled                        string
 	IdleTimeout, ReadHeaderTimeout time.Duration
+	// Counted makes the number of requests a section of state, which GET /count tells.
+	Counted bool
 }
 
 func readConf(file string) (c conf, err error) {

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"io"
@@ -8,10 +9,12 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/segue-go/segue/handoff"
 	"github.com/segue-go/segue/handoff/serve"
 )
 
@@ -34,6 +37,12 @@ func roleHTTP(c conf, e *emitter) int {
 	if err != nil {
 		e.result("listen", err)
 		return 1
+	}
+	if c.Counted {
+		if handler, err = counted(p.gen, handler); err != nil {
+			e.result("state", err)
+			return 1
+		}
 	}
 	err = serve.Run(ctx, p.gen, serve.HTTP(&http.Server{
 		Handler: handler, IdleTimeout: c.IdleTimeout, ReadHeaderTimeout: c.ReadHeaderTimeout,
@@ -87,6 +96,34 @@ func answers(handled string) (http.Handler, error) {
 			fmt.Fprintln(w, token)
 		}
 	}), nil
+}
+
+// counted counts requests, as a section of the generation's state. A request that takes its time counts when its answer is
+// ready.
+func counted(gen *handoff.Generation, next http.Handler) (http.Handler, error) {
+	var n atomic.Int64
+	err := gen.State("count", handoff.Section{
+		Save: func(_ context.Context, w io.Writer) error {
+			_, err := fmt.Fprintln(w, n.Load())
+			return err
+		},
+		Restore: func(_ context.Context, r *io.SectionReader) error {
+			var before int64
+			_, err := fmt.Fscan(r, &before)
+			n.Store(before)
+			return err
+		},
+	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/count" {
+			w.Header().Set("X-Token", r.URL.Query().Get("token"))
+			w.Header().Set("X-Segue-Pid", strconv.Itoa(os.Getpid()))
+			w.Header().Set("X-Count", strconv.FormatInt(n.Load(), 10))
+			return
+		}
+		next.ServeHTTP(w, r)
+		n.Add(1)
+	}), err
 }
 
 // roleUDP answers each datagram with its process id and what it has read.

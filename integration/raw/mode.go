@@ -15,6 +15,7 @@ const (
 	Pipeline   Mode = "pipeline"    // 2 to 50 requests in one write
 	Split      Mode = "split"       // byte by byte, with a pause at one of them
 	FirstBytes Mode = "first-bytes" // one to five bytes of a request, then a pause, or an upgrade, then the rest
+	Early      Mode = "early"       // the same with the first request of a connection; connects anew then
 	Expect     Mode = "expect"      // Expect: 100-continue, and the body only after the 100
 	Chunked    Mode = "chunked"     // a body in slow chunks
 	Unread     Mode = "unread"      // a large body that the handler does not read
@@ -33,13 +34,15 @@ const (
 // script makes one round of requests of a mode, all of them answered when it returns.
 type script struct {
 	mode Mode
-	// round is called again and again. If fresh is set, each round has a connection of its own, and so has the end.
+	// round is called again and again. If fresh is set, each round has a connection of its own, which the last one leaves
+	// for the end.
 	round func(*client) error
 	fresh bool
 }
 
 var scripts = []script{
 	{mode: Pipeline, round: pipeline}, {mode: Split, round: split}, {mode: FirstBytes, round: firstBytes},
+	{mode: Early, round: firstBytes, fresh: true},
 	{mode: Expect, round: expect}, {mode: Chunked, round: chunked}, {mode: Unread, round: unread},
 	{mode: SlowHeader, round: slowHeader}, {mode: CRLF, round: crlf}, {mode: HalfClose, round: halfClose, fresh: true},
 	{mode: Mute, round: mute, fresh: true}, {mode: Rare, round: rare}, {mode: HTTP10, round: http10},

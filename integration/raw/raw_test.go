@@ -106,7 +106,7 @@ func TestNothingFailsOnAGoodServer(t *testing.T) {
 				t.Error(err)
 			}
 			for _, m := range res.Modes {
-				fresh := m.Mode == raw.Mute || m.Mode == raw.HalfClose
+				fresh := m.Mode == raw.Mute || m.Mode == raw.Early || m.Mode == raw.HalfClose
 				if !fresh && m.Connections != 2 || len(m.Asked) != m.Answered || m.Last[os.Getpid()] != 2 {
 					t.Errorf("%s: %d connections, %d asked, %d answered, last %v", m.Mode, m.Connections, len(m.Asked),
 						m.Answered, m.Last)
