@@ -90,7 +90,7 @@ func (g *Generation) attend(p *predecessor) {
 			}
 			return
 		}
-		if m, ok := f.msg.(*wire.Conns); ok {
+		if m, ok := f.msg.(*wire.Conns); ok && p.moves {
 			err := g.receiveConns(p, m, f.raw)
 			f.raw.Close()
 			if err != nil {

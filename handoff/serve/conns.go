@@ -11,34 +11,55 @@ import (
 // (golang/go#33313). The zero value is an empty set. Safe for concurrent use.
 type conns struct {
 	mu    sync.Mutex
-	open  map[net.Conn]struct{}
-	empty chan struct{} // made by whoever waits, closed when open becomes empty
+	open  map[net.Conn]*scope // nil for most
+	empty chan struct{}       // made by whoever waits, closed when open becomes empty
 }
 
 func (s *conns) add(c net.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.open == nil {
-		s.open = make(map[net.Conn]struct{})
+		s.open = make(map[net.Conn]*scope)
 	}
-	s.open[c] = struct{}{}
+	s.open[c] = nil
 }
 
 // remove takes c out of the set, or the connection of ours below c: of a server with TLS, add sees the TCP connection
 // and net/http the TLS connection on it. A connection that is not in the set is ignored; the server may have others.
-func (s *conns) remove(c net.Conn) {
+// It returns what scopeOf made for c.
+func (s *conns) remove(c net.Conn) (own *scope) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for ; c != nil; c = below(c) {
-		if _, ok := s.open[c]; ok {
-			delete(s.open, c)
-			break
-		}
+	if c = s.find(c); c != nil {
+		own = s.open[c]
+		delete(s.open, c)
 	}
 	if len(s.open) == 0 && s.empty != nil {
 		close(s.empty)
 		s.empty = nil
 	}
+	return own
+}
+
+// find returns c or the connection below it that is in the set, nil if there is none. Called with mu held.
+func (s *conns) find(c net.Conn) net.Conn {
+	for ; c != nil; c = below(c) {
+		if _, ok := s.open[c]; ok {
+			return c
+		}
+	}
+	return nil
+}
+
+// scopeOf makes a scope for c, which remove returns.
+func (s *conns) scopeOf(c net.Conn, st *httpState) *scope {
+	own := &scope{st: st}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c = s.find(c); c != nil {
+		s.open[c] = own
+	}
+	return own
 }
 
 // wait returns nil once the set is empty, or the error of ctx.
@@ -74,7 +95,7 @@ func (s *conns) abort() int {
 	s.mu.Unlock()
 
 	for _, c := range open {
-		for b := below(c); b != nil; b = below(c) {
+		for b := below(c); b != nil && trackedOf(c) == nil; b = below(c) {
 			c = b
 		}
 		_ = c.Close() // the handler's next read or write tells

@@ -31,7 +31,7 @@ type funcServer struct {
 	drainFunc func(context.Context) error
 }
 
-func (f *funcServer) attach(*runner) *conns { return nil }
+func (f *funcServer) attach(*runner) func(net.Conn) net.Conn { return nil }
 
 func (f *funcServer) serve(l net.Listener) error { return f.serveFunc(l) }
 

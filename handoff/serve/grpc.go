@@ -37,7 +37,7 @@ type grpcServer struct {
 	stopped  chan struct{} // closed when GracefulStop has returned
 }
 
-func (g *grpcServer) attach(r *runner) *conns {
+func (g *grpcServer) attach(r *runner) func(net.Conn) net.Conn {
 	g.gen = r.gen
 	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"strings"
 	"sync"
 	"sync/atomic"
 )
@@ -36,42 +35,84 @@ func newHTTP(kind string, s *http.Server, ln net.Listener, accept func(net.Liste
 	if s == nil || ln == nil {
 		return Server{}
 	}
-	return Server{kind: kind, ln: ln, impl: &httpServer{http: s, accept: accept}}
+	return Server{kind: kind, ln: ln, impl: &httpServer{http: s, ln: ln, plain: kind == "http", accept: accept}}
 }
 
 // httpServer is an *http.Server on one listener.
 type httpServer struct {
-	http   *http.Server
-	accept func(net.Listener) error
-	done   chan struct{} // closed when accept has returned
+	http    *http.Server
+	ln      net.Listener
+	plain   bool
+	accept  func(net.Listener) error
+	done    chan struct{}   // closed when accept has returned, and with it what serves arrivals
+	tracker *tracker        // nil if no connection can move, and no request be held
+	forget  func()          // undoes the tracker's registration
+	life    context.Context // ends when Run is to end
 	*httpState
 }
 
 // httpState is what the listeners of one *http.Server have in common.
 type httpState struct {
-	conns   conns
-	leaving atomic.Int32 // not 0: a successor serves, send the clients there
-	serving []<-chan struct{}
-	stopped sync.Once
-	stopErr error
+	conns    conns
+	leaving  atomic.Int32 // not 0: a successor serves, send the clients there
+	draining signal       // the same, and the beginning of a hold
+	holds    bool         // requests can be held
+	gate     gate
+	scope    scope // of connections that have none of their own
+	tested   bool
+	order    error // if tested: how net/http differs from what moving depends on
+	serving  []<-chan struct{}
+	stopped  sync.Once
+	stopErr  error
 }
 
-func (h *httpServer) attach(r *runner) *conns {
+func (h *httpServer) attach(r *runner) func(net.Conn) net.Conn {
 	st := r.https[h.http]
 	if st == nil {
-		st = new(httpState)
+		st = newHTTPState(h.http)
 		r.https[h.http] = st
-		h.http.Handler = &handler{next: h.http.Handler, leaving: &st.leaving}
-		h.http.ConnState = st.connState(h.http.ConnState)
 	}
 	h.httpState = st
 	h.done = make(chan struct{})
+	h.life = r.serving
 	st.serving = append(st.serving, h.done)
-	return &st.conns
+	h.register()
+	return h.accepted
+}
+
+func newHTTPState(s *http.Server) *httpState {
+	st := new(httpState)
+	st.scope.st = st
+	st.gate.drain = &st.draining
+	s.Handler = &handler{next: s.Handler, st: st}
+	s.ConnState = st.connState(s.ConnState)
+	s.ConnContext = st.connContext(s.ConnContext)
+	return st
+}
+
+// accepted is told of each connection that the listener accepts.
+func (h *httpServer) accepted(c net.Conn) net.Conn {
+	if h.tracker != nil && h.tracker.moves {
+		c = h.tracker.track(c)
+	}
+	h.conns.add(c)
+	return c
 }
 
 func (h *httpServer) serve(l net.Listener) error {
 	defer close(h.done)
+	if h.tracker == nil {
+		return h.accept(l)
+	}
+	arrived := make(chan struct{})
+	go func() {
+		defer close(arrived)
+		_ = h.http.Serve(h.tracker.arrivals) // ends when these are closed
+	}()
+	defer func() {
+		_ = h.tracker.arrivals.Close()
+		<-arrived
+	}()
 	return h.accept(l)
 }
 
@@ -82,8 +123,18 @@ func (st *httpState) connState(next func(net.Conn, http.ConnState)) func(net.Con
 		if next != nil {
 			next(c, s)
 		}
-		if s == http.StateClosed || s == http.StateHijacked {
-			st.conns.remove(c)
+		t := trackedOf(c)
+		if t != nil {
+			t.state(s)
+		}
+		if s != http.StateClosed && s != http.StateHijacked {
+			return
+		}
+		if t != nil {
+			t.t.remove(t)
+		}
+		if own := st.conns.remove(c); own != nil {
+			st.gate.hijacked(own)
 		}
 	}
 }
@@ -95,10 +146,15 @@ func (st *httpState) connState(next func(net.Conn, http.ConnState)) func(net.Con
 // later finds nothing to be undone.
 func (h *httpServer) drain(ctx context.Context) error {
 	h.leaving.Add(1)
+	h.draining.begin()
+	defer h.draining.end()
 	defer h.leaving.Add(-1)
 	err := h.conns.wait(ctx)
-	if errors.Is(err, context.DeadlineExceeded) {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
 		h.force(ctx)
+	case err != nil && h.life.Err() == nil:
+		h.gate.open(false) // revived, and with it whatever state this generation has
 	}
 	return err
 }
@@ -115,6 +171,9 @@ func (st *httpState) force(ctx context.Context) {
 }
 
 func (h *httpServer) stop(ctx context.Context, drained bool) error {
+	if h.forget != nil {
+		h.forget()
+	}
 	h.stopped.Do(func() { h.stopErr = h.httpState.stop(ctx, h.http, drained) })
 	return h.stopErr
 }
@@ -140,45 +199,4 @@ func (st *httpState) stop(ctx context.Context, s *http.Server, drained bool) err
 	// Shutdown and Close return what closing the listeners gave, and these were closed before.
 	_ = s.Close()
 	return nil
-}
-
-// handler asks the clients to leave, when it is time to.
-type handler struct {
-	next    http.Handler
-	leaving *atomic.Int32
-}
-
-// ServeHTTP sets the one header by which net/http itself ends a connection after its response, also over HTTP/2:
-// there it sends GOAWAY for it.
-func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if h.leaving.Load() > 0 && !switches(r) {
-		w.Header().Set("Connection", "close")
-	}
-	next := h.next
-	if next == nil {
-		next = http.DefaultServeMux
-	}
-	next.ServeHTTP(w, r)
-}
-
-// switches reports whether r wants to go on in another protocol on this connection. The answer to that has a
-// Connection header of its own, and ends net/http's part in the connection anyway.
-func switches(r *http.Request) bool {
-	if r.ProtoMajor != 1 {
-		return false
-	}
-	if r.Method == http.MethodConnect {
-		return true
-	}
-	if len(r.Header["Upgrade"]) == 0 {
-		return false
-	}
-	for _, v := range r.Header["Connection"] {
-		for token := range strings.SplitSeq(v, ",") {
-			if strings.EqualFold(strings.TrimSpace(token), "upgrade") {
-				return true
-			}
-		}
-	}
-	return false
 }

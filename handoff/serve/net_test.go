@@ -171,7 +171,7 @@ func TestNoAllocationPerRequest(t *testing.T) {
 	var st httpState
 	w, r := discard{http.Header{}}, httptest.NewRequest("GET", "/", nil)
 	bare := http.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-	ours := http.Handler(&handler{next: bare, leaving: &st.leaving})
+	ours := http.Handler(&handler{next: bare, st: &st})
 	hook := st.connState(nil)
 	c, s := net.Pipe()
 	defer c.Close()

@@ -52,7 +52,9 @@ type runner struct {
 	gen   generation
 	https map[*http.Server]*httpState
 	units []*unit
-	fail  context.CancelCauseFunc // ends the context that Ready and Wait have
+
+	serving context.Context // what Ready and Wait have
+	fail    context.CancelCauseFunc
 
 	mu       sync.Mutex
 	stopping bool  // from here on, servers may return as they like
@@ -70,17 +72,16 @@ type unit struct {
 }
 
 func run(ctx context.Context, gen generation, servers []Server) error {
-	r := &runner{gen: gen, https: make(map[*http.Server]*httpState)}
-	if err := r.add(servers); err != nil {
-		_ = gen.Close()
-		return err
-	}
 	// What Ready and Wait get never ends by a deadline of ctx, so that a drain that does is known to have used up its
 	// DrainTimeout.
 	serving, fail := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer fail(nil)
+	r := &runner{gen: gen, https: make(map[*http.Server]*httpState), serving: serving, fail: fail}
+	if err := r.add(servers); err != nil {
+		_ = gen.Close()
+		return err
+	}
 	defer context.AfterFunc(ctx, func() { fail(context.Cause(ctx)) })()
-	r.fail = fail
 
 	r.start()
 	err := r.ready(serving)
@@ -104,9 +105,9 @@ func (r *runner) add(servers []Server) error {
 	}
 	for _, s := range servers {
 		u := &unit{Server: s, started: make(chan struct{}), done: make(chan struct{})}
-		conns := s.impl.attach(r)
+		accepted := s.impl.attach(r)
 		if s.ln != nil {
-			u.l = newListener(s.ln, conns)
+			u.l = newListener(s.ln, accepted)
 		}
 		r.units = append(r.units, u)
 	}

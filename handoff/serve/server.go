@@ -32,9 +32,9 @@ const lastCall = time.Second
 
 // server is what makes HTTP different from gRPC.
 type server interface {
-	// attach is called once, before serve. The set of connections that it returns is filled by the listener that
-	// serve gets; nil if there is no need.
-	attach(r *runner) *conns
+	// attach is called once, before serve. What it returns is called by the listener that serve gets, with each connection
+	// that it accepts, and gives the one that the server is to get; nil if there is no need.
+	attach(r *runner) (accepted func(net.Conn) net.Conn)
 	// serve accepts connections until l is closed or stop is called.
 	serve(l net.Listener) error
 	// drain lets go of the clients, and must be possible to undo: if ctx is cancelled, the server is to serve on, now

@@ -1,0 +1,27 @@
+package serve
+
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+)
+
+// canMove says whether connections can be handed to another process on this system.
+const canMove = true
+
+// readNow reads what is there, without waiting. No error and no bytes is the end of the stream; more is false if there
+// is nothing to be read yet.
+func readNow(fd uintptr, p []byte) (n int, more bool, err error) {
+	for {
+		n, err := unix.Read(int(fd), p)
+		switch {
+		case err == nil:
+			return n, true, nil
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.EAGAIN):
+			return 0, false, nil
+		default:
+			return 0, true, err
+		}
+	}
+}

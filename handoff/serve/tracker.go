@@ -1,0 +1,222 @@
+package serve
+
+import (
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/segue-go/segue/handoff/internal/live"
+)
+
+// mode is what a tracker wants of its connections: 0 is nothing. It is one word, because each Read looks at it. Above
+// the two flags it has a number, which tells one departure from the next.
+type mode uint64
+
+const (
+	modeHolding   mode = 1 << iota // nothing is read between two requests
+	modeDeparting                  // connections move
+	modeNumber                     // 1 in the number
+)
+
+func (m mode) holding() bool   { return m&modeHolding != 0 }
+func (m mode) departing() bool { return m&modeDeparting != 0 }
+
+// departure names the departure that is in force.
+func (m mode) departure() mode { return m &^ modeHolding }
+
+// tracker is the [live.Server] of one listener.
+type tracker struct {
+	st       *httpState
+	server   *http.Server
+	moves    bool // it is plain HTTP/1.1, as far as it is not HTTP/2; otherwise requests can be held, and nothing moves
+	records  bool // headers that are not complete are recorded
+	arrivals *arrivals
+
+	now   atomic.Uint64 // the mode
+	poked chan struct{} // a connection may have become quiet; holds one
+
+	mu        sync.RWMutex // held for reading during Departure.Move, so that none is called after Stay
+	conns     map[*tracked]struct{}
+	departure live.Departure
+	number    mode
+	held      bool // Hold was called, and neither Resume nor Depart since
+}
+
+func newTracker(st *httpState, s *http.Server, ln net.Listener) *tracker {
+	return &tracker{
+		st: st, server: s,
+		arrivals: newArrivals(ln.Addr()),
+		poked:    make(chan struct{}, 1),
+		conns:    make(map[*tracked]struct{}),
+	}
+}
+
+func (t *tracker) mode() mode { return mode(t.now.Load()) }
+
+// track wraps a connection that was accepted, if it is one that can move.
+func (t *tracker) track(c net.Conn) net.Conn {
+	if w, s := wrap(t, c); s != nil {
+		t.add(s)
+		return w
+	}
+	return c
+}
+
+// wrap makes a tracked connection of c, nil if it is of a type that is not known.
+func wrap(t *tracker, c net.Conn) (net.Conn, *tracked) {
+	switch c := c.(type) {
+	case *net.TCPConn:
+		raw, err := c.SyscallConn()
+		if err != nil {
+			return c, nil
+		}
+		w := &tcpConn{TCPConn: c}
+		w.tracked.init(t, c, raw)
+		return w, &w.tracked
+	case *net.UnixConn:
+		raw, err := c.SyscallConn()
+		if err != nil {
+			return c, nil
+		}
+		w := &unixConn{UnixConn: c}
+		w.tracked.init(t, c, raw)
+		return w, &w.tracked
+	}
+	return c, nil
+}
+
+func (t *tracker) add(c *tracked) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.conns[c] = struct{}{}
+}
+
+func (t *tracker) remove(c *tracked) {
+	t.mu.Lock()
+	delete(t.conns, c)
+	t.mu.Unlock()
+	t.poke()
+}
+
+// all returns the connections there are.
+func (t *tracker) all() []*tracked {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return slices.Collect(maps.Keys(t.conns))
+}
+
+// set changes the mode, with mu held.
+func (t *tracker) set(holding bool) {
+	var m mode
+	if t.departure != nil {
+		m = t.number*modeNumber | modeDeparting
+	}
+	if holding {
+		m |= modeHolding
+	}
+	t.now.Store(uint64(m))
+}
+
+// Depart is of [live.Server].
+func (t *tracker) Depart(d live.Departure) {
+	t.mu.Lock()
+	t.departure = d
+	t.number++
+	held := t.held
+	t.held = false
+	t.set(false) // at once: no connection may be found to be neither held nor departing
+	t.mu.Unlock()
+	if held {
+		t.st.gate.leave()
+	}
+	for _, c := range t.all() {
+		t.send(c)
+	}
+	if held {
+		t.free()
+	}
+}
+
+// send gives c to the departure in force, if there is one and c can move.
+func (t *tracker) send(c *tracked) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if t.departure != nil && c.depart(t.mode()) {
+		t.departure.Move(departing{c})
+	}
+}
+
+// Stay is of [live.Server].
+func (t *tracker) Stay() {
+	t.mu.Lock()
+	t.departure = nil
+	t.set(t.held)
+	t.mu.Unlock()
+	if !t.held {
+		t.free()
+	}
+}
+
+// free makes connections look at the mode that were held.
+func (t *tracker) free() {
+	for _, c := range t.all() {
+		c.mu.Lock()
+		c.apart = false
+		c.settled.Broadcast()
+		c.mu.Unlock()
+	}
+}
+
+// Arrive is of [live.Server].
+func (t *tracker) Arrive(c net.Conn, p live.Position) {
+	pos, err := decodePosition(p.State)
+	if err != nil {
+		t.refuse(c, err.Error())
+		return
+	}
+	w, s := wrap(t, c)
+	if s == nil || !t.moves {
+		t.refuse(c, "cannot be served here")
+		return
+	}
+	s.forwards = true
+	s.arrival = &arrival{position: pos, least: p.Expires}
+	if s.deadline = p.Expires; !s.deadline.IsZero() {
+		_ = c.SetReadDeadline(s.deadline)
+	}
+	t.add(s)
+	t.st.conns.add(w)
+	if !t.arrivals.put(w) {
+		t.st.conns.remove(w)
+		t.remove(s)
+		_ = w.Close()
+	}
+}
+
+// refuse closes a connection that a predecessor should not have sent.
+func (t *tracker) refuse(c net.Conn, why string) {
+	logTo(t.server, fmt.Sprintf("serve: connection of a predecessor, from %v: %s", c.RemoteAddr(), why))
+	_ = c.Close()
+}
+
+// logTo logs where net/http does for s.
+func logTo(s *http.Server, msg string) {
+	if s.ErrorLog != nil {
+		s.ErrorLog.Print(msg)
+		return
+	}
+	slog.Warn(msg)
+}
+
+// departing is a connection as a Departure sees it.
+type departing struct{ *tracked }
+
+func (d departing) Position() live.Position {
+	p, expires := d.position()
+	return live.Position{Expires: expires, State: p.encode()}
+}
