@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/segue-go/segue/handoff/internal/live"
@@ -18,20 +19,25 @@ type departure struct {
 	a     *attempt
 	begun time.Time
 	takes map[live.Key]*lane // what the successor can go on with
+	over  atomic.Bool        // end was called
 
-	mu     sync.Mutex
-	change sync.Cond // on mu: something below has changed
-	given  map[string]*lane
-	lanes  []*lane // all, in turn
-	turn   int
-	queued int
-	flight []shipment // sent and not answered, the oldest first
-	batch  int        // the next one's number
-	room   int        // for how many connections more the successor has descriptors, beside those in flight
-	closed bool       // nothing is sent any more
-	idle   chan struct{}
-	moved  int
-	done   chan struct{} // closed when run has ended
+	mu       sync.Mutex
+	change   sync.Cond // on mu: something below has changed
+	given    map[string]*lane
+	lanes    []*lane // all, in turn
+	turn     int
+	queued   int
+	flight   []shipment    // sent and not answered, the oldest first
+	arrived  [][]live.Conn // answered, their copies here not closed yet
+	sweeping bool          // some of them are being closed
+	batch    int           // the next one's number
+	room     int           // for how many connections more the successor has descriptors, beside those in flight
+	closed   bool          // nothing is sent any more
+	idle     chan struct{}
+	moved    int
+	told     bool          // of the bulk
+	done     chan struct{} // closed when run has ended
+	swept    chan struct{} // closed when sweep has
 }
 
 // lane is a queue of connections that go to one place.
@@ -51,13 +57,17 @@ type shipment struct {
 // them waits long to be parked.
 const shipments = 4
 
+// maxUnswept is how many batches may have arrived whose copies here are still open.
+const maxUnswept = 256
+
 // depart begins to move connections, if the successor takes any.
 func (a *attempt) depart(m *wire.Confirm) {
 	if !a.moves {
 		return
 	}
 	g := a.g
-	d := &departure{a: a, begun: time.Now(), room: m.Room, takes: map[live.Key]*lane{}, given: map[string]*lane{}, done: make(chan struct{})}
+	d := &departure{a: a, begun: time.Now(), room: m.Room, takes: map[live.Key]*lane{}, given: map[string]*lane{},
+		done: make(chan struct{}), swept: make(chan struct{})}
 	d.change.L = &d.mu
 	for _, t := range m.Takes {
 		if t.Item >= len(a.sockets) {
@@ -71,7 +81,8 @@ func (a *attempt) depart(m *wire.Confirm) {
 	g.mu.Lock()
 	g.departure = d
 	g.mu.Unlock()
-	g.task(d.run) // a task of which this one, which handles the attempt, is not done: Close waits for both
+	g.task(d.sweep)
+	g.task(d.run) // tasks of which this one, which handles the attempt, is not done: Close waits for both
 	leave := func(k live.Key) live.Departure {
 		if l := d.takes[k]; l != nil {
 			return l
@@ -247,19 +258,47 @@ func (d *departure) taken(m *wire.Taken) {
 	}
 	if m.Refused == "" {
 		d.moved += len(conns)
+		d.arrived = append(d.arrived, conns)
 	}
+	first := !d.told && d.queued == 0 && len(d.flight) == 0
+	d.told = d.told || first
+	moved := d.moved
+	d.signal()
 	d.mu.Unlock()
 	if m.Refused != "" {
 		d.stop("the successor does not take them: " + m.Refused)
 		keep(conns)
-	} else {
+		return
+	}
+	if first { // the bulk; what was busy comes later
+		d.a.g.log.Info("connections moved", "moved", moved, "took", time.Since(d.begun).Round(time.Microsecond))
+	}
+}
+
+// sweep closes the own copies of what has arrived, until the departure has ended. It has a goroutine of its own, because
+// nobody waits for it: what the server here does when a connection ends takes longer than the move.
+func (d *departure) sweep() {
+	defer close(d.swept)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for {
+		// Not while there is more to send, which is urgent; but a steady stream of connections must not put it off for ever.
+		for len(d.arrived) == 0 || len(d.arrived) < maxUnswept && !d.closed && (d.queued > 0 || len(d.flight) > 0) {
+			if len(d.arrived) == 0 && d.closed && len(d.flight) == 0 {
+				return
+			}
+			d.change.Wait()
+		}
+		conns := d.arrived[0]
+		d.arrived, d.sweeping = d.arrived[1:], true
+		d.mu.Unlock()
 		for _, c := range conns {
 			c.Moved()
 		}
+		d.mu.Lock()
+		d.sweeping = false
+		d.signal()
 	}
-	d.mu.Lock()
-	d.signal()
-	d.mu.Unlock()
 }
 
 func keep(conns []live.Conn) {
@@ -303,7 +342,7 @@ func (d *departure) shut() (kept int) {
 // end is stop for when there is nobody any more to answer: what is in flight stays here as well. The caller knows that the
 // successor has nothing of it: it is dead, or had not answered when it hung up, and so never reads from it.
 func (d *departure) end() {
-	if d == nil {
+	if d == nil || !d.over.CompareAndSwap(false, true) {
 		return
 	}
 	d.shut()
@@ -317,13 +356,16 @@ func (d *departure) end() {
 	for _, s := range flight {
 		keep(s.conns)
 	}
-	d.a.g.log.Info("no more connections move", "moved", moved)
+	<-d.swept
+	if moved > 0 {
+		d.a.g.log.Info("no more connections move", "moved", moved)
+	}
 }
 
 // signal tells those who wait. Callers hold mu.
 func (d *departure) signal() {
 	d.change.Broadcast()
-	if d.idle != nil && d.queued == 0 && len(d.flight) == 0 {
+	if d.idle != nil && d.queued == 0 && len(d.flight) == 0 && len(d.arrived) == 0 && !d.sweeping {
 		close(d.idle)
 		d.idle = nil
 	}

@@ -108,6 +108,12 @@ func (c *tracked) depart(m mode) bool {
 		return false
 	}
 	c.fate, c.moved = moving, m.departure()
+	if c.stand.phase == fresh && c.arrival == nil && !c.inRead && c.deadline.IsZero() {
+		// Accepted a moment ago, and net/http has not come to set the deadline.
+		if d := headerTimeout(c.t.server); d > 0 {
+			c.deadline = time.Now().Add(d)
+		}
+	}
 	return true
 }
 
@@ -157,7 +163,7 @@ func (c *tracked) Kept() {
 	}
 }
 
-// Position is for the Departure.
+// position is what a Departure asks for. It takes mu.
 func (c *tracked) position() (position, time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -209,6 +215,14 @@ func (c *tracked) finish() error {
 		_ = w.CloseWrite()
 	}
 	return c.under.Close()
+}
+
+// headerTimeout is that of net/http.
+func headerTimeout(s *http.Server) time.Duration {
+	if s.ReadHeaderTimeout != 0 {
+		return s.ReadHeaderTimeout
+	}
+	return s.ReadTimeout
 }
 
 func past() time.Time { return time.Unix(1, 0) }

@@ -135,6 +135,9 @@ func (c *tracked) deliver(n int) {
 		c.record.add(&c.stand, b)
 	}
 	c.stand.deliver(b)
+	if c.stand.pinned {
+		c.t.poke()
+	}
 	c.n, c.err = n, nil
 	c.leave()
 }

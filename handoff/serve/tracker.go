@@ -146,8 +146,8 @@ func (t *tracker) Depart(d live.Departure) {
 func (t *tracker) send(c *tracked) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	if t.departure != nil && c.depart(t.mode()) {
-		t.departure.Move(departing{c})
+	if t.departure != nil && c.depart(t.mode()) && !t.departure.Move(departing{c}) {
+		c.Kept() // it is over; Stay is about to say so
 	}
 }
 

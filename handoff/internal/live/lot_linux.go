@@ -22,14 +22,14 @@ type Lot struct {
 	base   time.Time // times of spots count from here
 
 	mu     sync.Mutex
-	file   *os.File // the epoll instance, watched by the runtime's poller; nil before the first Park
-	raw    syscall.RawConn
+	epoll  *listener.FD  // nil before the first Park
+	bell   *listener.FD  // an eventfd in epoll that wakes the watcher
 	done   chan struct{} // closed when the watcher has ended
 	closed bool
 	spots  []spot
 	free   []int32 // spots that hold nothing
 	dues   dues
-	wakes  time.Duration       // when the watcher looks at what is due; 0: never
+	wakes  time.Duration       // when the watcher looks at what is due; 0: only when it is woken
 	retry  []int32             // what lacked descriptors to become a connection
 	again  time.Duration       // when to retry
 	used   int                 // connections that are parked, or about to arrive
@@ -154,10 +154,10 @@ func (l *Lot) Close() {
 	}
 	l.spots, l.free, l.dues, l.retry, l.used = nil, nil, nil, nil, 0
 	l.signalEmpty()
-	file, done := l.file, l.done
+	done := l.done
+	l.ring()
 	l.mu.Unlock()
-	if file != nil {
-		_ = file.Close()
+	if done != nil {
 		<-done
 	}
 }
@@ -167,49 +167,73 @@ func (l *Lot) start() error {
 	if l.closed {
 		return net.ErrClosed
 	}
-	if l.file != nil {
+	if l.epoll != nil {
 		return nil
 	}
 	n, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return os.NewSyscallError("epoll_create1", err)
 	}
-	fd := listener.NewFD(n)
-	// Non-blocking makes it one for the runtime's poller (os.NewFile): no thread waits in epoll_wait(2) for it.
-	if err := fd.Control(func(n uintptr) { err = unix.SetNonblock(int(n), true) }); err != nil {
+	epoll := listener.NewFD(n)
+	if n, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		_ = epoll.Close()
+		return os.NewSyscallError("eventfd", err)
+	}
+	l.epoll, l.bell = epoll, listener.NewFD(n)
+	if err := l.watch([]*listener.FD{l.bell}, []int32{theBell}); err != nil {
+		_ = l.bell.Close()
+		_ = epoll.Close()
+		l.epoll = nil
 		return err
 	}
-	file := fd.File("epoll")
-	raw, rawErr := file.SyscallConn()
-	if err := errors.Join(err, rawErr, file.SetReadDeadline(time.Time{})); err != nil {
-		_ = file.Close()
-		return fmt.Errorf("live: watch parked connections: %w", err)
-	}
-	l.file, l.raw, l.done = file, raw, make(chan struct{})
-	go l.run(file, raw)
+	l.done = make(chan struct{})
+	go l.run()
 	return nil
 }
 
-// run is the watcher: it takes connections out of their spots, and lets them arrive one after the other.
-func (l *Lot) run(file *os.File, raw syscall.RawConn) {
+// run is the watcher: it takes connections out of their spots, and lets them arrive one after the other. A thread waits in
+// epoll_wait(2) for it: an epoll instance that is itself watched, by the runtime's poller, takes five times as long to add
+// to (fs/eventpoll.c: do_epoll_ctl, full_check).
+func (l *Lot) run() {
 	defer close(l.done)
-	events := make([]unix.EpollEvent, maxEvents)
-	for {
-		var ready []arrival
-		err := raw.Read(func(epoll uintptr) bool {
-			ready = l.ready(int(epoll), events)
-			return len(ready) > 0
-		})
-		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			ready = l.due()
-		case err != nil:
-			return
+	defer l.epoll.Close()
+	defer l.bell.Close()
+	_ = l.epoll.Control(func(epoll uintptr) {
+		events := make([]unix.EpollEvent, maxEvents)
+		for {
+			// What it returns may have left its spot by the time that the lock is taken. So this only waits.
+			_, err := unix.EpollWait(int(epoll), events[:1], l.patience())
+			if err != nil && !errors.Is(err, unix.EINTR) {
+				return // cannot happen
+			}
+			ready, ok := l.ready(int(epoll), events)
+			if !ok {
+				return
+			}
+			for _, a := range ready {
+				l.deliver(a)
+			}
 		}
-		for _, a := range ready {
-			l.deliver(a)
-		}
+	})
+}
+
+// patience is for how many milliseconds the watcher waits; -1 is for ever.
+func (l *Lot) patience() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.wakes == 0 {
+		return -1
 	}
+	const day = 24 * time.Hour // epoll_wait(2) takes an int
+	d := min(max(l.wakes-time.Since(l.base), 0), day)
+	return int((d + time.Millisecond - 1) / time.Millisecond)
+}
+
+// ring wakes the watcher. Callers hold mu.
+func (l *Lot) ring() {
+	_ = l.bell.Control(func(n uintptr) {
+		_, _ = unix.Write(int(n), []byte{1, 0, 0, 0, 0, 0, 0, 0})
+	})
 }
 
 // deliver makes a connection of what was parked.

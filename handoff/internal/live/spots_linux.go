@@ -72,10 +72,13 @@ func (l *Lot) vacate(i int32) *listener.FD {
 	return fd
 }
 
+// theBell is the place of the bell in the epoll instance.
+const theBell = -1
+
 // watch adds the descriptors of spots to the epoll instance. On error some may be there.
 func (l *Lot) watch(fds []*listener.FD, spots []int32) error {
 	var addErr error
-	err := l.raw.Control(func(epoll uintptr) {
+	err := l.epoll.Control(func(epoll uintptr) {
 		addErr = listener.ControlAll(fds, make([]int, 0, len(fds)), func(ns []int) {
 			for j, n := range ns {
 				event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP, Fd: spots[j]}
@@ -83,7 +86,9 @@ func (l *Lot) watch(fds []*listener.FD, spots []int32) error {
 					addErr = os.NewSyscallError("epoll_ctl", err)
 					return
 				}
-				l.spots[spots[j]].polled = true
+				if i := spots[j]; i != theBell {
+					l.spots[i].polled = true
+				}
 			}
 		})
 	})
@@ -98,7 +103,7 @@ func (l *Lot) unwatch(i int32) {
 		return
 	}
 	s.polled = false
-	_ = l.raw.Control(func(epoll uintptr) {
+	_ = l.epoll.Control(func(epoll uintptr) {
 		_ = s.fd.Control(func(n uintptr) { _ = unix.EpollCtl(int(epoll), unix.EPOLL_CTL_DEL, int(n), nil) })
 	})
 }
@@ -117,31 +122,31 @@ func (l *Lot) rewatch(i int32) {
 	}
 }
 
-// ready takes out of their spots what has something to read. It is called with the epoll instance's number.
-func (l *Lot) ready(epoll int, events []unix.EpollEvent) []arrival {
+// ready takes out of their spots what has something to read, and closes what is due. It reports false once the lot is
+// closed.
+func (l *Lot) ready(epoll int, events []unix.EpollEvent) ([]arrival, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
-		return nil
+		return nil, false
 	}
-	for {
-		n, err := unix.EpollWait(epoll, events, 0)
-		if errors.Is(err, unix.EINTR) {
+	n, err := unix.EpollWait(epoll, events, 0)
+	if err != nil {
+		n = 0 // interrupted: all is still there the next time
+	}
+	var ready []arrival
+	for _, e := range events[:n] {
+		i := e.Fd
+		if i == theBell {
+			_ = l.bell.Control(func(n uintptr) { _, _ = unix.Read(int(n), make([]byte, 8)) })
 			continue
 		}
-		var ready []arrival
-		for _, e := range events[:max(n, 0)] {
-			i := e.Fd
-			l.unwatch(i)
-			if !l.spots[i].moving { // otherwise Kept watches it again
-				ready = append(ready, l.takeOut(i))
-			}
-		}
-		if n <= 0 || len(ready) > 0 {
-			l.schedule()
-			return ready
+		l.unwatch(i)
+		if !l.spots[i].moving { // otherwise Kept watches it again
+			ready = append(ready, l.takeOut(i))
 		}
 	}
+	return append(ready, l.due()...), true
 }
 
 // takeOut empties a spot that is not watched, for its connection to arrive.
@@ -163,11 +168,6 @@ func (l *Lot) postpone(a arrival) {
 
 // due closes the connections whose time is up, and returns those that are to be tried again.
 func (l *Lot) due() []arrival {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
-		return nil
-	}
 	now := time.Since(l.base)
 	for len(l.dues) > 0 && l.spots[l.dues[0]].expires <= now {
 		i := l.dues[0]
@@ -190,14 +190,12 @@ func (l *Lot) due() []arrival {
 		}
 	}
 	l.signalEmpty()
-	l.wakes = 0
-	_ = l.file.SetReadDeadline(time.Time{})
-	l.schedule()
+	l.wakes = l.next() // the watcher is awake
 	return ready
 }
 
-// schedule sets when the watcher is to look at what is due.
-func (l *Lot) schedule() {
+// next is when something is due, or to be tried again; 0: never.
+func (l *Lot) next() time.Duration {
 	next := time.Duration(0)
 	if len(l.dues) > 0 {
 		next = l.spots[l.dues[0]].expires
@@ -205,15 +203,15 @@ func (l *Lot) schedule() {
 	if len(l.retry) > 0 && (next == 0 || l.again < next) {
 		next = l.again
 	}
-	if next == l.wakes {
-		return
+	return next
+}
+
+// schedule has the watcher look when something is due, if that is earlier than it would.
+func (l *Lot) schedule() {
+	if next := l.next(); next > 0 && (l.wakes == 0 || next < l.wakes) {
+		l.wakes = next
+		l.ring()
 	}
-	l.wakes = next
-	deadline := time.Time{}
-	if next > 0 {
-		deadline = l.base.Add(next)
-	}
-	_ = l.file.SetReadDeadline(deadline)
 }
 
 // dues are the spots that expire, the first to do so at 0: a heap whose elements know their places.

@@ -1,0 +1,131 @@
+package serve
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"testing"
+)
+
+// keepAlive is a client on one connection that asks and waits, without an allocation of its own.
+type keepAlive struct {
+	c   net.Conn
+	buf []byte
+}
+
+var question = []byte("GET / HTTP/1.1\r\nHost: test\r\n\r\n")
+
+func (k *keepAlive) ask(tb testing.TB) {
+	if _, err := k.c.Write(question); err != nil {
+		tb.Fatal(err)
+	}
+	n := 0
+	for n < 4 || string(k.buf[n-2:n]) != "ok" {
+		m, err := k.c.Read(k.buf[n:])
+		if err != nil {
+			tb.Fatal(err)
+		}
+		n += m
+	}
+}
+
+func benchServer() *http.Server {
+	return &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })}
+}
+
+// bare serves without this package, tracked with it.
+func serveBare(tb testing.TB) net.Addr {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	s := benchServer()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = s.Serve(ln)
+	}()
+	tb.Cleanup(func() {
+		_ = s.Close()
+		<-done
+	})
+	return ln.Addr()
+}
+
+func serveTracked(tb testing.TB, holds bool) net.Addr {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	reg := &registrar{Listener: ln, holds: holds}
+	r := start(newFake(ln), HTTP(benchServer(), reg))
+	tb.Cleanup(func() {
+		r.stop()
+		<-r.done
+	})
+	return ln.Addr()
+}
+
+func dialKeepAlive(tb testing.TB, addr net.Addr) *keepAlive {
+	c, err := net.Dial("tcp", addr.String())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = c.Close() })
+	k := &keepAlive{c: c, buf: make([]byte, 4096)}
+	k.ask(tb)
+	return k
+}
+
+// Requests per second on kept-alive connections. Rounds of both take turns, so that what else the machine does hits
+// both.
+func BenchmarkKeepAlive(b *testing.B) {
+	for _, bb := range []struct {
+		name string
+		addr func() net.Addr
+	}{
+		{"bare", func() net.Addr { return serveBare(b) }},
+		{"tracked", func() net.Addr { return serveTracked(b, false) }},
+		{"recorded", func() net.Addr { return serveTracked(b, true) }},
+	} {
+		addr := bb.addr()
+		b.Run(bb.name, func(b *testing.B) {
+			const clients = 8
+			ks := make([]*keepAlive, clients)
+			for i := range ks {
+				ks[i] = dialKeepAlive(b, addr)
+			}
+			b.ReportAllocs()
+			b.ResetTimer()
+			var wg sync.WaitGroup
+			for i, k := range ks {
+				n := b.N / clients
+				if i == 0 {
+					n += b.N % clients
+				}
+				wg.Go(func() {
+					for range n {
+						k.ask(b)
+					}
+				})
+			}
+			wg.Wait()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "requests/s")
+		})
+	}
+}
+
+// A request on a connection that can move costs no allocation more than on one that cannot.
+func TestNoAllocationOnTracked(t *testing.T) {
+	allocs := func(k *keepAlive) float64 {
+		return testing.AllocsPerRun(500, func() { k.ask(t) })
+	}
+	want := allocs(dialKeepAlive(t, serveBare(t)))
+	for _, holds := range []bool{false, true} {
+		if got := allocs(dialKeepAlive(t, serveTracked(t, holds))); got > want {
+			t.Errorf("%v allocations per request, %v on a bare connection; holds: %t", got, want, holds)
+		}
+	}
+}
+
