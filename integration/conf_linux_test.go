@@ -6,7 +6,9 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -23,7 +25,8 @@ type conf struct {
 
 	Guard, StepTimeout, ReadyTimeout, DrainTimeout, Probation time.Duration
 
-	// Fault is what happens to the process itself at one arrow of the protocol: "kill sent commit".
+	// Fault is what happens to the process itself at one arrow of the protocol: "kill sent commit"; at the third of its
+	// kind: "kill sent conns#3"; or some time after it: "kill sent confirm+2ms".
 	Fault string
 	// Start is what happens at a point of the start: "exit3" "hang" "hang-joined" "hold-joined" "nofile=N".
 	Start string
@@ -56,6 +59,12 @@ type conf struct {
 	Seccomp syscall.Errno
 	// Ptracer emits an event for each PR_SET_PTRACER, and lets it succeed as with Yama.
 	Ptracer bool
+
+	// Of the role http. Handled is a file to which each request's token is appended; "" is none.
+	Handled                        string
+	IdleTimeout, ReadHeaderTimeout time.Duration
+	// Counted makes the number of requests a section of state, which GET /count tells.
+	Counted bool
 }
 
 func readConf(file string) (c conf, err error) {
@@ -106,26 +115,34 @@ func (c conf) handoff(e *emitter) handoff.Config {
 // fault strikes once, at an arrow.
 type fault struct {
 	action, arrow string
+	after         time.Duration
 	e             *emitter
-	struck        chan struct{} // holds a value until it has
+	left          atomic.Int64 // it strikes when this becomes 0
 }
 
 func newFault(s string, e *emitter) *fault {
-	f := &fault{e: e, struck: make(chan struct{}, 1)}
+	f := &fault{e: e}
+	s, after, _ := strings.Cut(s, "+")
+	s, nth, _ := strings.Cut(s, "#")
 	f.action, f.arrow, _ = strings.Cut(s, " ")
-	f.struck <- struct{}{}
+	f.after, _ = time.ParseDuration(after) // none is none
+	n, _ := strconv.Atoi(nth)
+	f.left.Store(int64(max(1, n)))
 	return f
 }
 
 func (f *fault) at(arrow string) {
-	if f.arrow != arrow {
+	if f.arrow != arrow || f.left.Add(-1) != 0 {
 		return
 	}
-	select {
-	case <-f.struck:
-	default:
+	if f.after > 0 {
+		time.AfterFunc(f.after, func() { f.strike(arrow) })
 		return
 	}
+	f.strike(arrow)
+}
+
+func (f *fault) strike(arrow string) {
 	f.e.emit(event{Ev: "fault", Msg: f.action + " " + arrow})
 	switch f.action {
 	case "kill":

@@ -29,6 +29,7 @@ var roles = map[string]func(conf, *emitter) int{
 	"udp":   roleUDP,
 	"raw":   roleRaw,
 	"embed": roleEmbed,
+	"lines": roleLines,
 }
 
 // used remembers which roles the tests have started.

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"io"
@@ -8,8 +9,12 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/segue-go/segue/handoff"
 	"github.com/segue-go/segue/handoff/serve"
 )
 
@@ -28,7 +33,20 @@ func roleHTTP(c conf, e *emitter) int {
 		e.result("listen", err)
 		return 1
 	}
-	err = serve.Run(ctx, p.gen, serve.HTTP(&http.Server{Handler: answers()}, ln))
+	handler, err := answers(c.Handled)
+	if err != nil {
+		e.result("listen", err)
+		return 1
+	}
+	if c.Counted {
+		if handler, err = counted(p.gen, handler); err != nil {
+			e.result("state", err)
+			return 1
+		}
+	}
+	err = serve.Run(ctx, p.gen, serve.HTTP(&http.Server{
+		Handler: handler, IdleTimeout: c.IdleTimeout, ReadHeaderTimeout: c.ReadHeaderTimeout,
+	}, ln))
 	e.result("wait", err)
 	if err != nil {
 		return 1
@@ -36,15 +54,21 @@ func roleHTTP(c conf, e *emitter) int {
 	return 0
 }
 
-func answers() http.Handler {
+// answers is what packages load and raw ask for. Each token is written to the file handled, if there is one, before
+// anything else is done.
+func answers(handled string) (http.Handler, error) {
+	log := -1
+	if handled != "" {
+		var err error
+		if log, err = unix.Open(handled, unix.O_WRONLY|unix.O_APPEND|unix.O_CREAT|unix.O_CLOEXEC, 0o600); err != nil {
+			return nil, fmt.Errorf("open %s: %w", handled, err)
+		}
+	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /token", func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprintln(w, r.FormValue("token"))
-	})
-	mux.HandleFunc("GET /slow", func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("GET /token", func(http.ResponseWriter, *http.Request) {})
+	mux.HandleFunc("GET /slow", func(_ http.ResponseWriter, r *http.Request) {
 		ms, _ := strconv.Atoi(r.FormValue("ms"))
 		time.Sleep(time.Duration(ms) * time.Millisecond) // what was asked for
-		fmt.Fprintln(w, r.FormValue("token"))
 	})
 	mux.HandleFunc("POST /upload", func(w http.ResponseWriter, r *http.Request) {
 		sum := sha256.New()
@@ -55,10 +79,51 @@ func answers() http.Handler {
 		}
 		fmt.Fprintf(w, "%d %x\n", n, sum.Sum(nil))
 	})
+	mux.HandleFunc("POST /unread", func(http.ResponseWriter, *http.Request) {})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token := r.URL.Query().Get("token")
+		if log >= 0 {
+			// One write(2), so that those of several processes do not mix.
+			if _, err := unix.Write(log, fmt.Appendln(nil, token, os.Getpid())); err != nil {
+				http.Error(w, err.Error(), http.StatusInternalServerError)
+				return
+			}
+		}
+		w.Header().Set("X-Token", token)
 		w.Header().Set("X-Segue-Pid", strconv.Itoa(os.Getpid()))
 		mux.ServeHTTP(w, r)
+		if r.Method != http.MethodHead {
+			fmt.Fprintln(w, token)
+		}
+	}), nil
+}
+
+// counted counts requests, as a section of the generation's state. A request that takes its time counts when its answer is
+// ready.
+func counted(gen *handoff.Generation, next http.Handler) (http.Handler, error) {
+	var n atomic.Int64
+	err := gen.State("count", handoff.Section{
+		Save: func(_ context.Context, w io.Writer) error {
+			_, err := fmt.Fprintln(w, n.Load())
+			return err
+		},
+		Restore: func(_ context.Context, r *io.SectionReader) error {
+			var before int64
+			_, err := fmt.Fscan(r, &before)
+			n.Store(before)
+			return err
+		},
 	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/count" {
+			w.Header().Set("X-Token", r.URL.Query().Get("token"))
+			w.Header().Set("X-Segue-Pid", strconv.Itoa(os.Getpid()))
+			w.Header().Set("X-Count", strconv.FormatInt(n.Load(), 10))
+			return
+		}
+		next.ServeHTTP(w, r)
+		n.Add(1)
+	}), err
 }
 
 // roleUDP answers each datagram with its process id and what it has read.

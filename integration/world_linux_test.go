@@ -32,6 +32,8 @@ type world struct {
 	cred *syscall.Credential // whom start starts processes as; nil: us
 	wrap []string            // a command that executes the program, in a PID namespace of its own; none: as it is
 	log  *os.File
+	// signaled is called when SIGHUP was sent, if it is not nil.
+	signaled func()
 
 	mu      sync.Mutex
 	events  []event
@@ -288,6 +290,9 @@ func (w *world) upgrade(from *proc) *proc {
 	w.configure()
 	mark := w.mark()
 	w.signal(from, unix.SIGHUP)
+	if w.signaled != nil {
+		w.signaled()
+	}
 	e := w.await(mark, fmt.Sprintf("a successor started by pid %d", from.pid), func(e event) bool {
 		return e.Ev == "start" && e.Parent == from.pid
 	})

@@ -18,7 +18,7 @@ type fault string
 const (
 	crash          fault = "crash"            // exits in start-up
 	neverReady     fault = "never-ready"      // starts, and never serves
-	dieAfterCommit fault = "die-after-commit" // serves for a moment
+	dieAfterCommit fault = "die-after-commit" // serves for a moment, on probation
 )
 
 // inject reads a fault and makes c bring it about.
@@ -36,8 +36,11 @@ func inject(file string, c *handoff.Config) fault {
 		slog.Error("fault: this version crashes in start-up")
 		os.Exit(3)
 	case dieAfterCommit:
+		// It is on probation: the clients' connections stay with the predecessor until it confirms, and only what it has
+		// itself accepted dies with it.
+		c.Probation = time.Minute
 		c.Trace = &handoff.Trace{Phase: func(_, to handoff.Phase) {
-			if to == handoff.PhaseServing || to == handoff.PhaseProbation {
+			if to == handoff.PhaseProbation {
 				time.AfterFunc(50*time.Millisecond, func() {
 					slog.Error("fault: this version dies after it has taken over")
 					os.Exit(4)

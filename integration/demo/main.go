@@ -2,10 +2,11 @@
 // it, and shows what the clients noticed. It is what `make demo` runs.
 //
 // It builds examples/http, starts it on a free port and drives it with package load: requests on new connections and on
-// kept-alive ones, slow ones, slow uploads, and connections that are idle all the time. Upgrades happen in both ways in
-// turn: SIGHUP to the process that serves, and starting the program once more with the same rendezvous. The exit status
-// is 0 if no request failed, no reconnect was forced, each successor did what was expected and no process is left, but
-// for connections that the successor had accepted that dies after commit: they die with it, and are counted apart.
+// kept-alive ones, slow ones, slow uploads, and two thousand connections that are idle nearly all the time. Upgrades
+// happen in both ways in turn: SIGHUP to the process that serves, and starting the program once more with the same
+// rendezvous. The exit status is 0 if no request failed, no client had to connect anew, each successor did what was
+// expected and no process is left, but for connections that the successor had accepted that dies after commit: they die
+// with it, and are counted apart.
 //
 // The demo needs Linux: it makes itself the reaper of the servers' orphans, so that it can tell how each generation
 // ended and end those that should not be there, each by its pid.

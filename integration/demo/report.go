@@ -26,6 +26,8 @@ func (d *demo) report() error {
 		failures = d.result.Failures()
 		failures = append(failures, d.watch.failures...)
 		d.checkOrder()
+		d.result.Lasting = append(d.result.Lasting, d.lasting...)
+		d.checkLasting()
 
 		fmt.Fprintln(d.out)
 		var upgrades []time.Time
@@ -88,6 +90,21 @@ func (d *demo) checkOrder() {
 	}
 }
 
+// checkLasting looks for connections that did not live through everything.
+func (d *demo) checkLasting() {
+	for _, l := range d.result.Lasting {
+		if l.Lost > 0 || l.Reconnects > 0 {
+			d.problem("of %d connections that were to stay (%s) %d were lost; there were %d reconnects", l.Connections, l.Name,
+				l.Lost, l.Reconnects)
+		}
+	}
+	for _, k := range d.result.Kinds {
+		if k.Kind != load.Idle && k.Reconnects > 0 {
+			d.problem("%d times the server told a client on a kept connection to leave (%s)", k.Reconnects, k.Kind)
+		}
+	}
+}
+
 // twoOwners returns the samples, each of a connection of its own, that a process accepted although a later one of the
 // chain had answered another before connecting began. A process that is not in the chain, such as one that died after
 // commit, is left out: after its death its predecessor is right to accept.
@@ -106,6 +123,7 @@ func twoOwners(samples []load.Sample, chain []int) []load.Sample {
 
 // footnotes explain the table.
 func (d *demo) footnotes(excusedOfWatcher int) {
+	fmt.Fprintln(d.out)
 	fmt.Fprintln(d.out, "Latencies of slow requests and uploads are without the time that they were meant to take.")
 	for _, x := range d.deaths.all() {
 		if d.result.Counts().Excused+excusedOfWatcher == 0 {

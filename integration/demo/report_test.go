@@ -105,6 +105,32 @@ func TestExplain(t *testing.T) {
 	}
 }
 
+// TestConnectionsThatDoNotStayAreProblems: neither lost nor replaced ones are allowed, whoever counted them.
+func TestConnectionsThatDoNotStayAreProblems(t *testing.T) {
+	for _, tt := range []struct {
+		result load.Result
+		want   int
+	}{
+		{load.Result{Lasting: []load.Lasting{{Name: "idle", Connections: 9}, {Name: "chat", Connections: 3}}}, 0},
+		{load.Result{Lasting: []load.Lasting{{Name: "idle", Connections: 9}, {Name: "chat", Connections: 3, Lost: 1}}}, 1},
+		{load.Result{Lasting: []load.Lasting{{Name: "idle", Connections: 9, Reconnects: 1}}}, 1},
+		{load.Result{Lasting: []load.Lasting{{Name: "idle", Connections: 9, Excused: 1}}}, 0},
+		{load.Result{Kinds: []load.KindResult{{Kind: load.Kept, Counts: load.Counts{Reconnects: 2}}}}, 1},
+	} {
+		log, err := newServerLog()
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := &demo{result: &tt.result, log: log}
+		d.checkLasting()
+		if len(d.problems) != tt.want {
+			t.Errorf("%+v: problems %q, want %d", tt.result, d.problems, tt.want)
+		}
+		log.close()
+		log.remove()
+	}
+}
+
 func TestARunThatDidNotStartFails(t *testing.T) {
 	d := &demo{out: io.Discard}
 	d.problems = append(d.problems, "the first server did not start")

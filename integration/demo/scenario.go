@@ -44,7 +44,8 @@ type demo struct {
 	events   []event // in order of time
 	deaths   deaths  // of successors after commit
 	took     []time.Duration
-	problems []string // what went otherwise than expected, but for what the load found
+	lasting  []load.Lasting // connections that were to last, beside those of the load
+	problems []string       // what went otherwise than expected, but for what the load found
 }
 
 // event is something that failures may have to do with.
@@ -121,9 +122,10 @@ func (d *demo) play(ctx context.Context) {
 }
 
 // traffic is what the clients do. It loads one core or so: this is about what is lost, not about how much is possible.
+// Each of the idle connections is used at the start, at the end, and about once in between.
 func (d *demo) traffic() load.Options {
-	return load.Options{Address: d.addr, Seed: d.o.seed, New: 6, Kept: 24, Slow: 24, Upload: 16, Idle: 100,
-		Pace: 20 * time.Millisecond}
+	return load.Options{Address: d.addr, Seed: d.o.seed, New: 6, Kept: 24, Slow: 24, Upload: 16, Idle: 2000,
+		Pace: 20 * time.Millisecond, Rest: 15 * time.Second}
 }
 
 // steps are the scenario proper.
@@ -146,7 +148,14 @@ func (d *demo) steps(ctx context.Context) error {
 	err := step("warming up", func(ctx context.Context) error {
 		r, err := d.watch.await(ctx, func(int) bool { return true })
 		d.chain = append(d.chain, r.pid)
-		return err
+		if err != nil {
+			return err
+		}
+		idle := d.traffic().Idle
+		if err := eventually(ctx, func() bool { return d.load.Counts().Requests >= idle }); err != nil {
+			return fmt.Errorf("only %d requests: %w", d.load.Counts().Requests, err)
+		}
+		return nil
 	})
 	for n := range d.o.upgrades {
 		if err != nil {

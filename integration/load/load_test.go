@@ -230,6 +230,42 @@ func TestIdleConnectionsClosedAreForcedReconnects(t *testing.T) {
 	}
 }
 
+// TestIdleConnectionsThatDoNotLast are counted apart.
+func TestIdleConnectionsThatDoNotLast(t *testing.T) {
+	h, enough := counting(200, handler())
+	var n atomic.Int64
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch n.Add(1) {
+		case 50:
+			_ = hijack(w).Close() // lost, and connected anew
+			return
+		case 60:
+			w.Header().Set("Connection", "close") // connected anew
+		}
+		h.ServeHTTP(w, r)
+	}))
+	defer s.Close()
+	o := quick(s, load.Options{Idle: 10, New: 1})
+	o.Rest = 10 * time.Millisecond
+	res := drive(t, enough, o)
+	l := res.Lasting
+	if len(l) != 1 || l[0].Name != "idle" || l[0].Connections != 10 {
+		t.Fatalf("lasting: %+v", l)
+	}
+	idle := res.Kinds[1].Counts
+	if res.Kinds[1].Kind != load.Idle || l[0].Lost != idle.Failed || l[0].Reconnects != idle.Failed+idle.Reconnects {
+		t.Errorf("lasting: %+v, counted: %+v", l, idle)
+	}
+	all := res.Counts()
+	if all.Failed != 1 || all.Requests < 200 {
+		t.Errorf("%+v: %v", all, res.Err())
+	}
+	res.Excuse(func(load.Failure) bool { return true })
+	if l := res.Lasting[0]; l.Lost != 0 || l.Reconnects != idle.Reconnects || l.Excused != idle.Failed {
+		t.Errorf("lasting, excused: %+v", l)
+	}
+}
+
 func TestIdleConnectionsAreProbedAtTheEnd(t *testing.T) {
 	var seen atomic.Int64
 	enough := make(chan struct{})

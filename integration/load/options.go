@@ -19,7 +19,7 @@ const (
 	// Upload sends a body that takes its time, with Content-Length and chunked in turn. Every other worker keeps its
 	// connection.
 	Upload
-	// Idle sends one request, is then silent until the end, and sends a second one then.
+	// Idle connects at the start, sends one request then, another one rarely, and a last one at the end.
 	Idle
 
 	kinds // how many there are
@@ -55,6 +55,9 @@ type Options struct {
 	// It bounds the rate. Less than a millisecond is a millisecond: Kept looks meanwhile whether the server has closed
 	// the connection, which is how a forced reconnect is told from a lost request.
 	Pace time.Duration
+
+	// Rest is about how long a connection of Idle is silent between two requests; 0 is a minute.
+	Rest time.Duration
 
 	// SlowFor is about how long the answer to a slow request takes; 0 is 650 ms. Each takes from half of it to one and
 	// a half.
@@ -95,7 +98,7 @@ func (o Options) withDefaults() (Options, error) {
 	if workers == 0 {
 		return o, fmt.Errorf("%w: no workers of any kind", errOptions)
 	}
-	if o.Pace < 0 || o.SlowFor < 0 || o.UploadFor < 0 || o.Timeout < 0 || o.UploadSize < 0 {
+	if o.Pace < 0 || o.Rest < 0 || o.SlowFor < 0 || o.UploadFor < 0 || o.Timeout < 0 || o.UploadSize < 0 {
 		return o, fmt.Errorf("%w: a duration or size is negative", errOptions)
 	}
 	if o.Network == "" {
@@ -103,6 +106,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Pace == 0 {
 		o.Pace = 5 * time.Millisecond
+	}
+	if o.Rest == 0 {
+		o.Rest = time.Minute
 	}
 	if o.SlowFor == 0 {
 		o.SlowFor = 650 * time.Millisecond

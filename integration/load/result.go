@@ -13,6 +13,33 @@ type Result struct {
 	Begun, Ended time.Time
 	Seed         uint64
 	Kinds        []KindResult // in the order of the constants; only those that had workers
+
+	// Lasting are connections that were to live from the start to the end: those of Idle, if there were any, and what
+	// others have appended, so that the table shows it.
+	Lasting []Lasting
+}
+
+// Lasting says how a number of connections fared that were to live from the start to the end.
+type Lasting struct {
+	Name        string
+	Connections int
+	Lost        int // closed without a word, or of no use: a request on it failed
+	Reconnects  int // how often a client had to connect anew, because its connection was lost or the server announced its end
+	Excused     int // of both, and no longer counted there
+
+	kind bool // what is counted of Idle
+}
+
+// updateLasting counts again what Idle has counted.
+func (r *Result) updateLasting() {
+	for i := range r.Lasting {
+		l := &r.Lasting[i]
+		for _, k := range r.Kinds {
+			if l.kind && k.Kind == Idle {
+				l.Lost, l.Reconnects, l.Excused = k.Failed+k.Forced, k.Failed+k.Forced+k.Reconnects, k.Excused
+			}
+		}
+	}
 }
 
 // KindResult is what was counted of one kind of traffic.
@@ -82,6 +109,7 @@ func (r *Result) Excuse(match func(Failure) bool) int {
 		k := &r.Kinds[i]
 		n += k.excuse(&k.Failures, &k.Pardoned, match)
 	}
+	r.updateLasting()
 	return n
 }
 

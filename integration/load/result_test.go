@@ -57,6 +57,7 @@ func TestTable(t *testing.T) {
 	r := &Result{Begun: begun, Kinds: []KindResult{
 		sampled(New, begun, 100), sampled(Kept, begun, 3), {Kind: Idle, begun: begun},
 	}}
+	r.Lasting = []Lasting{{Name: "idle", Connections: 2000}, {Name: "chat users", Connections: 30, Lost: 1, Reconnects: 22}}
 	r.Kinds[1].Counts = Counts{Requests: 123_456, Failed: 12, Forced: 3, Reconnects: 12_345, Excused: 7}
 	var b bytes.Buffer
 	if err := r.WriteTable(&b, []time.Time{begun}, 200*ms, "an upgrade"); err != nil {

@@ -25,7 +25,11 @@ type Load struct {
 	kinds  [kinds]recorder
 	begun  time.Time
 	wg     sync.WaitGroup
+	crowd  chan struct{} // holds a value for each Idle that asks just now
 }
+
+// maxCrowd is how many of Idle ask at a time: thousands at the start and the end would be a load of their own.
+const maxCrowd = 32
 
 // Start is Run in the background; Wait must be called.
 func Start(ctx context.Context, o Options) (*Load, error) {
@@ -33,7 +37,7 @@ func Start(ctx context.Context, o Options) (*Load, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Load{o: o, begun: time.Now()}
+	l := &Load{o: o, begun: time.Now(), crowd: make(chan struct{}, maxCrowd)}
 	ctx, l.cancel = context.WithCancel(ctx)
 	for k := range kinds {
 		l.kinds[k].begun = l.begun
@@ -56,6 +60,10 @@ func (l *Load) Wait() *Result {
 		if l.o.workers(k) > 0 {
 			r.Kinds = append(r.Kinds, l.kinds[k].result(k))
 		}
+	}
+	if l.o.Idle > 0 {
+		r.Lasting = []Lasting{{Name: Idle.String(), Connections: l.o.Idle, kind: true}}
+		r.updateLasting()
 	}
 	return r
 }
@@ -103,36 +111,28 @@ func (w *worker) run(ctx context.Context) {
 	}
 }
 
-// runIdle keeps a connection on which nothing happens between its first request and the last.
+// runIdle keeps a connection on which nothing happens for long.
 func (w *worker) runIdle(ctx context.Context, r *requests, s *session) {
-	for ctx.Err() == nil {
+	ask := func() {
+		w.l.crowd <- struct{}{}
+		defer func() { <-w.l.crowd }()
 		w.request(s, r.next(true))
-		if s.conn != nil {
-			w.pause(ctx, s, time.Time{})
-		}
-		if ctx.Err() == nil { // it was lost: another one, but not as fast as the machine can
+	}
+	for ctx.Err() == nil {
+		ask()
+		if s.conn == nil || !w.watch(ctx, s, time.Now().Add(r.around(w.l.o.Rest))) {
+			// It was lost: another one, but not as fast as the machine can.
 			w.pause(ctx, s, time.Now().Add(r.pause()))
 		}
 	}
 	if s.conn != nil {
-		w.request(s, r.next(true))
+		ask()
 	}
 }
 
-// pause waits until the given time, if that is not zero, or the end of ctx, and watches the connection, if there is
-// one, meanwhile.
+// pause waits until the given time or the end of ctx, and watches the connection, if there is one, meanwhile.
 func (w *worker) pause(ctx context.Context, s *session, until time.Time) {
-	if s.conn != nil {
-		err := s.idle(ctx, until)
-		if err == nil {
-			return
-		}
-		f := s.failure(w.kind, w.n, s.last, err)
-		f.Forced = !errors.Is(err, ErrUnasked)
-		w.l.kinds[w.kind].fail(f)
-		s.close()
-	}
-	if until.IsZero() {
+	if s.conn != nil && w.watch(ctx, s, until) {
 		return
 	}
 	t := time.NewTimer(time.Until(until))
@@ -141,6 +141,19 @@ func (w *worker) pause(ctx context.Context, s *session, until time.Time) {
 	case <-t.C:
 	case <-ctx.Done():
 	}
+}
+
+// watch watches the connection until the given time or the end of ctx, and reports whether it is still there.
+func (w *worker) watch(ctx context.Context, s *session, until time.Time) bool {
+	err := s.idle(ctx, until)
+	if err == nil {
+		return true
+	}
+	f := s.failure(w.kind, w.n, s.last, err)
+	f.Forced = !errors.Is(err, ErrUnasked)
+	w.l.kinds[w.kind].fail(f)
+	s.close()
+	return false
 }
 
 // request sends one request and records what became of it. After a failure, or if the server says that it will close

@@ -9,7 +9,7 @@ import (
 )
 
 // WriteTable writes the counts and latencies of each kind, overall and near the events, in lines of at most 100 columns,
-// and a line of what is excused, if anything is. What the events are is said by label ("an upgrade"); without events
+// a line of what is excused, if anything is, and what is lasting. What the events are is said by label ("an upgrade"); without events
 // that half is left out.
 func (r *Result) WriteTable(w io.Writer, events []time.Time, within time.Duration, label string) error {
 	quantiles := []string{"p50", "p99", "longest"}
@@ -38,6 +38,13 @@ func (r *Result) WriteTable(w io.Writer, events []time.Time, within time.Duratio
 	}
 	if excused != nil {
 		table += "excused: " + strings.Join(excused, ", ") + "\n"
+	}
+	if len(r.Lasting) > 0 {
+		rows := [][]string{{"connections that stay", "connected", "lost", "reconnects"}}
+		for _, l := range r.Lasting {
+			rows = append(rows, []string{l.Name, fmt.Sprint(l.Connections), fmt.Sprint(l.Lost), fmt.Sprint(l.Reconnects)})
+		}
+		table += "\n" + strings.Join(align(rows, true), "\n") + "\n"
 	}
 	_, err := io.WriteString(w, table)
 	return err

@@ -1,0 +1,159 @@
+package integration
+
+import (
+	"errors"
+	"io"
+	"os"
+	"regexp"
+	"testing"
+	"time"
+)
+
+// TestSlowConnectionMovesThroughAChain: while the first generation is still at a request of some seconds, the second
+// hands over to the third, and that to the fourth. The connection is answered by the first, and then moves to the fourth.
+func TestSlowConnectionMovesThroughAChain(t *testing.T) {
+	t.Parallel()
+	w, first := liveWorld(t, "tcp")
+	var slow, idle []*lane
+	gens := []*proc{first}
+	for i := range 3 {
+		from := gens[i]
+		s := w.connect(2 * i)
+		if err := s.send("/slow?ms=4000&"); err != nil {
+			t.Fatal(err)
+		}
+		slow = append(slow, s)
+		// The request is known to be under way when another that came after it was answered.
+		k := w.connect(2*i + 1)
+		k.answeredBy(t, from.pid)
+		idle = append(idle, k)
+		gens = append(gens, w.take(ways[i%2], from, "http"))
+	}
+	newest := gens[3]
+	moveCase{}.settled(t, w, idle, newest) // those need not wait for the slow ones
+	if !first.alive() {
+		t.Error("the first generation has not waited for its request")
+	}
+	for i, s := range slow {
+		if pid, leave, err := s.reply(); err != nil || pid != gens[i].pid || leave {
+			t.Errorf("slow request %d: answered by %d (the last answer: %t), %v; want %d", i, pid, leave, err, gens[i].pid)
+		}
+	}
+	for _, g := range gens[:3] {
+		w.ended(g)
+	}
+	count(t, slow).allBy(t, newest.pid, len(slow))
+}
+
+// warned matches a warning of descriptors that do not suffice.
+var warned = regexp.MustCompile(`(?i)RLIMIT_NOFILE|descriptor`)
+
+// TestDescriptorBudget: a successor that may have fewer descriptors than there are connections gets as many as it can
+// take. The others stay, and are asked to leave by the old process.
+func TestDescriptorBudget(t *testing.T) {
+	for _, way := range ways {
+		t.Run(way, func(t *testing.T) {
+			t.Parallel()
+			const n = 400
+			w, a := liveWorld(t, "tcp")
+			ks := w.crowd(n, a.pid)
+			w.conf.Start = "nofile=160"
+			mark := w.mark()
+			b := w.take(way, a, "http")
+			w.conf.Start = ""
+			w.await(mark, "a warning", func(e event) bool {
+				return e.Ev == "log" && e.N >= 4 && warned.MatchString(e.Msg+" "+e.Err)
+			})
+			w.connect(n).answeredBy(t, b.pid) // some are left for those who come
+			got := count(t, ks)
+			t.Logf("%+v, told to leave %v", got.by, got.leaving)
+			if got.dropped > 0 || got.leaving[b.pid] > 0 || got.leaving[a.pid] < n-160 {
+				t.Errorf("of %d connections: %+v, told to leave %v, dropped %d", n, got.by, got.leaving, got.dropped)
+			}
+			w.ended(a)
+			again := count(t, got.stay)
+			again.allBy(t, b.pid, len(got.stay))
+			if len(again.stay) < 20 {
+				t.Errorf("only %d connections have moved", len(again.stay))
+			}
+			// One that may have more takes all that are left.
+			c := w.take("join", b, "http")
+			w.ended(b)
+			count(t, again.stay).allBy(t, c.pid, len(again.stay))
+		})
+	}
+}
+
+// ended waits until the server ends the connection, and returns when. It may have said nothing before.
+func (k *lane) ended(t *testing.T, within time.Duration) time.Time {
+	t.Helper()
+	if err := k.c.SetReadDeadline(time.Now().Add(within)); err != nil {
+		t.Error(err)
+	}
+	b, err := io.ReadAll(k.br)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("connection %d is still open", k.id)
+	}
+	if len(b) > 0 && err == nil {
+		t.Logf("connection %d: %.60q", k.id, b)
+	}
+	return time.Now()
+}
+
+// TestTimeoutsGoOn: connections that nobody uses are closed when the server would have closed them without an upgrade;
+// their time does not begin anew with it.
+func TestTimeoutsGoOn(t *testing.T) {
+	const headers, idles = 4 * time.Second, 5 * time.Second
+	for _, upgrades := range []int{1, 3} {
+		t.Run(map[int]string{1: "one upgrade", 3: "three upgrades"}[upgrades], func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, "http")
+			w.conf.IdleTimeout, w.conf.ReadHeaderTimeout, w.conf.DrainTimeout = idles, headers, time.Minute
+			w.conf.Guard = 100 * time.Millisecond
+			p := w.firstHTTP()
+
+			begun := time.Now()
+			mute, word, rested := w.connect(0), w.connect(1), w.connect(2)
+			if _, err := word.c.Write([]byte("GET /token")); err != nil {
+				t.Fatal(err)
+			}
+			rested.answeredBy(t, p.pid)
+			later := w.connect(3)
+			later.answeredBy(t, p.pid)
+			time.Sleep(headers / 2) // the time that is to be counted
+
+			upgraded := time.Now() // from which it would be counted, if it began anew
+			for i := range upgrades {
+				p = w.take(ways[i%2], p, "http")
+			}
+			if time.Since(upgraded) > headers/4 {
+				t.Logf("the upgrades took %v", time.Since(upgraded))
+			}
+			// One that says half a word now has its whole time from here.
+			half := time.Now()
+			if _, err := later.c.Write([]byte("GET /token")); err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range []struct {
+				name  string
+				k     *lane
+				from  time.Time
+				limit time.Duration
+				anew  time.Time
+			}{
+				{"nothing said", mute, begun, headers, upgraded},
+				{"half a word said before", word, begun, headers, upgraded},
+				{"idle", rested, begun, idles, upgraded},
+				{"half a word said after", later, half, headers, half.Add(headers)},
+			} {
+				end := c.k.ended(t, time.Until(c.from.Add(c.limit+patience)))
+				if end.Before(c.from.Add(c.limit)) {
+					t.Errorf("%s: closed after %v, which is before its time, %v", c.name, end.Sub(c.from), c.limit)
+				}
+				if !end.Before(c.anew.Add(c.limit)) {
+					t.Errorf("%s: closed after %v; its time, %v, has begun anew with the upgrade", c.name, end.Sub(c.from), c.limit)
+				}
+			}
+		})
+	}
+}
