@@ -330,4 +330,5 @@ func TestStateSealed(t *testing.T) {
 	r.send(&wire.Owned{})
 	r.send(&wire.Confirm{})
 	await(t, "Superseded", a.Superseded())
+	r.send(&wire.Goodbye{})
 }

@@ -6,7 +6,9 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -23,7 +25,8 @@ type conf struct {
 
 	Guard, StepTimeout, ReadyTimeout, DrainTimeout, Probation time.Duration
 
-	// Fault is what happens to the process itself at one arrow of the protocol: "kill sent commit".
+	// Fault is what happens to the process itself at one arrow of the protocol: "kill sent commit"; "kill sent state#2" at
+	// the second of that kind.
 	Fault string
 	// Start is what happens at a point of the start: "exit3" "hang" "hang-joined" "hold-joined" "nofile=N".
 	Start string
@@ -43,6 +46,12 @@ type conf struct {
 	Traced bool
 	// AnyUser makes the rendezvous reachable for every user.
 	AnyUser bool
+
+	// State is what goes wrong, once, with the state of the role counter: a callback and "fails", "hangs" or "stops".
+	State string
+	// Revival is the counter's: "forbid" "keep" "call".
+	Revival      string
+	StateTimeout time.Duration
 
 	// Transport is "" "scm_rights" "pidfd".
 	Transport string
@@ -74,7 +83,7 @@ func (c conf) handoff(e *emitter) handoff.Config {
 	f := newFault(c.Fault, e)
 	h := handoff.Config{
 		Path: c.Path, Guard: c.Guard, StepTimeout: c.StepTimeout, ReadyTimeout: c.ReadyTimeout,
-		DrainTimeout: c.DrainTimeout, Probation: c.Probation, Logger: e.logger(),
+		DrainTimeout: c.DrainTimeout, StateTimeout: c.StateTimeout, Probation: c.Probation, Logger: e.logger(),
 		Trace: &handoff.Trace{
 			Phase: func(_, to handoff.Phase) { e.emit(event{Ev: "phase", Msg: string(to)}) },
 		},
@@ -106,6 +115,7 @@ func (c conf) handoff(e *emitter) handoff.Config {
 // fault strikes once, at an arrow.
 type fault struct {
 	action, arrow string
+	nth           atomic.Int32 // how many more arrows of that kind to let pass
 	e             *emitter
 	struck        chan struct{} // holds a value until it has
 }
@@ -113,12 +123,17 @@ type fault struct {
 func newFault(s string, e *emitter) *fault {
 	f := &fault{e: e, struck: make(chan struct{}, 1)}
 	f.action, f.arrow, _ = strings.Cut(s, " ")
+	var nth string
+	f.arrow, nth, _ = strings.Cut(f.arrow, "#")
+	if n, err := strconv.Atoi(nth); err == nil {
+		f.nth.Store(int32(n - 1))
+	}
 	f.struck <- struct{}{}
 	return f
 }
 
 func (f *fault) at(arrow string) {
-	if f.arrow != arrow {
+	if f.arrow != arrow || f.nth.Add(-1) >= 0 {
 		return
 	}
 	select {
@@ -132,12 +147,16 @@ func (f *fault) at(arrow string) {
 		_ = unix.Kill(os.Getpid(), unix.SIGKILL)
 		select {}
 	case "stop":
-		// To this thread, which then does not return before it has been continued. One that is sent to the process may
-		// be taken by another thread, and this one would go on for a while.
-		runtime.LockOSThread()
-		_ = unix.Tgkill(os.Getpid(), unix.Gettid(), unix.SIGSTOP)
-		runtime.UnlockOSThread()
+		stopSelf()
 	default:
 		panic("unknown fault " + f.action)
 	}
+}
+
+// stopSelf sends SIGSTOP to this thread, which then does not return before it has been continued. One that is sent to the
+// process may be taken by another thread, and this one would go on for a while.
+func stopSelf() {
+	runtime.LockOSThread()
+	_ = unix.Tgkill(os.Getpid(), unix.Gettid(), unix.SIGSTOP)
+	runtime.UnlockOSThread()
 }

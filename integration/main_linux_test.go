@@ -24,11 +24,12 @@ const (
 
 // roles are the programs that the test binary can be.
 var roles = map[string]func(conf, *emitter) int{
-	"tcp":   roleTCP,
-	"http":  roleHTTP,
-	"udp":   roleUDP,
-	"raw":   roleRaw,
-	"embed": roleEmbed,
+	"tcp":     roleTCP,
+	"http":    roleHTTP,
+	"udp":     roleUDP,
+	"raw":     roleRaw,
+	"embed":   roleEmbed,
+	"counter": roleCounter,
 }
 
 // used remembers which roles the tests have started.
