@@ -43,7 +43,7 @@ func room() int {
 // receiveConns takes a batch of connections from the predecessor, all or none, and answers. On an error nothing can be said
 // to the predecessor any more.
 func (g *Generation) receiveConns(p *predecessor, m *wire.Conns, raw *fdpass.Message) error {
-	answered := false
+	n, answered := len(raw.FDs), false
 	err := g.parkConns(p, m, raw, func() error {
 		answered = true
 		err := p.link.send(&wire.Taken{Batch: m.Batch, Room: max(room(), 0)})
@@ -52,6 +52,11 @@ func (g *Generation) receiveConns(p *predecessor, m *wire.Conns, raw *fdpass.Mes
 		}
 		return err
 	})
+	if err == nil {
+		g.mu.Lock()
+		g.received += n
+		g.mu.Unlock()
+	}
 	if err == nil || answered {
 		return err
 	}

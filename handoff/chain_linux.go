@@ -27,6 +27,8 @@ type chain struct {
 
 	lot       *live.Lot  // connections of the predecessor whose clients are silent
 	departure *departure // the last one; guarded by Generation.mu
+	sent      int        // connections that went by earlier ones; likewise
+	received  int        // connections that came; likewise
 
 	output [3]*listener.FD // what to put in place of descriptors 1 and 2 once this generation owns
 	broken chan os.Signal  // SIGPIPE, until that is done; nil unless this process was spawned
@@ -219,6 +221,11 @@ func (g *Generation) peersLocked() (predecessor, successor int) {
 		successor = a.pid()
 	}
 	return predecessor, successor
+}
+
+// movedLocked counts the live connections that came and went.
+func (g *Generation) movedLocked() (arrived, moved int) {
+	return g.received, g.sent + g.departure.count()
 }
 
 // dropped tells a predecessor in its guard that this generation has closed a socket, so that its copy does not keep the

@@ -56,9 +56,8 @@ type shipment struct {
 	conns []live.Conn
 }
 
-// shipments is how many batches may be in flight: enough that neither side waits for the other, and few enough that none of
-// them waits long to be parked.
-const shipments = 4
+// shipments is how many batches may be in flight: one that the successor parks, and one that is there when it has.
+const shipments = 2
 
 // maxUnswept is how many batches may have arrived whose copies here are still open.
 const maxUnswept = 256
@@ -82,6 +81,7 @@ func (a *attempt) depart(m *wire.Confirm) {
 	}
 	a.departure = d
 	g.mu.Lock()
+	g.sent += g.departure.count()
 	g.departure = d
 	g.mu.Unlock()
 	g.task(d.sweep)
@@ -142,6 +142,16 @@ func (d *departure) open() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return !d.closed
+}
+
+// count returns how many connections have moved.
+func (d *departure) count() int {
+	if d == nil {
+		return 0
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.moved
 }
 
 // give queues a connection of the program's own.

@@ -226,6 +226,7 @@ func (g *Generation) Status() Status {
 	defer g.mu.Unlock()
 	s := Status{Generation: g.number, PID: os.Getpid(), Phase: g.phase, LastError: g.lastError}
 	s.Predecessor, s.Successor = g.peersLocked()
+	s.Arrived, s.Moved = g.movedLocked()
 	for _, r := range g.claimed {
 		s.Sockets = append(s.Sockets, SocketStatus{
 			Name: r.item.Name, Kind: r.item.Kind, Network: r.item.Network, Address: r.address(), Inherited: r.inherited(),

@@ -34,6 +34,8 @@ type Status struct {
 	Predecessor int // process id of the generation before, while it lives; else 0
 	Successor   int // process id of the one that takes over or has; else 0
 	Sockets     []SocketStatus
+	Arrived     int   // live connections that came from the predecessor, or by way of it, so far
+	Moved       int   // live connections that have gone to the successor, so far
 	LastError   error // why the last attempt to hand over, or Check, failed; nil if none did
 }
 

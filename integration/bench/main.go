@@ -23,7 +23,7 @@ import (
 )
 
 // bound is for the whole of a run, whatever the servers do.
-const bound = 2 * time.Minute
+const bound = 4 * time.Minute
 
 // options are what the flags say.
 type options struct {
@@ -53,7 +53,7 @@ func mainErr() error {
 	flag.IntVar(&o.rounds, "rounds", 60, "take the median over this `number` of rounds")
 	flag.DurationVar(&o.slice, "slice", 25*time.Millisecond, "how long to apply load, in each round of a throughput")
 	flag.BoolVar(&o.verbose, "v", false, "show where the time of a handover goes")
-	flag.Func("run", "only the sections that match this `regexp`: throughput, generations, handover", func(s string) (err error) {
+	flag.Func("run", "only the sections that match this `regexp`: throughput, generations, moving, latency, handover", func(s string) (err error) {
 		o.only, err = regexp.Compile(s)
 		return err
 	})

@@ -22,9 +22,10 @@ const patience = 10 * time.Second
 // reply is what a process answers to a command, and says unasked when it is ready.
 type reply struct {
 	PID    int
-	Addrs  map[string]string `json:",omitempty"`
-	Stamps map[string]int64  `json:",omitempty"`
-	Count  uint64            `json:",omitempty"`
+	Addrs  map[string]string  `json:",omitempty"`
+	Stamps map[string]int64   `json:",omitempty"`
+	Times  map[string][]int64 `json:",omitempty"`
+	Count  uint64             `json:",omitempty"`
 }
 
 // process is one that plays a role. It ends when its standard input does, so also with us.

@@ -38,6 +38,10 @@ func play(role string, args []string) error {
 		err = playExchange(c, args[0])
 	case (role == "accept" || role == "hold") && len(args) == 0:
 		err = playInherited(ctx, c, role == "hold")
+	case role == "http" && len(args) == 1:
+		err = playHTTP(ctx, c, args[0])
+	case role == "receive" && len(args) == 1:
+		err = playReceive(c, args[0])
 	case role == "nothing":
 	default:
 		err = fmt.Errorf("unknown role %q %q", role, args)

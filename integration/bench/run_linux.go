@@ -25,6 +25,8 @@ func run(ctx context.Context, w io.Writer, o options) error {
 	}{
 		{"throughput", throughput},
 		{"generations", generations},
+		{"moving", moving},
+		{"latency", latency},
 		{"handover", func(ctx context.Context, o options, dir string) (f []figure, err error) {
 			f, tl, err = handover(ctx, o, dir)
 			return f, err

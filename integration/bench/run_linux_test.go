@@ -20,6 +20,7 @@ func TestRun(t *testing.T) {
 	for _, want := range []string{
 		"accepts, gen.Listen", "requests on new", "requests on kept", "ServeFile", "allocations", "older generations alive",
 		"to OWNED", "accept gap", "Upgrade", "successor  sent owned",
+		"last one parked", "nobody's hands", "parked connection", "p99",
 	} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("%q is missing", want)
@@ -38,6 +39,8 @@ func TestRunInterrupted(t *testing.T) {
 	for _, section := range []func(context.Context, options, string) ([]figure, error){
 		throughput,
 		generations,
+		moving,
+		latency,
 		func(ctx context.Context, o options, dir string) ([]figure, error) {
 			f, _, err := handover(ctx, o, dir)
 			return f, err

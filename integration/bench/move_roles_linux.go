@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/segue-go/segue/handoff"
+	"github.com/segue-go/segue/handoff/fdpass"
+	"github.com/segue-go/segue/handoff/serve"
+)
+
+// times are all the times at which things happened.
+type allTimes struct {
+	mu sync.Mutex
+	at map[string][]int64
+}
+
+func (a *allTimes) add(what string) {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &t); err != nil {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.at[what] = append(a.at[what], t.Nano())
+}
+
+func (a *allTimes) all() map[string][]int64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	c := maps.Clone(a.at)
+	for k := range c {
+		c[k] = slices.Clone(c[k])
+	}
+	return c
+}
+
+// playHTTP serves on path by package serve, and answers the commands moved and memory.
+func playHTTP(ctx context.Context, c *control, path string) error {
+	times := allTimes{at: map[string][]int64{}}
+	gen, err := handoff.Join(ctx, handoff.Config{Path: path, Guard: -1, DrainTimeout: -1, Trace: &handoff.Trace{
+		Sent:     func(m string) { times.add("sent " + m) },
+		Received: func(m string) { times.add("received " + m) },
+	}})
+	if err != nil {
+		return err
+	}
+	defer gen.Close()
+	ln, err := gen.Listen(ctx, "tcp", anyPort)
+	if err != nil {
+		return err
+	}
+	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })}
+	before := memory()
+	go func() { // ends with the commands, and is not waited for: this process ends with it
+		for gen.Status().Phase != handoff.PhaseServing {
+			time.Sleep(100 * time.Microsecond)
+		}
+		if c.say(reply{Addrs: map[string]string{"http": ln.Addr().String()}, Count: before}) != nil {
+			return
+		}
+		for command := range c.commands {
+			var r reply
+			switch command {
+			case "moved":
+				r.Times, r.Count = times.all(), uint64(gen.Status().Arrived)
+			case "memory":
+				r.Count = memory()
+			}
+			if c.say(r) != nil {
+				return
+			}
+		}
+	}()
+	return serve.Run(ctx, gen, serve.HTTP(s, ln))
+}
+
+// memory is what this process has in use.
+func memory() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc + m.StackInuse
+}
+
+// playReceive receives n descriptors over descriptor 4, and says so there.
+func playReceive(c *control, n string) error {
+	limit, err := strconv.Atoi(n)
+	if err != nil {
+		return err
+	}
+	f := os.NewFile(4, "bare")
+	conn, err := net.FileConn(f)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := f.Close(); err != nil {
+		return err
+	}
+	u, ok := conn.(*net.UnixConn)
+	if !ok {
+		return errors.New("descriptor 4 is no Unix connection")
+	}
+	if err := errors.Join(c.say(reply{}), u.SetDeadline(time.Now().Add(patience))); err != nil {
+		return err
+	}
+	m, err := fdpass.RecvAll(u, make([]byte, 64), limit)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	_, err = u.Write([]byte("all"))
+	return err
+}
