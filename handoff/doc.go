@@ -33,6 +33,11 @@
 // From the moment that it lets go until its guard ends, an incumbent keeps its descriptors and takes the sockets back if
 // the successor dies. It does not if somebody wished the end: exit status 0, SIGTERM, SIGINT, or [Generation.Close].
 //
+// # State
+//
+// [Generation.State] registers sections of the program's own state, which move within the same transaction: saved while
+// nobody serves, or ahead, and restored before the successor owns.
+//
 // # Elsewhere than on Linux
 //
 // Everything compiles and listens plainly. [Generation.Upgrade] gives an error that is [errors.ErrUnsupported], and

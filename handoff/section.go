@@ -27,16 +27,16 @@ import (
 // # Callbacks
 //
 // They are called one at a time, sections in the order of State, in goroutines of the generation. Their context ends when
-// that time is over, when the generation is closed, and when the other process dies or gives up; they are expected to
-// return then. This generation serves on without waiting for one that does not, which then runs beside a program that
-// serves again: what it reads must be under the program's own lock, and not only under Hold. Close waits for it, and an
-// upgrade that is tried meanwhile fails.
+// that time is over, when the generation is closed, and when the other process dies or gives up (but see below); they are
+// expected to return then. This generation serves on without waiting for one that does not, which then runs beside a
+// program that serves again: what it reads must be under the program's own lock, and not only under Hold. Close waits for
+// it, and an upgrade that is tried meanwhile fails.
 //
 // # Without a predecessor's word
 //
-// A successor that takes the sockets of an incumbent which died or was closed before the commit (see Config.Path) serves
-// with what had arrived by then: all of it, only what was sent ahead, or nothing. Each section for which Restore was not
-// called is to be what it is at a fresh start.
+// A successor that takes the sockets of an incumbent which died or was closed before the commit serves
+// with what had arrived by then, and restores that first: all of it, some sections, only what was sent ahead, or nothing.
+// What was not restored is to be as at a fresh start.
 type Section struct {
 	// Save writes the section. Nil: the section has nothing that must be exact, and needs no gap. What it writes is
 	// buffered, and goes to memory that is shared with the successor.

@@ -31,7 +31,7 @@ func (a *attempt) agree(theirs []wire.Section) error {
 		i := slices.IndexFunc(theirs, func(t wire.Section) bool { return t.Name == s.name })
 		switch {
 		case i < 0:
-			a.g.log.Info("the successor does not know this section of state; it is not moved", "section", s.name)
+			a.g.log.Warn("the successor does not know this section of state; it is not moved", "section", s.name)
 			continue
 		case s.Ahead != nil && !theirs[i].Ahead:
 			return &sectionError{s.name, "agree", fmt.Errorf("%w: the successor cannot restore what is sent ahead: it has no RestoreAhead", ErrSection)}
@@ -53,7 +53,7 @@ func (g *Generation) stateWithin() int64 {
 	if len(g.sections) == 0 {
 		return 0
 	}
-	return g.cfg.StateTimeout.Milliseconds()
+	return max(g.cfg.StateTimeout.Milliseconds(), 1)
 }
 
 // sendAhead moves what need not be exact, while this generation serves.

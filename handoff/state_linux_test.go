@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -316,4 +317,50 @@ func TestStateErrors(t *testing.T) {
 	c.Probation, c.Check = 0, func(context.Context) error { return nil }
 	d := join(t, c)
 	wantErr(t, "State with Check", d.State("a", ok), handoff.ErrSection)
+}
+
+// TestStateMemory: a large section is written once and read where it was written, not copied into memory of ours.
+func TestStateMemory(t *testing.T) {
+	const size, chunk = 64 << 20, 1 << 20
+	c := config(t, rendezvous(t))
+	part, read := bytes.Repeat([]byte("segue..."), chunk/8), make([]byte, chunk)
+	var got int64
+	large := handoff.Section{
+		Save: func(_ context.Context, w io.Writer) error {
+			for range size / chunk {
+				if _, err := w.Write(part); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		Restore: func(_ context.Context, r *io.SectionReader) error {
+			for {
+				n, err := r.Read(read)
+				if !bytes.Equal(read[:n], part[:n]) {
+					return errors.New("other bytes")
+				}
+				got += int64(n)
+				if err == io.EOF {
+					return nil
+				}
+				if err != nil {
+					return err
+				}
+			}
+		},
+	}
+	a, _ := firstWith(t, c, large)
+	b, _ := nextWith(t, c, large)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	ready(t, b)
+	runtime.ReadMemStats(&after)
+	if n := after.TotalAlloc - before.TotalAlloc; n > size/16 {
+		t.Errorf("%d bytes were allocated to move %d", n, size)
+	}
+	if got != size {
+		t.Errorf("read %d bytes of %d", got, size)
+	}
+	await(t, "Superseded", a.Superseded())
 }
