@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,7 +27,8 @@ type departure struct {
 	given    map[string]*lane
 	lanes    []*lane // all, in turn
 	turn     int
-	queued   int
+	queued   int           // in all lanes
+	leaving  bool          // some are being asked to leave
 	flight   []shipment    // sent and not answered, the oldest first
 	arrived  [][]live.Conn // answered, their copies here not closed yet
 	sweeping bool          // some of them are being closed
@@ -40,11 +42,12 @@ type departure struct {
 	swept    chan struct{} // closed when sweep has
 }
 
-// lane is a queue of connections that go to one place.
+// lane has the connections that go to one place.
 type lane struct {
-	d     *departure
-	head  wire.Conns // without batch and records
-	queue []live.Conn
+	d       *departure
+	head    wire.Conns  // without batch and records
+	left    []live.Conn // wait to be sent, and nobody reads from them meanwhile
+	offered []live.Conn // can be asked to leave
 }
 
 // shipment is a batch in flight.
@@ -94,22 +97,41 @@ func (a *attempt) depart(m *wire.Confirm) {
 	g.passOn()
 }
 
-// Move takes a connection of a server that the successor has too.
+// Offer is part of live.Departure.
+func (l *lane) Offer(c live.Conn) {
+	l.d.mu.Lock()
+	defer l.d.mu.Unlock()
+	l.add(&l.offered, c)
+}
+
+// Move is part of live.Departure.
 func (l *lane) Move(c live.Conn) bool {
 	l.d.mu.Lock()
 	defer l.d.mu.Unlock()
-	return l.add(c)
+	return l.add(&l.left, c)
 }
 
 // add queues c. Callers hold mu.
-func (l *lane) add(c live.Conn) bool {
+func (l *lane) add(queue *[]live.Conn, c live.Conn) bool {
 	if l.d.closed {
 		return false
 	}
-	l.queue = append(l.queue, c)
-	l.d.queued++
-	l.d.change.Broadcast()
+	*queue = append(*queue, c)
+	if l.d.queued++; l.d.queued == 1 {
+		l.d.change.Broadcast()
+	}
 	return true
+}
+
+// cut takes up to n connections off a queue. Callers hold mu.
+func (l *lane) cut(queue *[]live.Conn, n int) []live.Conn {
+	n = min(len(*queue), n)
+	conns := (*queue)[:n:n]
+	if *queue = (*queue)[n:]; len(*queue) == 0 {
+		*queue = nil
+	}
+	l.d.queued -= n
+	return conns
 }
 
 // open reports whether connections still move. It is called with Generation.mu held.
@@ -132,7 +154,7 @@ func (d *departure) give(name string, c live.Conn) bool {
 		d.given[name] = l
 		d.lanes = append(d.lanes, l)
 	}
-	return l.add(c)
+	return l.add(&l.left, c)
 }
 
 // run sends what is queued, until nothing is to be sent any more.
@@ -143,7 +165,7 @@ func (d *departure) run() {
 		if !ok {
 			return
 		}
-		if len(conns) == 0 {
+		if l == nil {
 			d.stop("the successor has no descriptors left for more connections; raise its RLIMIT_NOFILE")
 			return
 		}
@@ -151,7 +173,8 @@ func (d *departure) run() {
 	}
 }
 
-// next waits for connections to send, and returns none if there is no room for any. It reports false once all is over.
+// next waits for connections to send, which have left, and counts them as in flight. The lane is nil if the successor has
+// no room for any. It reports false once all is over.
 func (d *departure) next() (*lane, []live.Conn, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -160,25 +183,52 @@ func (d *departure) next() (*lane, []live.Conn, bool) {
 		case d.closed:
 			return nil, nil, false
 		case d.queued == 0 || len(d.flight) >= shipments:
-		case d.room > 0:
-			for len(d.lanes[d.turn%len(d.lanes)].queue) == 0 {
-				d.turn++
-			}
-			l := d.lanes[d.turn%len(d.lanes)]
-			d.turn++
-			n := min(len(l.queue), wire.MaxConns, d.room)
-			conns := l.queue[:n:n]
-			if l.queue = l.queue[n:]; len(l.queue) == 0 {
-				l.queue = nil
-			}
-			d.queued -= n
-			d.room -= n
-			return l, conns, true
-		case len(d.flight) == 0:
+			d.change.Wait()
+		case d.room <= 0 && len(d.flight) == 0:
 			return nil, nil, true
+		case d.room <= 0:
+			d.change.Wait()
+		default:
+			l, conns := d.pick(min(d.room, wire.MaxConns))
+			if len(conns) > 0 {
+				d.room -= len(conns)
+				return l, conns, true
+			}
+			d.signal()
 		}
-		d.change.Wait()
 	}
+}
+
+// pick takes up to n connections of one lane, those that have left first. Callers hold mu, which is let go of meanwhile.
+func (d *departure) pick(n int) (*lane, []live.Conn) {
+	var l *lane
+	for i := range d.lanes {
+		at := d.lanes[(d.turn+i)%len(d.lanes)]
+		if len(at.left) > 0 {
+			l = at
+			break
+		}
+		if l == nil && len(at.offered) > 0 {
+			l = at
+		}
+	}
+	d.turn++
+	conns := l.cut(&l.left, n)
+	offered := l.cut(&l.offered, n-len(conns))
+	if len(offered) == 0 {
+		return l, conns
+	}
+	d.leaving = true // so that nobody takes this for the end
+	d.mu.Unlock()
+	conns = slices.Clone(conns)
+	for _, c := range offered {
+		if c.Leave() {
+			conns = append(conns, c)
+		}
+	}
+	d.mu.Lock()
+	d.leaving = false
+	return l, conns
 }
 
 // ship sends conns, in as many batches as their records need.
@@ -206,7 +256,7 @@ func (d *departure) ship(l *lane, conns []live.Conn) {
 // send sends one batch. What cannot be sent is kept.
 func (d *departure) send(m *wire.Conns, conns []live.Conn) {
 	d.mu.Lock()
-	if d.closed { // what was in flight then has been decided, this has not
+	if d.closed { // while it was leaving
 		d.mu.Unlock()
 		keep(conns)
 		return
@@ -260,7 +310,7 @@ func (d *departure) taken(m *wire.Taken) {
 		d.moved += len(conns)
 		d.arrived = append(d.arrived, conns)
 	}
-	first := !d.told && d.queued == 0 && len(d.flight) == 0
+	first := !d.told && d.queued == 0 && !d.leaving && len(d.flight) == 0
 	d.told = d.told || first
 	moved := d.moved
 	d.signal()
@@ -327,8 +377,9 @@ func (d *departure) shut() (kept int) {
 	d.closed = true
 	var queued []live.Conn
 	for _, l := range d.lanes {
-		queued = append(queued, l.queue...)
-		l.queue = nil
+		queued = append(queued, l.left...)
+		kept += len(l.left) + len(l.offered)
+		l.left, l.offered = nil, nil
 	}
 	d.queued = 0
 	d.signal()
@@ -336,7 +387,7 @@ func (d *departure) shut() (kept int) {
 	g.exchange.Stay() // first, so that what is kept knows
 	g.lot.Stay()
 	keep(queued)
-	return len(queued)
+	return kept
 }
 
 // end is stop for when there is nobody any more to answer: what is in flight stays here as well. The caller knows that the
@@ -365,7 +416,7 @@ func (d *departure) end() {
 // signal tells those who wait. Callers hold mu.
 func (d *departure) signal() {
 	d.change.Broadcast()
-	if d.idle != nil && d.queued == 0 && len(d.flight) == 0 && len(d.arrived) == 0 && !d.sweeping {
+	if d.idle != nil && d.queued == 0 && !d.leaving && len(d.flight) == 0 && len(d.arrived) == 0 && !d.sweeping {
 		close(d.idle)
 		d.idle = nil
 	}

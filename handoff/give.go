@@ -112,6 +112,9 @@ func (f *gift) SyscallConn() (syscall.RawConn, error) {
 	return f.fd.SyscallConn()
 }
 
+// Leave is part of live.Conn: a gift has left when it is given.
+func (f *gift) Leave() bool { return true }
+
 // Position is part of live.Conn.
 func (f *gift) Position() live.Position { return live.Position{State: f.state} }
 

@@ -47,6 +47,12 @@ type conf struct {
 	// AnyUser makes the rendezvous reachable for every user.
 	AnyUser bool
 
+	// State is what goes wrong, once, with the state of the role counter: a callback and "fails", "hangs" or "stops".
+	State string
+	// Revival is the counter's: "forbid" "keep" "call".
+	Revival      string
+	StateTimeout time.Duration
+
 	// Transport is "" "scm_rights" "pidfd".
 	Transport string
 	// Rescue allows to replace an incumbent that does not answer; "all" also one of another user.
@@ -83,7 +89,7 @@ func (c conf) handoff(e *emitter) handoff.Config {
 	f := newFault(c.Fault, e)
 	h := handoff.Config{
 		Path: c.Path, Guard: c.Guard, StepTimeout: c.StepTimeout, ReadyTimeout: c.ReadyTimeout,
-		DrainTimeout: c.DrainTimeout, Probation: c.Probation, Logger: e.logger(),
+		DrainTimeout: c.DrainTimeout, StateTimeout: c.StateTimeout, Probation: c.Probation, Logger: e.logger(),
 		Trace: &handoff.Trace{
 			Phase: func(_, to handoff.Phase) { e.emit(event{Ev: "phase", Msg: string(to)}) },
 		},
@@ -149,12 +155,16 @@ func (f *fault) strike(arrow string) {
 		_ = unix.Kill(os.Getpid(), unix.SIGKILL)
 		select {}
 	case "stop":
-		// To this thread, which then does not return before it has been continued. One that is sent to the process may
-		// be taken by another thread, and this one would go on for a while.
-		runtime.LockOSThread()
-		_ = unix.Tgkill(os.Getpid(), unix.Gettid(), unix.SIGSTOP)
-		runtime.UnlockOSThread()
+		stopSelf()
 	default:
 		panic("unknown fault " + f.action)
 	}
+}
+
+// stopSelf sends SIGSTOP to this thread, which then does not return before it has been continued. One that is sent to the
+// process may be taken by another thread, and this one would go on for a while.
+func stopSelf() {
+	runtime.LockOSThread()
+	_ = unix.Tgkill(os.Getpid(), unix.Gettid(), unix.SIGSTOP)
+	runtime.UnlockOSThread()
 }

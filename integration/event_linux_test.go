@@ -20,7 +20,7 @@ import (
 type event struct {
 	PID    int
 	At     int64  // time.Now().UnixNano()
-	Ev     string // start listen join ready phase sent received fault log upgrade wait closed stats exit
+	Ev     string // start listen join ready phase sent received fault log upgrade wait closed state stats exit
 	Msg    string `json:",omitempty"` // what was sent, the log's message, ...
 	Err    string `json:",omitempty"`
 	Is     string `json:",omitempty"` // which sentinels Err is, by name
@@ -107,7 +107,8 @@ func kinds(err error) string {
 	}{
 		{"busy", handoff.ErrBusy}, {"notowner", handoff.ErrNotOwner}, {"unauthorized", handoff.ErrUnauthorized},
 		{"died", handoff.ErrPeerDied}, {"aborted", handoff.ErrAborted}, {"protocol", handoff.ErrProtocol},
-		{"handedback", handoff.ErrHandedBack}, {"transport", handoff.ErrTransport}, {"changed", handoff.ErrChanged}, {"timeout", os.ErrDeadlineExceeded},
+		{"handedback", handoff.ErrHandedBack}, {"transport", handoff.ErrTransport}, {"changed", handoff.ErrChanged},
+		{"section", handoff.ErrSection}, {"state", handoff.ErrState}, {"stale", handoff.ErrStale}, {"timeout", os.ErrDeadlineExceeded},
 	} {
 		if errors.Is(err, k.err) {
 			is = append(is, k.name)

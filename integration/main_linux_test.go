@@ -24,12 +24,13 @@ const (
 
 // roles are the programs that the test binary can be.
 var roles = map[string]func(conf, *emitter) int{
-	"tcp":   roleTCP,
-	"http":  roleHTTP,
-	"udp":   roleUDP,
-	"raw":   roleRaw,
-	"embed": roleEmbed,
-	"lines": roleLines,
+	"tcp":     roleTCP,
+	"http":    roleHTTP,
+	"udp":     roleUDP,
+	"raw":     roleRaw,
+	"embed":   roleEmbed,
+	"lines":   roleLines,
+	"counter": roleCounter,
 }
 
 // used remembers which roles the tests have started.

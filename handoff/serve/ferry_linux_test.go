@@ -115,7 +115,15 @@ func newPark(t *testing.T) *park {
 	return p
 }
 
-func (f *ferry) Move(c live.Conn) {
+func (f *ferry) Offer(c live.Conn) {
+	f.park.tasks.Go(func() {
+		if c.Leave() {
+			f.Move(c)
+		}
+	})
+}
+
+func (f *ferry) Move(c live.Conn) bool {
 	f.park.tasks.Go(func() {
 		if f.delay > 0 {
 			time.Sleep(f.delay)
@@ -141,6 +149,7 @@ func (f *ferry) Move(c live.Conn) {
 		c.Moved()
 		f.park.tasks.Go(func() { f.wait(dup, p) })
 	})
+	return true
 }
 
 // wait parks c, and lets it arrive.

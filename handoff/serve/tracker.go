@@ -135,7 +135,7 @@ func (t *tracker) Depart(d live.Departure) {
 		t.st.gate.leave()
 	}
 	for _, c := range t.all() {
-		t.send(c)
+		d.Offer(departing{c})
 	}
 	if held {
 		t.free()
@@ -215,6 +215,13 @@ func logTo(s *http.Server, msg string) {
 
 // departing is a connection as a Departure sees it.
 type departing struct{ *tracked }
+
+// Leave is called without the tracked connection's mu.
+func (d departing) Leave() bool {
+	d.t.mu.RLock()
+	defer d.t.mu.RUnlock()
+	return d.t.departure != nil && d.depart(d.t.mode())
+}
 
 func (d departing) Position() live.Position {
 	p, expires := d.position()

@@ -13,11 +13,15 @@ import (
 	"time"
 )
 
-// Conn is a connection on its way out. If Move has taken it, exactly one of Moved and Kept follows.
+// Conn is a connection on its way out. It leaves when Leave returns true, or with a Move that does; exactly one of Moved and
+// Kept follows then, and until it does nobody reads from the connection.
 type Conn interface {
+	// Leave is called when the turn of a connection that was offered has come. It returns false if the connection cannot
+	// leave now; as soon as it can, it is given to Move.
+	Leave() bool
 	// SyscallConn gives the descriptor, which is borrowed to send it.
 	syscall.Conn
-	// Position says where the connection stands. It is called once or more between Move and Moved or Kept.
+	// Position says where the connection stands. It is called once or more before Moved or Kept.
 	Position() Position
 	// Moved says that the successor has it. The connection's own copy is to be closed at once, without a word to the
 	// client.
@@ -40,10 +44,10 @@ const MaxState = 32 << 10
 // Server tracks the connections of one listener. Its methods are called by one goroutine at a time, and must not block,
 // but for Hold.
 type Server interface {
-	// Depart says that connections are to move from now on: all that can, and the others as soon as they can. Each is
-	// given to d by Move.
+	// Depart says that connections are to move from now on. All are offered to d, and go on as before until it is their
+	// turn; one that has something to read before is given to Move, and so is one that could not leave then.
 	Depart(d Departure)
-	// Stay ends what Depart began: no connection moves any more. Those that were given to Move get their Moved or Kept
+	// Stay ends what Depart began: no connection leaves any more. Those that have left get their Moved or Kept
 	// independently of it, before or after. It may be called without Depart.
 	Stay()
 	// Hold stops each connection where it is between two requests, and waits for those in flight until ctx ends. From its
@@ -56,10 +60,13 @@ type Server interface {
 	Arrive(c net.Conn, p Position)
 }
 
-// Departure takes connections to the successor.
+// Departure takes connections to the successor. Its methods do not block, and call none of c's.
 type Departure interface {
-	// Move takes c on, and reports whether it did; false if nothing moves any more. It does not block, and calls neither
-	// Moved nor Kept before it returns.
+	// Offer has c's Leave called when it can be sent. So a connection is in nobody's hands only for as long as it takes to
+	// send it, however many there are.
+	Offer(c Conn)
+	// Move takes c, which has left, before all that are offered. It reports false if nothing moves any more: c has not left
+	// then.
 	Move(c Conn) bool
 }
 

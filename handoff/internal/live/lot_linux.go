@@ -94,7 +94,7 @@ func (l *Lot) Park(k Key, fds []*listener.FD, ps []Position, ack func() error) e
 	l.used += len(fds)
 	for _, i := range parked {
 		l.dues.add(l.spots, i)
-		if d != nil && !d.Move(parkedConn{l, i}) {
+		if d != nil && !d.Move(l.conn(i)) {
 			l.rewatch(i)
 		}
 	}
@@ -114,15 +114,12 @@ func (l *Lot) Depart(leave func(Key) Departure) {
 			continue
 		}
 		if d := leave(*s.key); d != nil {
-			s.moving = true
-			if !d.Move(parkedConn{l, int32(i)}) {
-				s.moving = false
-			}
+			d.Offer(l.conn(int32(i)))
 		}
 	}
 }
 
-// Stay undoes Depart. What is on its way gets its Moved or Kept independently of it.
+// Stay undoes Depart. What has left gets its Moved or Kept independently of it.
 func (l *Lot) Stay() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -272,10 +269,28 @@ func (l *Lot) signalEmpty() {
 	}
 }
 
-// parkedConn is a parked connection on its way to the successor.
+// parkedConn is a parked connection that may leave. Once it has, it keeps its spot until Moved or Kept.
 type parkedConn struct {
-	lot *Lot
-	i   int32
+	lot  *Lot
+	i    int32
+	uses uint32 // the spot's, by which to find out whether another has it now
+}
+
+// conn is for a Departure. Callers hold mu.
+func (l *Lot) conn(i int32) parkedConn { return parkedConn{l, i, l.spots[i].uses} }
+
+func (p parkedConn) Leave() bool {
+	p.lot.mu.Lock()
+	defer p.lot.mu.Unlock()
+	if p.lot.closed || p.lot.leave == nil {
+		return false
+	}
+	s := &p.lot.spots[p.i]
+	if s.uses != p.uses || s.moving {
+		return false // it arrives, or has gone already
+	}
+	s.moving = true
+	return true
 }
 
 func (p parkedConn) SyscallConn() (syscall.RawConn, error) {

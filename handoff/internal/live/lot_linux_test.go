@@ -201,6 +201,7 @@ func TestLotDepart(t *testing.T) {
 		}
 		return nil
 	})
+	d.leave()
 	park(t, l, k, fds[3:], Position{}) // goes on at once
 	if len(d.conns) != 3 {
 		t.Fatalf("%d connections leave, want 3", len(d.conns))
@@ -264,6 +265,7 @@ func TestLotExpiresMoving(t *testing.T) {
 	park(t, l, Key{}, fds, Position{Expires: time.Now().Add(10 * time.Millisecond)})
 	d := &taking{}
 	l.Depart(func(Key) Departure { return d })
+	d.leave()
 	_ = clients[0].SetReadDeadline(time.Now().Add(50 * time.Millisecond))
 	if _, err := clients[0].Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatalf("got %v", err)
@@ -334,6 +336,7 @@ func TestLotMany(t *testing.T) {
 	wg.Go(func() {
 		for range 20 {
 			l.Depart(func(Key) Departure { return d })
+			d.leave()
 			d.mu.Lock()
 			conns := d.conns
 			d.conns = nil

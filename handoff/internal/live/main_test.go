@@ -12,9 +12,30 @@ func TestMain(m *testing.M) { os.Exit(leak.Main(m)) }
 
 // taking is a departure that remembers what it took.
 type taking struct {
-	mu    sync.Mutex
-	conns []Conn
-	no    bool
+	mu      sync.Mutex
+	conns   []Conn // have left
+	offered []Conn
+	no      bool
+}
+
+// Offer waits for leave.
+func (d *taking) Offer(c Conn) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.offered = append(d.offered, c)
+}
+
+// leave has leave what was offered.
+func (d *taking) leave() {
+	d.mu.Lock()
+	offered := d.offered
+	d.offered = nil
+	d.mu.Unlock()
+	for _, c := range offered {
+		if c.Leave() {
+			d.Move(c)
+		}
+	}
 }
 
 func (d *taking) Move(c Conn) bool {

@@ -19,7 +19,8 @@ type spot struct {
 	state   string
 	expires time.Duration // since the lot's base; 0: never
 	due     int32         // its place in dues, plus 1; 0: not there
-	moving  bool          // a Departure has it, and has not decided yet
+	uses    uint32        // how often it was vacated
+	moving  bool          // it has left by a Departure, which has not decided yet
 	polled  bool          // it is in the epoll instance
 }
 
@@ -54,8 +55,12 @@ func (l *Lot) occupy(s spot) int32 {
 	if n := len(l.free); n > 0 {
 		i := l.free[n-1]
 		l.free = l.free[:n-1]
+		s.uses = l.spots[i].uses
 		l.spots[i] = s
 		return i
+	}
+	if len(l.spots) == cap(l.spots) {
+		l.spots = slices.Grow(l.spots, max(len(l.spots), maxPark)) // there will be many, or few
 	}
 	l.spots = append(l.spots, s)
 	return int32(len(l.spots) - 1)
@@ -64,7 +69,7 @@ func (l *Lot) occupy(s spot) int32 {
 // vacate empties a spot that is neither watched nor due, and gives the descriptor to the caller.
 func (l *Lot) vacate(i int32) *listener.FD {
 	fd := l.spots[i].fd
-	l.spots[i] = spot{}
+	l.spots[i] = spot{uses: l.spots[i].uses + 1}
 	l.free = append(l.free, i)
 	if len(l.retry) > 0 {
 		l.retry = slices.DeleteFunc(l.retry, func(j int32) bool { return j == i })
@@ -142,11 +147,23 @@ func (l *Lot) ready(epoll int, events []unix.EpollEvent) ([]arrival, bool) {
 			continue
 		}
 		l.unwatch(i)
-		if !l.spots[i].moving { // otherwise Kept watches it again
-			ready = append(ready, l.takeOut(i))
+		if l.spots[i].moving || l.leaves(i) {
+			continue // Kept watches it again
 		}
+		ready = append(ready, l.takeOut(i))
 	}
 	return append(ready, l.due()...), true
+}
+
+// leaves has a connection that would arrive leave instead, if it can.
+func (l *Lot) leaves(i int32) bool {
+	s := &l.spots[i]
+	if l.leave == nil {
+		return false
+	}
+	d := l.leave(*s.key)
+	s.moving = d != nil && d.Move(l.conn(i))
+	return s.moving
 }
 
 // takeOut empties a spot that is not watched, for its connection to arrive.
