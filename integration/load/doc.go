@@ -16,5 +16,8 @@
 // the number of bytes and their SHA-256 in hex. It may name itself in the header X-Segue-Pid. Handler in handler_test.go
 // is one such server, examples/http another.
 //
+// Chat is a load for another kind of server, like examples/chat: users who stay connected, and watch that each line arrives
+// at each of them once.
+//
 // The package depends on nothing of segue, so that it can judge any server.
 package load

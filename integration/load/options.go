@@ -38,6 +38,8 @@ func (k Kind) String() string {
 		return "upload"
 	case Idle:
 		return "idle"
+	case ChatUser:
+		return "chat"
 	}
 	return fmt.Sprintf("kind %d", int(k))
 }
