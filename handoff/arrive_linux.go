@@ -122,10 +122,13 @@ func (g *Generation) arrivalKey(p *predecessor, m *wire.Conns) (live.Key, error)
 	defer g.mu.Unlock()
 	for _, r := range g.claimed {
 		if r.inherited() && r.offer == m.Item {
-			return live.Key{Socket: r, Protocol: m.Protocol}, nil
+			if k := (live.Key{Socket: r, Protocol: m.Protocol}); g.exchange.Serves(k) {
+				return k, nil
+			}
+			break
 		}
 	}
-	return live.Key{}, fmt.Errorf("%w: connections of item %d, which is not served here", ErrProtocol, m.Item)
+	return live.Key{}, fmt.Errorf("nobody here serves connections of item %d by %.40q", m.Item, m.Protocol)
 }
 
 // giveAway passes f on to the successor.

@@ -21,6 +21,8 @@ type rawPeer struct {
 	token *listener.FD
 	items []wire.Item
 	fds   []*listener.FD // parallel to items
+
+	features []string // that it takes part in
 }
 
 func newRaw(t *testing.T, c *net.UnixConn) *rawPeer {
@@ -126,7 +128,9 @@ func hello() *wire.Hello {
 // welcomed says HELLO and keeps the token of WELCOME.
 func (r *rawPeer) welcomed() *wire.Welcome {
 	r.t.Helper()
-	r.send(hello())
+	h := hello()
+	h.Features = r.features
+	r.send(h)
 	m, raw, err := r.recv()
 	if err != nil {
 		r.t.Fatalf("waiting for WELCOME: %v", err)
@@ -294,7 +298,7 @@ func acceptRaw(t *testing.T, l *net.UnixListener) *rawPeer {
 func (r *rawPeer) welcome(n uint) {
 	r.t.Helper()
 	r.token = newEventfd(r.t, n)
-	r.send(&wire.Welcome{Version: wire.Version, Generation: 2, Name: "raw", PID: os.Getpid(), Heir: true}, r.token)
+	r.send(&wire.Welcome{Version: wire.Version, Generation: 2, Name: "raw", PID: os.Getpid(), Heir: true, Features: r.features}, r.token)
 }
 
 // offer sends one batch and waits until it is taken.

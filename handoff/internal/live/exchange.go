@@ -76,6 +76,13 @@ func (x *Exchange) Keys() []Key {
 	return keys
 }
 
+// Serves reports whether a connection of k can arrive.
+func (x *Exchange) Serves(k Key) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return len(x.servers[k]) > 0
+}
+
 // Depart tells the servers that their connections leave, each by what departure returns for its key, and those that
 // register from now on. Where departure returns nil they stay.
 func (x *Exchange) Depart(departure func(Key) Departure) {

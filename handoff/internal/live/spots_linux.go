@@ -82,9 +82,9 @@ const theBell = -1
 
 // watch adds the descriptors of spots to the epoll instance. On error some may be there.
 func (l *Lot) watch(fds []*listener.FD, spots []int32) error {
-	var addErr error
+	var borrowErr, addErr error
 	err := l.epoll.Control(func(epoll uintptr) {
-		addErr = listener.ControlAll(fds, make([]int, 0, len(fds)), func(ns []int) {
+		borrowErr = listener.ControlAll(fds, make([]int, 0, len(fds)), func(ns []int) {
 			for j, n := range ns {
 				event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP, Fd: spots[j]}
 				if err := unix.EpollCtl(int(epoll), unix.EPOLL_CTL_ADD, n, &event); err != nil {
@@ -97,7 +97,7 @@ func (l *Lot) watch(fds []*listener.FD, spots []int32) error {
 			}
 		})
 	})
-	return errors.Join(err, addErr)
+	return errors.Join(err, borrowErr, addErr)
 }
 
 // unwatch takes a spot out of the epoll instance. Closing its descriptor would not: the socket lives on in another process,

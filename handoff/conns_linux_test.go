@@ -1,0 +1,334 @@
+package handoff_test
+
+import (
+	"context"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/segue-go/segue/handoff"
+	"github.com/segue-go/segue/handoff/internal/live"
+	"github.com/segue-go/segue/handoff/internal/wire"
+)
+
+// crowd is a live.Server whose connections do nothing by themselves.
+type crowd struct {
+	mu      sync.Mutex
+	changed chan struct{} // closed, and made anew, with each change
+	conns   []*member
+	d       live.Departure
+	stays   int
+	arrived []net.Conn
+	states  []string
+}
+
+// member is a connection of a crowd.
+type member struct {
+	net.Conn
+	cr          *crowd
+	busy        bool // does not leave when asked
+	moved, kept int
+}
+
+// newCrowd registers a server for a listener with n connections, whose clients' ends it returns.
+func newCrowd(t *testing.T, l net.Listener, n int) (*crowd, []net.Conn) {
+	t.Helper()
+	cr := &crowd{changed: make(chan struct{})}
+	cls, servers := clients(t, n)
+	for _, s := range servers {
+		cr.conns = append(cr.conns, &member{Conn: s, cr: cr})
+	}
+	unregister := l.(live.Registrar).Register("test/1", cr)
+	t.Cleanup(func() {
+		unregister()
+		cr.mu.Lock()
+		defer cr.mu.Unlock()
+		for _, c := range cr.arrived {
+			_ = c.Close()
+		}
+	})
+	return cr, cls
+}
+
+func (cr *crowd) change(f func()) {
+	cr.mu.Lock()
+	defer cr.mu.Unlock()
+	f()
+	close(cr.changed)
+	cr.changed = make(chan struct{})
+}
+
+// until waits until ok, which is called with mu held.
+func (cr *crowd) until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	timeout := time.After(patience)
+	for {
+		cr.mu.Lock()
+		yes, changed := ok(), cr.changed
+		cr.mu.Unlock()
+		if yes {
+			return
+		}
+		select {
+		case <-changed:
+		case <-timeout:
+			t.Fatalf("%s: not within %v", what, patience)
+		}
+	}
+}
+
+// outcome waits until so many connections have moved and been kept, and that is all.
+func (cr *crowd) outcome(t *testing.T, moved, kept int) {
+	t.Helper()
+	cr.until(t, "outcome", func() bool {
+		m, k := 0, 0
+		for _, c := range cr.conns {
+			m, k = m+c.moved, k+c.kept
+		}
+		return m == moved && k == kept
+	})
+}
+
+func (cr *crowd) Depart(d live.Departure) {
+	cr.change(func() { cr.d = d })
+	for _, c := range cr.conns {
+		d.Offer(c)
+	}
+}
+
+// departure is the one in force.
+func (cr *crowd) departure() live.Departure {
+	cr.mu.Lock()
+	defer cr.mu.Unlock()
+	return cr.d
+}
+
+func (cr *crowd) Stay()                      { cr.change(func() { cr.d = nil; cr.stays++ }) }
+func (cr *crowd) Hold(context.Context) error { return nil }
+func (cr *crowd) Resume()                    {}
+func (cr *crowd) Arrive(c net.Conn, p live.Position) {
+	cr.change(func() { cr.arrived, cr.states = append(cr.arrived, c), append(cr.states, string(p.State)) })
+}
+
+func (m *member) SyscallConn() (syscall.RawConn, error) { return m.Conn.(syscall.Conn).SyscallConn() }
+func (m *member) Position() live.Position               { return live.Position{State: []byte("s")} }
+func (m *member) Kept()                                 { m.cr.change(func() { m.kept++ }) }
+
+func (m *member) Leave() bool {
+	m.cr.mu.Lock()
+	defer m.cr.mu.Unlock()
+	return !m.busy
+}
+
+func (m *member) Moved() {
+	_ = m.Close()
+	m.cr.change(func() { m.moved++ })
+}
+
+// confirmed goes as far as CONFIRM, as a successor that takes connections of the first listener.
+func (r *rawPeer) confirmed(room int) {
+	r.t.Helper()
+	r.owned(0)
+	r.send(&wire.Confirm{Takes: []wire.Take{{Item: 0, Protocol: "test/1"}}, Room: room})
+}
+
+// mover calls at the rendezvous as one that takes part in moving connections.
+func mover(t *testing.T, path string) *rawPeer {
+	t.Helper()
+	r := dialRaw(t, path)
+	r.features = []string{"conns"}
+	return r
+}
+
+// conns receives a batch, and closes its descriptors.
+func (r *rawPeer) conns(n int) *wire.Conns {
+	r.t.Helper()
+	m, raw, err := r.recv()
+	if err != nil {
+		r.t.Fatalf("waiting for CONNS: %v", err)
+	}
+	defer raw.Close()
+	c, ok := m.(*wire.Conns)
+	if !ok || len(raw.FDs) != n {
+		r.t.Fatalf("got %+v with %d descriptors, want CONNS with %d", m, len(raw.FDs), n)
+	}
+	if records, err := wire.ParseRecords(c.Records, n); err != nil || string(records[0].State) != "s" || records[0].Expires >= 0 {
+		r.t.Fatalf("records %+v, %v", records, err)
+	}
+	return c
+}
+
+// longGuard is a config whose incumbent does not let go during a test.
+func longGuard(t *testing.T, path string) handoff.Config {
+	c := config(t, path)
+	c.Guard = time.Minute
+	return c
+}
+
+// TestConnsRefused: what the successor refuses stays, and so does what has not been sent then.
+func TestConnsRefused(t *testing.T) {
+	path := rendezvous(t)
+	a, l := first(t, longGuard(t, path))
+	cr, _ := newCrowd(t, l, 600)
+	s := mover(t, path)
+	s.confirmed(1000)
+	s.send(&wire.Taken{Batch: s.conns(wire.MaxConns).Batch, Room: 700})
+	s.send(&wire.Taken{Batch: 99}) // means nothing
+	s.send(&wire.Taken{Batch: s.conns(wire.MaxConns).Batch, Refused: "full"})
+	// The third batch may be on its way.
+	cr.until(t, "Stay", func() bool { return cr.stays > 0 })
+	_ = s.conn.Close()
+	cr.until(t, "outcome", func() bool {
+		m, k := 0, 0
+		for _, c := range cr.conns {
+			m, k = m+c.moved, k+c.kept
+		}
+		return m == wire.MaxConns && k >= wire.MaxConns
+	})
+	if st := a.Status(); st.Moved != wire.MaxConns {
+		t.Errorf("Status says that %d have moved", st.Moved)
+	}
+}
+
+// TestConnsRoom: no more is sent than the successor has room for, and the rest stays when there is none.
+func TestConnsRoom(t *testing.T) {
+	path := rendezvous(t)
+	_, l := first(t, longGuard(t, path))
+	cr, _ := newCrowd(t, l, 30)
+	s := mover(t, path)
+	s.confirmed(10)
+	s.send(&wire.Taken{Batch: s.conns(10).Batch, Room: 5})
+	s.send(&wire.Taken{Batch: s.conns(5).Batch})
+	cr.until(t, "Stay", func() bool { return cr.stays > 0 })
+	cr.outcome(t, 15, 0)
+}
+
+// TestConnsBusy: what does not leave when asked moves when it says so, before what is only offered.
+func TestConnsBusy(t *testing.T) {
+	path := rendezvous(t)
+	_, l := first(t, longGuard(t, path))
+	cr, _ := newCrowd(t, l, 2)
+	cr.change(func() { cr.conns[0].busy = true })
+	s := mover(t, path)
+	s.confirmed(10)
+	s.send(&wire.Taken{Batch: s.conns(1).Batch, Room: 10})
+	cr.outcome(t, 1, 0)
+	if !cr.departure().Move(cr.conns[0]) {
+		t.Error("it must stay")
+	}
+	s.send(&wire.Taken{Batch: s.conns(1).Batch, Room: 10})
+	cr.outcome(t, 2, 0)
+}
+
+// TestConnsUnanswered: what a successor has not answered when it hangs up stays: within the guard it is killed first.
+func TestConnsUnanswered(t *testing.T) {
+	path := rendezvous(t)
+	a, l := first(t, config(t, path)) // whose guard is short
+	cr, _ := newCrowd(t, l, 300)
+	s := mover(t, path)
+	s.confirmed(1000)
+	s.conns(wire.MaxConns)
+	s.conns(300 - wire.MaxConns)
+	hear[*wire.Ping](s)
+	s.send(&wire.Pong{})
+	hear[*wire.Released](s)
+	s.send(&wire.Taken{Batch: 0, Room: 100})
+	_ = s.conn.Close()
+	cr.outcome(t, wire.MaxConns, 300-wire.MaxConns)
+	awaitPhase(t, a, handoff.PhaseDraining)
+}
+
+// TestConnsNotAgreed: a successor that knows nothing of connections is sent none.
+func TestConnsNotAgreed(t *testing.T) {
+	path := rendezvous(t)
+	a, l := first(t, config(t, path))
+	cr, _ := newCrowd(t, l, 3)
+	s := dialRaw(t, path)
+	s.confirmed(10) // what it says means nothing
+	hear[*wire.Ping](s)
+	cr.outcome(t, 0, 0)
+	wantErr(t, "Give", a.Give(t.Context(), "x", cr.conns[0].Conn, nil), handoff.ErrNoSuccessor)
+}
+
+// TestHostileConns: an incumbent that sends nonsense is refused, whole, and nothing of it stays.
+func TestHostileConns(t *testing.T) {
+	path := rendezvous(t)
+	rl := rawListener(t, path)
+	joined := make(chan *handoff.Generation, 1)
+	c := config(t, path)
+	go func() {
+		g, err := handoff.Join(bounded(t), c)
+		if err != nil {
+			t.Error(err)
+		}
+		joined <- g
+	}()
+	i := acceptRaw(t, rl)
+	i.features = []string{"conns"}
+	hear[*wire.Hello](i)
+	i.welcome(1)
+	i.offer([]wire.Item{{Name: "tcp/x", Kind: wire.KindListener, Network: "tcp", Address: "x"}}, tcpListener(t))
+	g := result(t, "Join", joined)
+	t.Cleanup(func() { shut(t, g) })
+	l := listen(t, g, "tcp", "x")
+	cr, _ := newCrowd(t, l, 0)
+	readied := make(chan error, 1)
+	go func() { readied <- g.Ready(bounded(t)) }()
+	hear[*wire.Prepared](i)
+	i.send(&wire.Commit{})
+	hear[*wire.Owned](i)
+	confirm := hear[*wire.Confirm](i)
+	if len(confirm.Takes) != 1 || confirm.Takes[0] != (wire.Take{Item: 0, Protocol: "test/1"}) || confirm.Room < 100 {
+		t.Fatalf("got %+v", confirm)
+	}
+	if err := result(t, "Ready", readied); err != nil {
+		t.Fatal(err)
+	}
+
+	file, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	client, server := pairOf(t, "tcp")
+	tcp := server.(*net.TCPConn)
+	before := descriptors(t)
+	record := wire.AppendRecord(nil, wire.Record{Expires: -1, State: []byte("s")})
+	batch := 0
+	refused := func(what string, m *wire.Conns, fds ...syscall.Conn) {
+		t.Helper()
+		m.Batch = batch
+		batch++
+		i.send(m, fds...)
+		if taken := hear[*wire.Taken](i); taken.Refused == "" || taken.Batch != m.Batch {
+			t.Errorf("%s: got %+v", what, taken)
+		}
+		eventually(t, what+": descriptors are closed", func() bool { return descriptors(t) <= before+1 }) // the epoll instance stays
+	}
+	refused("no descriptor", &wire.Conns{Protocol: "test/1", Records: record})
+	refused("no record", &wire.Conns{Protocol: "test/1"}, tcp)
+	refused("a record too many", &wire.Conns{Protocol: "test/1", Records: append(record, record...)}, tcp)
+	refused("another item", &wire.Conns{Item: 1, Protocol: "test/1", Records: record}, tcp)
+	refused("another protocol", &wire.Conns{Protocol: "test/2", Records: record}, tcp)
+	before += 2 // the epoll instance and its bell
+	refused("a file, which epoll does not take, and a connection", &wire.Conns{Protocol: "test/1", Records: append(record, record...)}, tcp, file)
+	if st := g.Status(); st.Arrived != 0 {
+		t.Errorf("%d have arrived", st.Arrived)
+	}
+
+	// And a good one, after all that.
+	i.send(&wire.Conns{Batch: batch, Protocol: "test/1", Records: record}, tcp)
+	if taken := hear[*wire.Taken](i); taken.Refused != "" {
+		t.Fatalf("got %+v", taken)
+	}
+	_ = server.Close()
+	if _, err := io.WriteString(client, "hello"); err != nil {
+		t.Fatal(err)
+	}
+	cr.until(t, "arrival", func() bool { return len(cr.arrived) == 1 && cr.states[0] == "s" })
+	talk(t, client, func() net.Conn { b := make([]byte, 5); _, _ = io.ReadFull(cr.arrived[0], b); return cr.arrived[0] }())
+}
