@@ -276,7 +276,9 @@ func (d *departure) send(m *wire.Conns, conns []live.Conn) {
 	d.flight = append(d.flight, shipment{m.Batch, conns})
 	d.mu.Unlock()
 	err := d.a.link.sendConns(m, conns)
-	if err == nil {
+	if err == nil || over(err) {
+		// The end of the link is for guard to see. It decides what becomes of this generation, and so of what is in flight:
+		// kept before that, connections would be told to leave.
 		return
 	}
 	d.mu.Lock()
@@ -294,7 +296,7 @@ func (d *departure) send(m *wire.Conns, conns []live.Conn) {
 		return
 	}
 	keep(conns)
-	if !over(err) && !errors.Is(err, net.ErrClosed) { // the end of the link is for guard to see
+	if !errors.Is(err, net.ErrClosed) {
 		d.a.g.log.Warn("connections stay in this process", "connections", len(conns), "error", err)
 	}
 }

@@ -115,19 +115,23 @@ const resumeRetry = 50 * time.Millisecond
 // resume makes this generation the owner again. What cannot be opened at once, for want of descriptors or because somebody
 // has the address meanwhile, is tried again until it can.
 func (g *Generation) resume(a *attempt) {
-	a.departure.end() // the successor is dead, or has let go
-	waiting, err := reopen(a.sockets)
 	g.mu.Lock()
 	old := g.succession
 	revived := old.superseded.happened()
 	if revived {
 		g.succession = newSuccession()
 	}
+	g.mu.Unlock()
+	if revived {
+		old.revived.happen() // first, so that no client whose connection stays after all is told to leave
+	}
+	a.departure.end() // the successor is dead, or has let go
+	waiting, err := reopen(a.sockets)
+	g.mu.Lock()
 	tell := g.setPhaseLocked(PhaseServing)
 	g.mu.Unlock()
 	tell()
 	if revived {
-		old.revived.happen()
 		g.writePIDFile()
 	}
 	a.state.letGo(g)

@@ -128,4 +128,3 @@ func TestNoAllocationOnTracked(t *testing.T) {
 		}
 	}
 }
-

@@ -66,6 +66,8 @@ func (g *fakeGeneration) handBack(err error) {
 	g.check <- err
 }
 
+func (g *fakeGeneration) Superseded() <-chan struct{} { return g.succession().superseded }
+
 func (g *fakeGeneration) Released() <-chan struct{} { return g.succession().released }
 
 func (g *fakeGeneration) DrainTimeout() time.Duration {

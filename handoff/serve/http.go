@@ -54,22 +54,27 @@ type httpServer struct {
 // httpState is what the listeners of one *http.Server have in common.
 type httpState struct {
 	conns    conns
-	leaving  atomic.Int32 // not 0: a successor serves, send the clients there
-	draining signal       // the same, and the beginning of a hold
-	holds    bool         // requests can be held
-	gate     gate
-	scope    scope // of connections that have none of their own
-	tested   bool
-	order    error // if tested: how net/http differs from what moving depends on
-	serving  []<-chan struct{}
-	stopped  sync.Once
-	stopErr  error
+	leaving  atomic.Int32 // not 0: a successor serves, send the clients there; see leave
+	stopping atomic.Bool
+	// superseded is that of the generation; since is what it was when the last drain began.
+	superseded func() <-chan struct{}
+	since      atomic.Pointer[<-chan struct{}]
+	draining   signal // the same, and the beginning of a hold
+	holds      bool   // requests can be held
+	gate       gate
+	scope      scope // of connections that have none of their own
+	tested     bool
+	order      error // if tested: how net/http differs from what moving depends on
+	serving    []<-chan struct{}
+	stopped    sync.Once
+	stopErr    error
 }
 
 func (h *httpServer) attach(r *runner) func(net.Conn) net.Conn {
 	st := r.https[h.http]
 	if st == nil {
 		st = newHTTPState(h.http)
+		st.superseded = r.gen.Superseded
 		r.https[h.http] = st
 	}
 	h.httpState = st
@@ -145,6 +150,8 @@ func (st *httpState) connState(next func(net.Conn, http.ConnState)) func(net.Con
 // When it returns, the generation was revived, or there is no connection left that need be told: a revival that comes
 // later finds nothing to be undone.
 func (h *httpServer) drain(ctx context.Context) error {
+	since := h.superseded()
+	h.since.Store(&since)
 	h.leaving.Add(1)
 	h.draining.begin()
 	defer h.draining.end()
@@ -157,6 +164,16 @@ func (h *httpServer) drain(ctx context.Context) error {
 		h.gate.open(false) // revived, and with it whatever state this generation has
 	}
 	return err
+}
+
+// leave reports whether clients are to be told to leave. After a revival they are not, also if drain has not noticed yet:
+// connections that have come back from their way to the successor are read from at once.
+func (st *httpState) leave() bool {
+	if st.leaving.Load() == 0 {
+		return false
+	}
+	since := st.since.Load()
+	return st.stopping.Load() || since == nil || *since == st.superseded()
 }
 
 // force closes the connections that are left, and leaves the server usable: where DrainTimeout is shorter than the
@@ -179,6 +196,7 @@ func (h *httpServer) stop(ctx context.Context, drained bool) error {
 }
 
 func (st *httpState) stop(ctx context.Context, s *http.Server, drained bool) error {
+	st.stopping.Store(true)
 	st.leaving.Add(1)
 	if drained {
 		// A connection that was being accepted at the moment of the switch may have come to light only after drain

@@ -243,7 +243,9 @@ func moveUnderLoad(t *testing.T, network string, size int, holds bool, d time.Du
 			defer mu.Unlock()
 			return rnd.IntN(8) == 0
 		}
-		movers.Go(func() { shuttle(nodes[i], &ferry{t: t, to: nodes[(i+1)%size], keep: keep, park: parked}, uint64(i), seed, stop) })
+		movers.Go(func() {
+			shuttle(nodes[i], &ferry{t: t, to: nodes[(i+1)%size], keep: keep, park: parked}, uint64(i), seed, stop)
+		})
 	}
 	end := time.Now().Add(d)
 	asked := make([]int, 64)

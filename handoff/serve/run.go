@@ -38,6 +38,7 @@ func Run(ctx context.Context, gen *handoff.Generation, servers ...Server) error 
 type generation interface {
 	Ready(context.Context) error
 	Wait(context.Context, func(context.Context) error) error
+	Superseded() <-chan struct{}
 	Released() <-chan struct{}
 	DrainTimeout() time.Duration
 	Fail(error) error

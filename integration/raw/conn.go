@@ -172,10 +172,16 @@ func (c *conn) halve() error {
 	c.mu.Lock()
 	c.ending = true
 	c.mu.Unlock()
-	if err := c.nc.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
-		return &opError{"half-close", c.turn(), err}
+	err := c.nc.(interface{ CloseWrite() error }).CloseWrite()
+	if err == nil {
+		return nil
 	}
-	return nil
+	c.end()
+	<-c.over
+	if c.err != nil {
+		err = c.err // it tells more than that the socket is not connected any more
+	}
+	return &opError{"half-close", c.turn(), err}
 }
 
 // finished waits until the server has closed a connection the client's half of which is closed.
