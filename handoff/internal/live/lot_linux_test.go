@@ -141,7 +141,7 @@ func TestLotArrival(t *testing.T) {
 func TestLotExpiry(t *testing.T) {
 	l, _ := newLot(t)
 	clients, fds := ends(t, 3)
-	soon, later := time.Now().Add(20*time.Millisecond), time.Now().Add(40*time.Millisecond)
+	soon, later := time.Now().Add(20*time.Millisecond), time.Now().Add(400*time.Millisecond)
 	if err := l.Park(Key{}, fds, []Position{{Expires: later}, {}, {Expires: soon}}, ack); err != nil {
 		t.Fatal(err)
 	}
@@ -337,14 +337,9 @@ func TestLotMany(t *testing.T) {
 		for range 20 {
 			l.Depart(func(Key) Departure { return d })
 			d.leave()
-			d.mu.Lock()
-			conns := d.conns
-			d.conns = nil
-			d.mu.Unlock()
-			for _, c := range conns {
-				c.Kept()
-			}
+			d.keep()
 			l.Stay()
+			d.keep() // what left by itself in between
 		}
 	})
 	seen := map[string]bool{}

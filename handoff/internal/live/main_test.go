@@ -38,6 +38,17 @@ func (d *taking) leave() {
 	}
 }
 
+// keep has all that have left come back.
+func (d *taking) keep() {
+	d.mu.Lock()
+	conns := d.conns
+	d.conns = nil
+	d.mu.Unlock()
+	for _, c := range conns {
+		c.Kept()
+	}
+}
+
 func (d *taking) Move(c Conn) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
