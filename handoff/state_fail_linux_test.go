@@ -28,7 +28,7 @@ func TestStateFails(t *testing.T) {
 				if strings.HasPrefix(at, "restore") {
 					guilty = is
 				}
-				want := error(os.ErrDeadlineExceeded)
+				want := os.ErrDeadlineExceeded
 				switch how {
 				case "error":
 					guilty.fail, want = map[string]error{at: errNoSpace}, errNoSpace

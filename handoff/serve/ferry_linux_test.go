@@ -67,8 +67,6 @@ func (n *node) stop() {
 	}
 }
 
-func (n *node) tracker() *tracker { return n.Server.(*tracker) }
-
 func (n *node) dial() net.Conn {
 	n.t.Helper()
 	c, err := net.Dial(n.ln.Addr().Network(), n.ln.Addr().String())

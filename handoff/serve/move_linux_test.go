@@ -194,7 +194,7 @@ func (c *caller) last() error {
 		return err
 	}
 	if b, err := c.r.ReadByte(); err != io.EOF {
-		return fmt.Errorf("after the last answer: %q, %v", b, err)
+		return fmt.Errorf("after the last answer: %q, %w", b, err)
 	}
 	return nil
 }

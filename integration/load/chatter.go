@@ -64,7 +64,7 @@ func (u *chatter) run(ctx context.Context) {
 			s.leave()
 			s = nil
 		}
-		u.pause(ctx, nil)
+		_ = u.pause(ctx, nil) // the loop sees the end of ctx
 	}
 	u.c.speaking.Done()
 	<-u.c.silent
@@ -147,8 +147,8 @@ func (u *chatter) speak(ctx context.Context, s *stay) error {
 		u.c.said[s.name] = n - 1
 		u.c.counts.Sent += n - first
 		u.c.mu.Unlock()
-		for piece := b; len(b) > 0; b = b[len(piece):] {
-			piece = b[:1+u.rand.IntN(len(b))]
+		for len(b) > 0 {
+			piece := b[:1+u.rand.IntN(len(b))]
 			if len(piece) == len(b) {
 				s.mark(first, n)
 			}
@@ -158,6 +158,7 @@ func (u *chatter) speak(ctx context.Context, s *stay) error {
 			if err := u.pause(ctx, s); err != nil {
 				return err
 			}
+			b = b[len(piece):]
 		}
 	}
 	return nil
