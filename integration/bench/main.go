@@ -29,6 +29,7 @@ const bound = 4 * time.Minute
 type options struct {
 	rounds  int
 	slice   time.Duration
+	idle    int            // connections that move at once
 	only    *regexp.Regexp // nil: everything
 	verbose bool
 }
@@ -52,6 +53,7 @@ func mainErr() error {
 	var o options
 	flag.IntVar(&o.rounds, "rounds", 60, "take the median over this `number` of rounds")
 	flag.DurationVar(&o.slice, "slice", 25*time.Millisecond, "how long to apply load, in each round of a throughput")
+	flag.IntVar(&o.idle, "idle", 18_000, "how many idle connections move at once; RLIMIT_NOFILE bounds it")
 	flag.BoolVar(&o.verbose, "v", false, "show where the time of a handover goes")
 	flag.Func("run", "only the sections that match this `regexp`: throughput, generations, moving, latency, handover", func(s string) (err error) {
 		o.only, err = regexp.Compile(s)
@@ -61,8 +63,8 @@ func mainErr() error {
 	switch {
 	case flag.NArg() > 0:
 		return fmt.Errorf("unexpected argument %q; see -help", flag.Arg(0))
-	case o.rounds < 1 || o.slice <= 0:
-		return errors.New("-rounds and -slice must be positive")
+	case o.rounds < 1 || o.slice <= 0 || o.idle < 1:
+		return errors.New("-rounds, -slice and -idle must be positive")
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -17,13 +17,10 @@ import (
 	"github.com/segue-go/segue/listener"
 )
 
-// idle is how many connections move at once: about as many as RLIMIT_NOFILE of 20,000 leaves to a server.
-const idle = 18_000
-
 // moving is about idle connections that move to a successor.
 func moving(ctx context.Context, o options, dir string) ([]figure, error) {
 	limit := func(d time.Duration) aim { return aim{limit: float64(d), text: "< " + nanoseconds(float64(d))} }
-	live := figure{name: fmt.Sprintf("%d idle connections, CONFIRM to the last one parked, beside bare descriptors", idle), unit: nanoseconds, aim: limit(60 * time.Millisecond)}
+	live := figure{name: fmt.Sprintf("%d idle connections, CONFIRM to the last one parked, beside bare descriptors", o.idle), unit: nanoseconds, aim: limit(60 * time.Millisecond)}
 	parked := figure{name: "  that the incumbent has parked itself", unit: nanoseconds}
 	gap := figure{name: "  each in nobody's hands, at most: half of them", unit: nanoseconds, aim: limit(5 * time.Millisecond)}
 	worst := figure{name: "  the worst one", unit: nanoseconds, aim: limit(5 * time.Millisecond)}
@@ -31,10 +28,7 @@ func moving(ctx context.Context, o options, dir string) ([]figure, error) {
 	memory := figure{name: "memory of a parked connection, bytes", unit: count, aim: aim{limit: 256, text: "< 256"}}
 
 	rounds := (o.rounds + 11) / 12 // they take seconds
-	n := idle
-	if o.slice < 10*time.Millisecond {
-		n = 300 // a test
-	}
+	n := o.idle
 	for r := range rounds {
 		m := &mover{path: filepath.Join(dir, "move"+strconv.Itoa(r)), n: n}
 		err := m.run(ctx)
@@ -85,6 +79,9 @@ func (m *mover) run(ctx context.Context) error {
 	}
 	m.procs = append(m.procs, first)
 	for range m.n {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		c, err := newClient(r.Addrs["http"])
 		if err != nil {
 			return err
@@ -95,7 +92,7 @@ func (m *mover) run(ctx context.Context) error {
 		}
 		m.conns = append(m.conns, c)
 	}
-	if err := m.ask(); err != nil {
+	if err := m.ask(ctx); err != nil {
 		return err
 	}
 	if err := m.bare(ctx); err != nil {
@@ -106,7 +103,7 @@ func (m *mover) run(ctx context.Context) error {
 			return err
 		}
 	}
-	if m.ask() != nil {
+	if m.ask(ctx) != nil && ctx.Err() == nil {
 		for _, c := range m.conns {
 			if c.get("/") != nil {
 				m.lost++
@@ -117,8 +114,11 @@ func (m *mover) run(ctx context.Context) error {
 }
 
 // ask has each connection answered once.
-func (m *mover) ask() error {
+func (m *mover) ask(ctx context.Context) error {
 	for _, c := range m.conns {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		if err := c.get("/"); err != nil {
 			return err
 		}

@@ -14,7 +14,7 @@ func TestRun(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), bound)
 	defer cancel()
 	var b bytes.Buffer
-	if err := run(ctx, &b, options{rounds: 1, slice: time.Millisecond, verbose: true}); err != nil {
+	if err := run(ctx, &b, options{rounds: 1, slice: time.Millisecond, idle: 600, verbose: true}); err != nil {
 		t.Fatalf("%v\n%s", err, &b)
 	}
 	for _, want := range []string{
@@ -52,7 +52,7 @@ func TestRunInterrupted(t *testing.T) {
 			t.Fatal(err)
 		}
 		began := time.Now()
-		_, err = section(ctx, options{rounds: 1 << 20, slice: 10 * time.Millisecond}, dir)
+		_, err = section(ctx, options{rounds: 1 << 20, slice: 10 * time.Millisecond, idle: 600}, dir)
 		cancel()
 		if err == nil || time.Since(began) > patience {
 			t.Errorf("ended after %v: %v", time.Since(began), err)
