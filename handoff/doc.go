@@ -26,8 +26,8 @@
 //
 // A process is first a successor, then the incumbent, then it drains and ends. A successor is started by
 // [Generation.Upgrade] (or a signal of [Config].Signals), or by anyone who starts a program that joins the same
-// [Config].Path. The listening sockets themselves travel, by pidfd_getfd(2) or SCM_RIGHTS (unix(7)); they are never bound again, and
-// connections that wait in their queues travel with them. At each moment at most one generation owns them: ownership is
+// [Config].Path. The listening sockets themselves travel, by pidfd_getfd(2) or SCM_RIGHTS (unix(7)); they are never bound
+// again, and connections that wait in their queues travel with them. At each moment at most one generation owns them: ownership is
 // the one unit in an eventfd(2), and a successor owns once it has read it.
 //
 // From the moment that it lets go until its guard ends, an incumbent keeps its descriptors and takes the sockets back if
@@ -37,6 +37,11 @@
 //
 // [Generation.State] registers sections of the program's own state, which move within the same transaction: saved while
 // nobody serves, or ahead, and restored before the successor owns.
+//
+// # Live connections
+//
+// From the moment that a successor has confirmed, live connections move to it too: those of servers that package serve runs,
+// by themselves, and any other with [Generation.Give], which the successor gets from [Generation.Take].
 //
 // # Elsewhere than on Linux
 //

@@ -14,11 +14,20 @@
 //
 // # What a client sees of an upgrade
 //
-// Over HTTP/1.1: nothing, but that the next response on a connection that the old generation accepted says
-// "Connection: close". Every request that reaches the old generation is answered, also one that arrives on a
-// kept-alive connection long after the upgrade. Connections on which nothing happens are left alone until
-// Config.DrainTimeout. net/http's own Shutdown would close these at once, and would not answer a request that it
-// reads from then on; nothing of the kind is called before the generation has ended.
+// Over HTTP/1.1 without TLS: nothing. An idle connection moves to the successor, which answers the next request on it; so
+// does one that is open and has said nothing yet. A request that has begun is answered by the old generation, and then its
+// connection moves. IdleTimeout and ReadHeaderTimeout go on counting where they were. Bytes of the next request that
+// net/http had read already travel along.
+//
+// Over HTTP/1.1 where a connection cannot move (TLS, a listener that wraps the generation's, a successor without room or
+// without such a server): the next response on it says "Connection: close". Every request that reaches the old generation
+// is answered, also one that arrives long after the upgrade. Connections on which nothing happens are left alone until
+// Config.DrainTimeout. net/http's own Shutdown would close these at once, and would not answer a request that it reads
+// from then on; nothing of the kind is called before the generation has ended.
+//
+// With sections of state that are saved in the gap of the switch (handoff.Section.Save), requests wait while they are
+// saved and restored. One on a connection that cannot move, and that comes when the state has already moved, is answered
+// with status 503 and Retry-After.
 //
 // Over HTTP/2: the next response on a connection is preceded by GOAWAY, with which the client opens a new connection
 // for its next requests; streams that have begun finish.

@@ -12,10 +12,15 @@ import (
 // HTTP makes a [Server] of an *http.Server and a listener, which should be of the generation that [Run] is given, or
 // wrap one that is (tls.NewListener, netutil.LimitListener).
 //
-// Run takes s and ln, and closes both. It replaces s.Handler and s.ConnState by functions that call what is there
-// (http.DefaultServeMux for a nil Handler) and touches nothing else; s must not be changed from then on. Handlers get
-// exactly net/http's own ResponseWriter, connections are exactly those that ln accepts, and a request costs no
-// allocation more than without this package.
+// Idle HTTP/1.1 connections that ln itself accepts, TCP or Unix, move to the successor, if it serves the same listener by
+// HTTP too. net/http then gets them wrapped: what Hijack returns has the *net.TCPConn or *net.UnixConn in it, by its method
+// NetConn. Reading and closing go through the wrapper, everything else (sendfile among it) is that of the connection.
+// s.ConnState hears that a connection that moves is closed here, and that it is new there. Connections of a listener
+// that wraps ln are left as they are, and do not move.
+//
+// Run takes s and ln, and closes both. It replaces s.Handler, s.ConnState and s.ConnContext by functions that call what is
+// there (http.DefaultServeMux for a nil Handler) and touches nothing else; s must not be changed from then on. Handlers get
+// exactly net/http's own ResponseWriter, and a request costs no allocation more than without this package.
 //
 // The same s may be given with several listeners. Functions that s knows by RegisterOnShutdown are called when the
 // generation has ended, once.
