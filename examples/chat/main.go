@@ -20,7 +20,7 @@
 // user once, in the same order for all.
 //
 // If the successor dies when it has taken some of the users, these are lost with it. The others go on in this process, with
-// the log as it was at the switch.
+// the log as it was at the switch. A successor that dies before it has confirmed takes nobody along: users move from then on.
 package main
 
 import (
@@ -35,6 +35,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/segue-go/segue/examples/internal/fault"
 	"github.com/segue-go/segue/handoff"
 )
 
@@ -52,7 +53,10 @@ func run(ctx context.Context) error {
 	listen := flag.String("listen", "127.0.0.1:8084", "listen on this `address`")
 	flag.StringVar(&c.Path, "segue", "", "rendezvous `path`: who is started with the same one takes over")
 	flag.DurationVar(&c.Guard, "guard", 0, "keep the sockets for this long after an upgrade; 0 is the default")
+	flag.DurationVar(&c.ReadyTimeout, "ready-timeout", 0, "give a successor this long to get ready; 0 is the default")
+	faultFile := flag.String("fault-file", "", "fail in the way that this `file` names; see examples/internal/fault")
 	flag.Parse()
+	f := fault.Inject(*faultFile, &c)
 
 	gen, err := handoff.Join(ctx, c)
 	if err != nil {
@@ -68,6 +72,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	fmt.Println("listening on", ln.Addr())
+	f.Strike(ctx)
 
 	go accept(ln, r)    // waits until Ready
 	go r.take(ctx, gen) // in the first generation too: users come back from a successor that dies

@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/segue-go/segue/examples/internal/chain"
+	"github.com/segue-go/segue/examples/internal/fault"
 	"github.com/segue-go/segue/integration/leak"
 	"github.com/segue-go/segue/integration/load"
 )
@@ -113,6 +115,54 @@ func TestKilledSuccessor(t *testing.T) {
 	moves := traffic.Counts().Moves
 	pid := c.Upgrade(first, owned)
 	c.Until("everybody has moved", func() bool { return traffic.Counts().Moves == moves+users })
+	some(c, traffic, users)
+	traffic.Stop()
+	if err := traffic.Wait().Err(); err != nil {
+		t.Error(err)
+	}
+	c.Stop(pid)
+}
+
+// TestFaults: successors that are no good cost nothing, not even one that serves for a moment before it dies: users move
+// when it has confirmed.
+func TestFaults(t *testing.T) {
+	const users = 6
+	file := filepath.Join(t.TempDir(), "fault")
+	set := func(f fault.Fault) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(f), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set("")
+	c := chain.New(t, "-listen", "127.0.0.1:0", "-ready-timeout", "1s", "-fault-file", file)
+	addr := c.Address()
+	owned := owner(addr)
+	first := owned()
+	traffic := chat(t, addr, users)
+	some(c, traffic, users)
+	for _, f := range []struct {
+		fault.Fault
+		says, then string
+	}{
+		{fault.Crash, "fault: this version crashes", "exit status 3"},
+		{fault.NeverReady, "fault: this version never becomes ready", "the successor did not become ready"},
+		{fault.DieAfterCommit, "fault: this version dies", "this generation serves again"},
+	} {
+		set(f.Fault)
+		if err := syscall.Kill(first, syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		c.Printed(f.says)
+		c.Printed(f.then)
+		some(c, traffic, users)
+	}
+	if n := traffic.Counts().Moves; n != 0 {
+		t.Errorf("%d moves to successors that were no good", n)
+	}
+	set("")
+	pid := c.Upgrade(first, owned)
+	c.Until("everybody has moved", func() bool { return traffic.Counts().Moves == users })
 	some(c, traffic, users)
 	traffic.Stop()
 	if err := traffic.Wait().Err(); err != nil {

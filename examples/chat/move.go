@@ -79,6 +79,8 @@ func (r *room) section() handoff.Section {
 		},
 		// What was said at a successor that died has reached only users who were lost with it.
 		Revival: handoff.RevivalKeep,
+		// Likewise if it had not confirmed: users move later than that.
+		Probation: true,
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/segue-go/segue/examples/internal/fault"
 	"github.com/segue-go/segue/handoff"
 	"github.com/segue-go/segue/handoff/serve"
 )
@@ -27,14 +28,14 @@ func main() {
 func run(ctx context.Context) error {
 	c := handoff.Config{Signals: []os.Signal{syscall.SIGHUP}, Logger: slog.With("pid", os.Getpid())}
 	listen := flag.String("listen", "127.0.0.1:8080", "listen on this `address`")
-	faultFile := flag.String("fault-file", "", "fail in the way that this `file` names; see fault.go")
+	faultFile := flag.String("fault-file", "", "fail in the way that this `file` names; see examples/internal/fault")
 	flag.StringVar(&c.Path, "segue", "", "rendezvous `path`: who is started with the same one takes over")
 	flag.DurationVar(&c.Probation, "probation", 0, "serve for this long before taking over for good")
 	flag.DurationVar(&c.Guard, "guard", 0, "keep the sockets for this long after an upgrade; 0 is the default")
 	flag.DurationVar(&c.ReadyTimeout, "ready-timeout", 0, "give a successor this long to get ready; 0 is the default")
 	flag.DurationVar(&c.DrainTimeout, "drain-timeout", 0, "give clients this long to leave; 0 is the default")
 	flag.Parse()
-	fault := inject(*faultFile, &c)
+	f := fault.Inject(*faultFile, &c)
 
 	gen, err := handoff.Join(ctx, c)
 	if err != nil {
@@ -46,6 +47,6 @@ func run(ctx context.Context) error {
 		return err
 	}
 	fmt.Println("listening on", ln.Addr())
-	fault.strike(ctx)
+	f.Strike(ctx)
 	return serve.Run(ctx, gen, serve.HTTP(&http.Server{Handler: handler()}, ln))
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/segue-go/segue/examples/internal/chain"
+	"github.com/segue-go/segue/examples/internal/fault"
 	"github.com/segue-go/segue/integration/leak"
 	"github.com/segue-go/segue/integration/load"
 )
@@ -82,7 +83,7 @@ func warm(c *chain.Chain, traffic *load.Load) {
 func TestFaults(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "fault")
 	c := chain.New(t, "-listen", "127.0.0.1:0", "-ready-timeout", "1s", "-fault-file", file)
-	try := func(first int, f fault) {
+	try := func(first int, f fault.Fault) {
 		t.Helper()
 		if err := os.WriteFile(file, []byte(f), 0o600); err != nil {
 			t.Fatal(err)
@@ -107,9 +108,9 @@ func TestFaults(t *testing.T) {
 		traffic.Wait()
 	}()
 	// A signal that comes while an upgrade is under way begins another after it.
-	try(first, crash)
+	try(first, fault.Crash)
 	c.Printed("fault: this version crashes")
-	try(first, neverReady)
+	try(first, fault.NeverReady)
 	c.Printed("fault: this version never becomes ready")
 	warm(c, traffic)
 	traffic.Stop()
@@ -117,7 +118,7 @@ func TestFaults(t *testing.T) {
 		t.Error(err)
 	}
 
-	try(first, dieAfterCommit)
+	try(first, fault.DieAfterCommit)
 	c.Printed("fault: this version dies")
 	c.Until("revival", func() bool { return owned() == first })
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
