@@ -4,80 +4,87 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"syscall"
 	"time"
 )
 
-// undisturbed calls f, and fails if meanwhile another process than the owner served.
+// undisturbed calls f, and fails if meanwhile others than the owners served.
 func (d *demo) undisturbed(f func() error) error {
-	before := len(d.watch.since(0))
+	before, moves := len(d.watch.since(0)), d.users.Counts().Moves
 	if err := f(); err != nil {
 		return err
 	}
 	for _, r := range d.watch.since(before) {
-		if r.pid != d.owner() {
-			return fmt.Errorf("process %d served meanwhile, not only %d", r.pid, d.owner())
+		if r.pid != d.http.owner() {
+			return fmt.Errorf("process %d served meanwhile, not only %d", r.pid, d.http.owner())
 		}
+	}
+	if n := d.users.Counts().Moves - moves; n > 0 {
+		return fmt.Errorf("%d users of the chat were moved meanwhile", n)
 	}
 	return nil
 }
 
-// crash upgrades to a successor that exits with status 3 before it has asked for anything. The owner must say so.
+// crash upgrades to successors that exit with status 3 before they have asked for anything. The owners must say so.
 func (d *demo) crash(ctx context.Context) error {
 	return d.undisturbed(func() error {
 		if err := d.setFault("crash"); err != nil {
 			return err
 		}
 		from := d.log.lines()
-		d.event(time.Now(), "successor crashes in start-up", false)
-		if err := d.kids.signal(d.owner(), syscall.SIGHUP); err != nil {
+		d.event(time.Now(), "successors crash in start-up", false)
+		if err := d.hangUp(); err != nil {
 			return err
 		}
-		if _, err := d.log.await(ctx, from, "exit status 3"); err != nil {
-			return err
+		for _, s := range d.servers() {
+			if _, err := d.log.await(ctx, from, "exit status 3", fmt.Sprintf("pid=%d ", s.owner())); err != nil {
+				return err
+			}
 		}
 		return d.setFault("")
 	})
 }
 
-// neverReady upgrades to a successor that never calls Ready. The owner must end it.
+// neverReady upgrades to successors that never call Ready. The owners must end them.
 func (d *demo) neverReady(ctx context.Context) error {
 	return d.undisturbed(func() error {
 		if err := d.setFault("never-ready"); err != nil {
 			return err
 		}
 		before := d.kids.alive()
-		d.event(time.Now(), "successor never becomes ready", false)
-		if err := d.kids.signal(d.owner(), syscall.SIGHUP); err != nil {
+		d.event(time.Now(), "successors never become ready", false)
+		if err := d.hangUp(); err != nil {
 			return err
 		}
-		successor := 0
+		var successors []int
 		if err := eventually(ctx, func() bool {
-			for _, pid := range d.kids.alive() {
-				if !slices.Contains(before, pid) {
-					successor = pid
-				}
-			}
-			return successor != 0
+			successors = slices.DeleteFunc(d.kids.alive(), func(pid int) bool { return slices.Contains(before, pid) })
+			return len(successors) == len(d.servers())
 		}); err != nil {
-			return fmt.Errorf("no successor was started: %w", err)
+			return fmt.Errorf("not every server has started a successor, only %v: %w", successors, err)
 		}
-		d.log.note("process %d should be ended after %v", successor, readyTimeout)
-		if err := eventually(ctx, func() bool { return !slices.Contains(d.kids.alive(), successor) }); err != nil {
-			return fmt.Errorf("process %d was not ended: %w", successor, err)
+		d.log.note("processes %v should be ended after %v", successors, readyTimeout)
+		left := func() []int {
+			return slices.DeleteFunc(d.kids.alive(), func(pid int) bool { return !slices.Contains(successors, pid) })
 		}
-		d.event(time.Now(), fmt.Sprintf("process %d, never ready, is ended", successor), false)
+		if err := eventually(ctx, func() bool { return len(left()) == 0 }); err != nil {
+			return fmt.Errorf("processes %v were not ended: %w", left(), err)
+		}
+		d.event(time.Now(), fmt.Sprintf("processes %v, never ready, are ended", successors), false)
 		return d.setFault("")
 	})
 }
 
-// dieAfterCommit upgrades to a successor that exits with status 4 shortly after commit. The owner must resume.
+// dieAfterCommit upgrades to successors that exit with status 4 shortly after commit. The owners must resume.
 func (d *demo) dieAfterCommit(ctx context.Context) error {
 	if err := d.setFault("die-after-commit"); err != nil {
 		return err
 	}
 	death := death{after: time.Now()}
-	pid, err := d.start()
+	pid, err := d.start(d.http)
+	if err != nil {
+		return err
+	}
+	chat, err := d.start(d.chat)
 	if err != nil {
 		return err
 	}
@@ -91,20 +98,26 @@ func (d *demo) dieAfterCommit(ctx context.Context) error {
 	}
 	d.deaths.add(death)
 	d.event(e.at, fmt.Sprintf("process %d dies after commit", pid), false)
-	if e.code != 4 {
-		d.problem("process %d, which should have died after commit with exit status 4: %s", pid, e.text)
+	chatEnd, err := d.kids.wait(ctx, chat)
+	if err != nil {
+		return err
+	}
+	for pid, e := range map[int]exit{pid: e, chat: chatEnd} {
+		if e.code != 4 {
+			d.problem("process %d, which should have died after commit with exit status 4: %s", pid, e.text)
+		}
 	}
 	if err := d.setFault(""); err != nil {
 		return err
 	}
-	r, err := d.watch.await(ctx, func(p int) bool { return p == d.owner() })
+	r, err := d.watch.await(ctx, func(p int) bool { return p == d.http.owner() })
 	if err != nil {
-		return fmt.Errorf("process %d does not serve again after its successor's death: %w", d.owner(), err)
+		return fmt.Errorf("process %d does not serve again after its successor's death: %w", d.http.owner(), err)
 	}
 	if _, ok := d.watch.of(pid); ok {
 		d.event(r.first, fmt.Sprintf("process %d serves again", r.pid), false)
 	} else {
 		d.problem("process %d never served before it died, so that nothing was tried", pid)
 	}
-	return nil
+	return d.chatRevived(ctx)
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 )
@@ -62,13 +63,15 @@ func (l *serverLog) lines() int {
 	}
 }
 
-// await returns the first line from number from on that holds text, not the demo's own.
-func (l *serverLog) await(ctx context.Context, from int, text string) (string, error) {
+// await returns the first line from number from on that holds all the texts, not the demo's own.
+func (l *serverLog) await(ctx context.Context, from int, texts ...string) (string, error) {
 	var found string
 	err := eventually(ctx, func() bool {
 		n := l.lines()
 		for ; from < n; from++ {
-			if s := l.line[from]; strings.Contains(s, text) && !strings.Contains(s, " demo: ") {
+			s := l.line[from]
+			lacks := func(text string) bool { return !strings.Contains(s, text) }
+			if !slices.ContainsFunc(texts, lacks) && lacks(" demo: ") {
 				found = s
 				return true
 			}
@@ -76,7 +79,7 @@ func (l *serverLog) await(ctx context.Context, from int, text string) (string, e
 		return false
 	})
 	if err != nil {
-		return "", fmt.Errorf("no line with %q in the servers' log: %w", text, err)
+		return "", fmt.Errorf("no line with %q in the servers' log: %w", texts, err)
 	}
 	return found, nil
 }

@@ -1,12 +1,13 @@
-// Command demo upgrades a server ten times, and then with three successors that fail, while clients of several kinds use
-// it, and shows what the clients noticed. It is what `make demo` runs.
+// Command demo upgrades two servers ten times, and then with three successors that fail, while clients of several kinds use
+// them, and shows what the clients noticed. It is what `make demo` runs.
 //
-// It builds examples/http, starts it on a free port and drives it with package load: requests on new connections and on
-// kept-alive ones, slow ones, slow uploads, and two thousand connections that are idle nearly all the time. Upgrades
-// happen in both ways in turn: SIGHUP to the process that serves, and starting the program once more with the same
-// rendezvous. The exit status is 0 if no request failed, no client had to connect anew, each successor did what was
-// expected and no process is left, but for connections that the successor had accepted that dies after commit: they die
-// with it, and are counted apart.
+// It builds examples/http and examples/chat, starts them on free ports and drives them with package load: requests on new
+// connections and on kept-alive ones, slow ones, slow uploads, and two thousand connections that are idle nearly all the
+// time; and users of the chat, who talk all the time. Upgrades happen in both ways in turn: SIGHUP to the processes that
+// serve, and starting the programs once more with the same rendezvous. The exit status is 0 if no request failed, no client
+// had to connect anew, no line was lost or came twice, each successor did what was expected and no process is left, but for
+// connections that the successors had accepted that die after commit: they die with them, and are counted apart. These
+// die before they have confirmed, so that no connection from before has moved to them: of those nothing is excused.
 //
 // The demo needs Linux: it makes itself the reaper of the servers' orphans, so that it can tell how each generation
 // ended and end those that should not be there, each by its pid.
@@ -50,7 +51,8 @@ func mainErr() error {
 	var o options
 	flag.IntVar(&o.upgrades, "upgrades", 10, "how many good `upgrades` to do before the faulty ones")
 	flag.Uint64Var(&o.seed, "seed", rand.Uint64()>>32, "what is random depends on this `number`")
-	flag.StringVar(&o.server, "server", "", "a `program` to use instead of building examples/http")
+	flag.StringVar(&o.http, "server", "", "a `program` to use instead of building examples/http")
+	flag.StringVar(&o.chat, "chat", "", "a `program` to use instead of building examples/chat")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q; see -help", flag.Arg(0))
@@ -64,7 +66,8 @@ func mainErr() error {
 type options struct {
 	upgrades int
 	seed     uint64
-	server   string
+	http     string
+	chat     string
 }
 
 // run builds, plays the scenario, reports, and leaves nothing behind but the servers' log, and that only on failure.
@@ -75,9 +78,15 @@ func run(ctx context.Context, out io.Writer, o options) (err error) {
 	}
 	defer os.RemoveAll(dir)
 
-	if o.server == "" {
-		fmt.Fprintln(out, "building examples/http")
-		if o.server, err = build(ctx, dir); err != nil {
+	for _, p := range []struct {
+		example string
+		program *string
+	}{{"http", &o.http}, {"chat", &o.chat}} {
+		if *p.program != "" {
+			continue
+		}
+		fmt.Fprintf(out, "building examples/%s\n", p.example)
+		if *p.program, err = build(ctx, dir, p.example); err != nil {
 			return err
 		}
 	}
@@ -107,15 +116,16 @@ func run(ctx context.Context, out io.Writer, o options) (err error) {
 	return d.report()
 }
 
-// build compiles the server into dir.
-func build(ctx context.Context, dir string) (string, error) {
+// build compiles an example into dir.
+func build(ctx context.Context, dir, example string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, buildTimeout)
 	defer cancel()
-	path := filepath.Join(dir, "http")
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", path, "github.com/segue-go/segue/examples/http")
+	path := filepath.Join(dir, example)
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", path, "github.com/segue-go/segue/examples/"+example)
 	cmd.WaitDelay = time.Second
 	if b, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building examples/http (the demo runs inside the repository, with go in PATH): %w\n%s", err, b)
+		return "", fmt.Errorf("building examples/%s (the demo runs inside the repository, with go in PATH): %w\n%s",
+			example, err, b)
 	}
 	return path, nil
 }

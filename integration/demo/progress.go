@@ -26,8 +26,8 @@ func (s *step) get() string {
 
 // progress prints a line a second until it is stopped; they are plain lines, good for a terminal and for a file.
 func (d *demo) progress() (stop func()) {
-	fmt.Fprintf(d.out, "%6s %8s %10s %8s %8s %8s %8s   %s\n", "time", "owner", "requests", "a second", "failed",
-		"forced", "excused", "doing")
+	fmt.Fprintf(d.out, "%5s %7s %8s %8s %6s %6s %7s %7s   %s\n", "time", "owner", "requests", "a second", "failed",
+		"forced", "excused", "lines", "doing")
 	quit, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
@@ -43,8 +43,8 @@ func (d *demo) progress() (stop func()) {
 			r := d.watch.last()
 			d.load.Excuse(d.diedWith)
 			c := d.load.Counts()
-			fmt.Fprintf(d.out, "%4.0f s %8d %10d %8d %8d %8d %8d   %s\n", time.Since(d.begun).Seconds(), r.pid, c.Requests,
-				c.Requests-before, c.Failed, c.Forced, c.Excused, d.step.get())
+			fmt.Fprintf(d.out, "%3.0f s %7d %8d %8d %6d %6d %7d %7d   %s\n", time.Since(d.begun).Seconds(), r.pid, c.Requests,
+				c.Requests-before, c.Failed, c.Forced, c.Excused, d.users.Counts().Received, d.step.get())
 			before = c.Requests
 		}
 	}()

@@ -26,8 +26,11 @@ func (d *demo) report() error {
 		failures = d.result.Failures()
 		failures = append(failures, d.watch.failures...)
 		d.checkOrder()
-		d.result.Lasting = append(d.result.Lasting, d.lasting...)
+		d.result.Lasting = append(d.result.Lasting, load.Lasting{Name: "chat users", Connections: chatUsers,
+			Lost: d.talk.Reconnects, Reconnects: d.talk.Reconnects})
 		d.checkLasting()
+		failures = append(failures, d.talk.Failures...)
+		d.checkTalk()
 
 		fmt.Fprintln(d.out)
 		var upgrades []time.Time
@@ -39,13 +42,16 @@ func (d *demo) report() error {
 		if err := d.result.WriteTable(d.out, upgrades, near, "an upgrade"); err != nil {
 			return err
 		}
+		if err := d.talk.WriteTable(d.out); err != nil {
+			return err
+		}
 		d.footnotes(excusedOfWatcher)
 	}
 	fmt.Fprintln(d.out)
 	elapsed := d.ended.Sub(d.begun).Seconds()
 	if len(failures) == 0 && len(d.problems) == 0 {
 		fmt.Fprintf(d.out, "PASS: nothing lost in %d upgrades and 3 that failed as they should (%.0f s, seed %d)\n",
-			len(d.chain)-1, elapsed, d.o.seed)
+			len(d.http.chain)-1, elapsed, d.o.seed)
 		return nil
 	}
 	fmt.Fprintf(d.out, "FAIL: %d failures of requests and connections, %d other problems (%.0f s, seed %d)\n",
@@ -84,7 +90,7 @@ func (d *demo) checkOrder() {
 			samples = slices.AppendSeq(samples, k.Samples())
 		}
 	}
-	if wrong := twoOwners(samples, d.chain); len(wrong) > 0 {
+	if wrong := twoOwners(samples, d.http.chain); len(wrong) > 0 {
 		d.problem("two owners: %d new connections were accepted by a process after a successor of it had already answered"+
 			" others; the first by process %d, %s", len(wrong), wrong[0].PID, d.relative(wrong[0].Start))
 	}

@@ -24,28 +24,27 @@ const (
 
 // demo is one run. All but the progress happens in one goroutine.
 type demo struct {
-	out     io.Writer
-	o       options
-	rng     *rand.Rand
-	log     *serverLog
-	kids    *children
-	segue   string // the rendezvous
-	fault   string // the file that tells a server at its start how to fail
-	addr    string
-	begun   time.Time
-	ended   time.Time
-	watch   *watcher
-	load    *load.Load
-	result  *load.Result
-	step    step
-	started map[int]bool // which processes the demo itself started
+	out    io.Writer
+	o      options
+	rng    *rand.Rand
+	log    *serverLog
+	kids   *children
+	http   *server
+	chat   *server
+	fault  string // the file that tells a server at its start how to fail
+	begun  time.Time
+	ended  time.Time
+	watch  *watcher
+	load   *load.Load
+	users  *load.Chat
+	result *load.Result
+	talk   *load.ChatResult
+	step   step
 
-	chain    []int   // the processes that became owners by an upgrade that was meant to succeed
 	events   []event // in order of time
-	deaths   deaths  // of successors after commit
+	deaths   deaths  // of the HTTP server's successors after commit
 	took     []time.Duration
-	lasting  []load.Lasting // connections that were to last, beside those of the load
-	problems []string       // what went otherwise than expected, but for what the load found
+	problems []string // what went otherwise than expected, but for what the load found
 }
 
 // event is something that failures may have to do with.
@@ -81,8 +80,10 @@ func (l *deaths) all() []death {
 }
 
 func newDemo(out io.Writer, dir string, o options, log *serverLog, kids *children) *demo {
-	return &demo{out: out, o: o, rng: rand.New(rand.NewPCG(o.seed, 0)), log: log, kids: kids, started: map[int]bool{},
-		segue: filepath.Join(dir, "segue.sock"), fault: filepath.Join(dir, "fault")}
+	return &demo{out: out, o: o, rng: rand.New(rand.NewPCG(o.seed, 0)), log: log, kids: kids,
+		http:  &server{name: "http", program: o.http, segue: filepath.Join(dir, "http.sock")},
+		chat:  &server{name: "chat", program: o.chat, segue: filepath.Join(dir, "chat.sock")},
+		fault: filepath.Join(dir, "fault")}
 }
 
 // problem records that something went otherwise than expected.
@@ -95,15 +96,25 @@ func (d *demo) problem(format string, args ...any) {
 func (d *demo) play(ctx context.Context) {
 	d.begun = time.Now()
 	defer func() { d.ended = time.Now() }()
-	if err := d.first(ctx); err != nil {
-		d.problem("the first server did not start: %v", err)
+	if err := d.setFault(""); err != nil {
+		d.problem("%v", err)
 		return
+	}
+	for _, s := range d.servers() {
+		if err := d.first(ctx, s); err != nil {
+			d.problem("the first process of examples/%s did not start: %v", s.name, err)
+			return
+		}
 	}
 	watching, unwatch := context.WithCancel(context.WithoutCancel(ctx)) // its end is part of the scenario
 	defer unwatch()
-	d.watch = watch(watching, d.addr)
+	d.watch = watch(watching, d.http.addr)
 	var err error
 	if d.load, err = load.Start(watching, d.traffic()); err != nil {
+		d.problem("%v", err)
+		return
+	}
+	if d.users, err = load.StartChat(watching, d.chatter()); err != nil {
 		d.problem("%v", err)
 		return
 	}
@@ -112,6 +123,8 @@ func (d *demo) play(ctx context.Context) {
 		d.problem("%v", err)
 	}
 	d.step.set("the clients finish")
+	d.users.Stop()
+	d.talk = d.users.Wait()
 	d.load.Stop()
 	d.result = d.load.Wait()
 	unwatch()
@@ -124,7 +137,7 @@ func (d *demo) play(ctx context.Context) {
 // traffic is what the clients do. It loads one core or so: this is about what is lost, not about how much is possible.
 // Each of the idle connections is used at the start, at the end, and about once in between.
 func (d *demo) traffic() load.Options {
-	return load.Options{Address: d.addr, Seed: d.o.seed, New: 6, Kept: 24, Slow: 24, Upload: 16, Idle: 2000,
+	return load.Options{Address: d.http.addr, Seed: d.o.seed, New: 6, Kept: 24, Slow: 24, Upload: 16, Idle: 2000,
 		Pace: 20 * time.Millisecond, Rest: 15 * time.Second}
 }
 
@@ -147,8 +160,11 @@ func (d *demo) steps(ctx context.Context) error {
 
 	err := step("warming up", func(ctx context.Context) error {
 		r, err := d.watch.await(ctx, func(int) bool { return true })
-		d.chain = append(d.chain, r.pid)
 		if err != nil {
+			return err
+		}
+		d.http.chain = append(d.http.chain, r.pid)
+		if err := d.chatBegins(ctx); err != nil {
 			return err
 		}
 		idle := d.traffic().Idle
@@ -168,13 +184,13 @@ func (d *demo) steps(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := step("a successor that crashes in start-up", d.crash); err != nil {
+	if err := step("successors that crash in start-up", d.crash); err != nil {
 		return err
 	}
-	if err := step("a successor that never becomes ready", d.neverReady); err != nil {
+	if err := step("successors that are never ready", d.neverReady); err != nil {
 		return err
 	}
-	if err := step("a successor that dies after commit", d.dieAfterCommit); err != nil {
+	if err := step("successors that die after commit", d.dieAfterCommit); err != nil {
 		return err
 	}
 	name := "one more upgrade, by SIGHUP"

@@ -12,19 +12,32 @@ import (
 	"time"
 )
 
-// first starts the first server and learns its address.
-func (d *demo) first(ctx context.Context) error {
+// server is a program that is upgraded again and again.
+type server struct {
+	name    string // of the example
+	program string
+	segue   string // the rendezvous
+	addr    string
+	chain   []int // the processes that became owners by an upgrade that was meant to succeed
+}
+
+// owner returns who serves.
+func (s *server) owner() int { return s.chain[len(s.chain)-1] }
+
+// servers returns both.
+func (d *demo) servers() []*server { return []*server{d.http, d.chat} }
+
+// first starts the first process of a server and learns its address.
+func (d *demo) first(ctx context.Context, s *server) error {
 	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
 	defer cancel()
-	if err := d.setFault(""); err != nil {
-		return err
-	}
-	pid, err := d.start()
+	from := d.log.lines()
+	pid, err := d.start(s)
 	if err != nil {
 		return err
 	}
 	const says = "listening on "
-	line, err := d.log.await(ctx, 0, says)
+	line, err := d.log.await(ctx, from, says)
 	if e, ended := d.kids.exited(pid); ended {
 		return fmt.Errorf("process %d: %s", pid, e.text)
 	}
@@ -32,48 +45,64 @@ func (d *demo) first(ctx context.Context) error {
 		return err
 	}
 	_, rest, _ := strings.Cut(line, says)
-	d.addr, _, _ = strings.Cut(strings.TrimSpace(rest), " ")
+	s.addr, _, _ = strings.Cut(strings.TrimSpace(rest), " ")
 	return nil
 }
 
-// start starts a server process.
-func (d *demo) start() (int, error) {
-	cmd := exec.Command(d.o.server, "-listen", "127.0.0.1:0", "-segue", d.segue, "-fault-file", d.fault,
-		"-ready-timeout", readyTimeout.String(), "-drain-timeout", drainTimeout.String())
+// start starts a process of a server.
+func (d *demo) start(s *server) (int, error) {
+	args := []string{"-listen", "127.0.0.1:0", "-segue", s.segue, "-fault-file", d.fault, "-ready-timeout", readyTimeout.String()}
+	if s == d.http {
+		args = append(args, "-drain-timeout", drainTimeout.String())
+	}
+	cmd := exec.Command(s.program, args...)
 	cmd.Stdout, cmd.Stderr = d.log.file, d.log.file
 	pid, err := d.kids.start(cmd)
 	if err != nil {
 		return 0, err
 	}
-	d.started[pid] = true
-	d.log.note("started process %d", pid)
+	d.log.note("started process %d of examples/%s", pid, s.name)
 	return pid, nil
 }
 
 // setFault tells the servers that start from now on how to fail.
 func (d *demo) setFault(name string) error { return os.WriteFile(d.fault, []byte(name), 0o600) }
 
-// owner returns who serves.
-func (d *demo) owner() int { return d.chain[len(d.chain)-1] }
+// hangUp sends SIGHUP to the processes that serve.
+func (d *demo) hangUp() error {
+	for _, s := range d.servers() {
+		d.log.note("SIGHUP to process %d of examples/%s", s.owner(), s.name)
+		if err := d.kids.signal(s.owner(), syscall.SIGHUP); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
-// bySignal upgrades by SIGHUP to the process that serves.
+// bySignal upgrades by SIGHUP to the processes that serve.
 func (d *demo) bySignal(ctx context.Context, name string) error {
-	old, begun := d.owner(), time.Now()
-	d.log.note("SIGHUP to process %d", old)
-	if err := d.kids.signal(old, syscall.SIGHUP); err != nil {
+	old, begun := d.http.owner(), time.Now()
+	if err := d.hangUp(); err != nil {
 		return err
 	}
 	r, err := d.watch.await(ctx, func(pid int) bool { return pid != old })
 	if err != nil {
 		return err
 	}
-	return d.upgraded(name, r, begun)
+	if err := d.upgraded(name, r, begun); err != nil {
+		return err
+	}
+	return d.chatUpgraded(ctx, 0)
 }
 
-// bySecondStart upgrades by starting the program once more.
+// bySecondStart upgrades by starting the programs once more.
 func (d *demo) bySecondStart(ctx context.Context, name string) error {
 	begun := time.Now()
-	pid, err := d.start()
+	pid, err := d.start(d.http)
+	if err != nil {
+		return err
+	}
+	chat, err := d.start(d.chat)
 	if err != nil {
 		return err
 	}
@@ -87,16 +116,19 @@ func (d *demo) bySecondStart(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	return d.upgraded(name, r, begun)
+	if err := d.upgraded(name, r, begun); err != nil {
+		return err
+	}
+	return d.chatUpgraded(ctx, chat)
 }
 
-// upgraded records an upgrade that succeeded.
+// upgraded records an upgrade of the HTTP server that succeeded.
 func (d *demo) upgraded(name string, r reign, begun time.Time) error {
-	if slices.Contains(d.chain, r.pid) {
+	if slices.Contains(d.http.chain, r.pid) {
 		return fmt.Errorf("process %d serves again, which had been superseded", r.pid)
 	}
-	what := fmt.Sprintf("%s (process %d to %d)", name, d.owner(), r.pid)
-	d.chain = append(d.chain, r.pid)
+	what := fmt.Sprintf("%s (process %d to %d)", name, d.http.owner(), r.pid)
+	d.http.chain = append(d.http.chain, r.pid)
 	d.took = append(d.took, r.first.Sub(begun))
 	d.event(r.after.Add(r.first.Sub(r.after)/2), what, true)
 	return nil
@@ -108,27 +140,37 @@ func (d *demo) event(at time.Time, what string, upgrade bool) {
 }
 
 // finish ends the servers. Those that were superseded must have ended by themselves, as nothing is connected any more;
-// the one that serves must end at SIGTERM; all with status 0.
+// those that serve must end at SIGTERM; all with status 0.
 func (d *demo) finish(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
 	defer cancel()
-	if len(d.chain) == 0 {
+	var owners, all []int
+	for _, s := range d.servers() {
+		if len(s.chain) > 0 {
+			owners = append(owners, s.owner())
+			all = append(all, s.chain...)
+		}
+	}
+	if len(owners) == 0 {
 		return
 	}
-	owner := d.owner()
-	if err := eventually(ctx, func() bool { return !slices.ContainsFunc(d.kids.alive(), func(p int) bool { return p != owner }) }); err != nil {
-		left := slices.DeleteFunc(d.kids.alive(), func(p int) bool { return p == owner })
-		d.problem("superseded, without connections and still there after %v: processes %v", stepTimeout, left)
+	superseded := func() []int {
+		return slices.DeleteFunc(d.kids.alive(), func(p int) bool { return slices.Contains(owners, p) })
 	}
-	if err := d.kids.signal(owner, syscall.SIGTERM); err != nil {
-		d.problem("the last server: %v", err)
+	if err := eventually(ctx, func() bool { return len(superseded()) == 0 }); err != nil {
+		d.problem("superseded, without connections and still there after %v: processes %v", stepTimeout, superseded())
+	}
+	for _, pid := range owners {
+		if err := d.kids.signal(pid, syscall.SIGTERM); err != nil {
+			d.problem("the last server: %v", err)
+		}
 	}
 	ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), stepTimeout/2)
 	defer cancel()
 	if err := eventually(ctx, func() bool { return len(d.kids.alive()) == 0 }); err != nil {
 		d.problem("still there %v after SIGTERM: processes %v", stepTimeout/2, d.kids.alive())
 	}
-	for _, pid := range d.chain {
+	for _, pid := range all {
 		// One whose parent was still alive when it ended was its parent's to ask.
 		if e, ok := d.kids.exited(pid); ok && e.code != 0 {
 			d.problem("process %d, which served, ended with %s instead of 0", pid, e.text)
@@ -138,7 +180,9 @@ func (d *demo) finish(ctx context.Context) {
 	if len(terminated)+len(killed) > 0 {
 		d.problem("had to be ended: processes %v by SIGTERM, %v by SIGKILL", terminated, killed)
 	}
-	if _, err := os.Lstat(d.segue); !errors.Is(err, os.ErrNotExist) {
-		d.problem("the last server left the rendezvous %s behind (%v)", d.segue, err)
+	for _, s := range d.servers() {
+		if _, err := os.Lstat(s.segue); !errors.Is(err, os.ErrNotExist) {
+			d.problem("the last process of examples/%s left the rendezvous %s behind (%v)", s.name, s.segue, err)
+		}
 	}
 }

@@ -50,6 +50,16 @@ func (r *Result) WriteTable(w io.Writer, events []time.Time, within time.Duratio
 	return err
 }
 
+// WriteTable writes what became of the lines, in the manner of Result.WriteTable.
+func (r *ChatResult) WriteTable(w io.Writer) error {
+	rows := [][]string{
+		{"lines in the chat", "said", "heard", "lost", "doubled", "wrong", "slowest"},
+		{"", fmt.Sprint(r.Sent), fmt.Sprint(r.Received), fmt.Sprint(r.Lost), fmt.Sprint(r.Doubled), fmt.Sprint(r.Wrong), short(r.Slowest)},
+	}
+	_, err := io.WriteString(w, "\n"+strings.Join(align(rows, true), "\n")+"\n")
+	return err
+}
+
 // cells returns the counts as they are in the table.
 func (c Counts) cells(name string) []string {
 	return []string{name, fmt.Sprint(c.Requests), fmt.Sprint(c.Failed), fmt.Sprint(c.Forced), fmt.Sprint(c.Reconnects)}
