@@ -13,6 +13,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/segue-go/segue/handoff"
 )
 
 // fakeGeneration is a generation without sockets of its own, whose fate the test decides: supersede, revive, release.
@@ -65,6 +67,8 @@ func (g *fakeGeneration) handBack(err error) {
 	close(g.succession().released)
 	g.check <- err
 }
+
+func (g *fakeGeneration) State(string, handoff.Section) error { return nil }
 
 func (g *fakeGeneration) Superseded() <-chan struct{} { return g.succession().superseded }
 

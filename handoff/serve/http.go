@@ -30,6 +30,11 @@ func HTTP(s *http.Server, ln net.Listener) Server {
 
 // HTTPS is [HTTP] for HTTP/1.1 and HTTP/2 over TLS, as by s.ServeTLS: the names of files may be empty if s.TLSConfig
 // has a certificate.
+//
+// The keys of TLS session tickets travel with the handoff, so that clients that connect again resume their sessions: Run
+// replaces s.TLSConfig by a copy with WrapSession and UnwrapSession. It does not where one of these is set, or
+// SessionTicketKey, or tickets are disabled. Who shares keys among machines by SetSessionTicketKeys sets WrapSession and
+// UnwrapSession to the configuration's own EncryptTicket and DecryptTicket.
 func HTTPS(s *http.Server, ln net.Listener, certFile, keyFile string) Server {
 	return newHTTP("https", s, ln, func(l net.Listener) error {
 		return s.ServeTLS(l, certFile, keyFile)
