@@ -236,7 +236,16 @@ type running struct {
 	err  error
 }
 
+// HTTP servers ask their clients to leave at once.
 func start(gen *fakeGeneration, servers ...Server) *running {
+	for i, s := range servers {
+		servers[i] = s.Spread(0)
+	}
+	return begin(gen, servers...)
+}
+
+// begin is start for servers as they are.
+func begin(gen *fakeGeneration, servers ...Server) *running {
 	ctx, stop := context.WithCancel(context.Background())
 	r := &running{gen: gen, stop: stop, done: make(chan struct{})}
 	go func() {
