@@ -95,7 +95,8 @@ func TestLimiter(t *testing.T) {
 	for i, tt := range []struct {
 		after time.Duration
 		want  int
-	}{{0, 3}, {0, 0}, {400 * time.Millisecond, 0}, {100 * time.Millisecond, 1}, {time.Hour, 3}, {-time.Hour, 0}, {time.Second, 2}} {
+	}{{0, 3}, {0, 0}, {400 * time.Millisecond, 0}, {100 * time.Millisecond, 1}, {time.Hour, 3}, {-time.Hour, 0},
+		{time.Second, 2}} {
 		if got := allowed(tt.after); got != tt.want {
 			t.Errorf("%d: after %v more %d were allowed, not %d", i, tt.after, got, tt.want)
 		}
