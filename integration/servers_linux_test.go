@@ -46,7 +46,7 @@ func roleHTTP(c conf, e *emitter) int {
 	}
 	err = serve.Run(ctx, p.gen, serve.HTTP(&http.Server{
 		Handler: handler, IdleTimeout: c.IdleTimeout, ReadHeaderTimeout: c.ReadHeaderTimeout,
-	}, ln))
+	}, ln).Spread(0))
 	e.result("wait", err)
 	if err != nil {
 		return 1

@@ -20,7 +20,8 @@
 // net/http had read already travel along.
 //
 // Over HTTP/1.1 where a connection cannot move (TLS, a listener that wraps the generation's, a successor without room or
-// without such a server): the next response on it says "Connection: close". Every request that reaches the old generation
+// without such a server): a response on it says "Connection: close", at a moment that is another for each connection, so
+// that not all clients connect again at once ([Server.Spread]). Every request that reaches the old generation
 // is answered, also one that arrives long after the upgrade. Connections on which nothing happens are left alone until
 // Config.DrainTimeout. net/http's own Shutdown would close these at once, and would not answer a request that it reads
 // from then on; nothing of the kind is called before the generation has ended.
@@ -29,8 +30,11 @@
 // saved and restored. One on a connection that cannot move, and that comes when the state has already moved, is answered
 // with status 503 and Retry-After.
 //
-// Over HTTP/2: the next response on a connection is preceded by GOAWAY, with which the client opens a new connection
-// for its next requests; streams that have begun finish.
+// Over HTTP/2: likewise, a response on a connection is preceded by GOAWAY, with which the client opens a new connection
+// for its next requests; streams that have begun finish. A connection on which nothing happens gets GOAWAY shortly before
+// Config.DrainTimeout. Clients that connect to an HTTPS server again resume their TLS sessions ([HTTPS]).
+//
+// Over server-sent events, and other responses without an end: nothing by itself. A handler asks [Draining] when to end.
 //
 // Hijacked connections (WebSocket and the like) are the program's: they are not waited for, and end with the process.
 // A program that wants them to end well closes them itself, for instance in a [Func] server's drain function. The

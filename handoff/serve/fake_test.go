@@ -13,6 +13,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/segue-go/segue/handoff"
 )
 
 // fakeGeneration is a generation without sockets of its own, whose fate the test decides: supersede, revive, release.
@@ -65,6 +67,8 @@ func (g *fakeGeneration) handBack(err error) {
 	close(g.succession().released)
 	g.check <- err
 }
+
+func (g *fakeGeneration) State(string, handoff.Section) error { return nil }
 
 func (g *fakeGeneration) Superseded() <-chan struct{} { return g.succession().superseded }
 
@@ -232,7 +236,16 @@ type running struct {
 	err  error
 }
 
+// HTTP servers ask their clients to leave at once.
 func start(gen *fakeGeneration, servers ...Server) *running {
+	for i, s := range servers {
+		servers[i] = s.Spread(0)
+	}
+	return begin(gen, servers...)
+}
+
+// begin is start for servers as they are.
+func begin(gen *fakeGeneration, servers ...Server) *running {
 	ctx, stop := context.WithCancel(context.Background())
 	r := &running{gen: gen, stop: stop, done: make(chan struct{})}
 	go func() {

@@ -22,7 +22,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // serve sets the one header by which net/http itself ends a connection after its response, also over HTTP/2: there it
 // sends GOAWAY for it. A connection that moves need not end.
 func (h *handler) serve(w http.ResponseWriter, r *http.Request) {
-	if h.st.leave() && !switches(r) && !h.leaves(r) {
+	if h.st.leave() && !switches(r) && !h.leaves(r) && h.st.due(r.RemoteAddr) {
 		w.Header().Set("Connection", "close")
 	}
 	next := h.next

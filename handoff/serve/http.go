@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // HTTP makes a [Server] of an *http.Server and a listener, which should be of the generation that [Run] is given, or
@@ -30,6 +31,11 @@ func HTTP(s *http.Server, ln net.Listener) Server {
 
 // HTTPS is [HTTP] for HTTP/1.1 and HTTP/2 over TLS, as by s.ServeTLS: the names of files may be empty if s.TLSConfig
 // has a certificate.
+//
+// The keys of TLS session tickets travel with the handoff, so that clients that connect again resume their sessions: Run
+// replaces s.TLSConfig by a copy with WrapSession and UnwrapSession. It does not where one of these is set, or
+// SessionTicketKey, or tickets are disabled. Who shares keys among machines by SetSessionTicketKeys sets WrapSession and
+// UnwrapSession to the configuration's own EncryptTicket and DecryptTicket.
 func HTTPS(s *http.Server, ln net.Listener, certFile, keyFile string) Server {
 	return newHTTP("https", s, ln, func(l net.Listener) error {
 		return s.ServeTLS(l, certFile, keyFile)
@@ -48,6 +54,7 @@ type httpServer struct {
 	http    *http.Server
 	ln      net.Listener
 	plain   bool
+	over    *time.Duration // Spread; nil: the default
 	accept  func(net.Listener) error
 	done    chan struct{}   // closed when accept has returned, and with it what serves arrivals
 	tracker *tracker        // nil if no connection can move, and no request be held
@@ -63,7 +70,9 @@ type httpState struct {
 	stopping atomic.Bool
 	// superseded is that of the generation; since is what it was when the last drain began.
 	superseded func() <-chan struct{}
+	released   func() <-chan struct{}
 	since      atomic.Pointer[<-chan struct{}]
+	spread     spread
 	draining   signal // the same, and the beginning of a hold
 	holds      bool   // requests can be held
 	gate       gate
@@ -79,7 +88,8 @@ func (h *httpServer) attach(r *runner) func(net.Conn) net.Conn {
 	st := r.https[h.http]
 	if st == nil {
 		st = newHTTPState(h.http)
-		st.superseded = r.gen.Superseded
+		st.superseded, st.released = r.gen.Superseded, r.gen.Released
+		st.spread.init(h.over, r.gen.DrainTimeout())
 		r.https[h.http] = st
 	}
 	h.httpState = st
@@ -157,11 +167,12 @@ func (st *httpState) connState(next func(net.Conn, http.ConnState)) func(net.Con
 func (h *httpServer) drain(ctx context.Context) error {
 	since := h.superseded()
 	h.since.Store(&since)
+	h.spread.begin()
 	h.leaving.Add(1)
 	h.draining.begin()
 	defer h.draining.end()
 	defer h.leaving.Add(-1)
-	err := h.conns.wait(ctx)
+	err := h.farewell(ctx)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		h.force(ctx)

@@ -36,6 +36,7 @@ func Run(ctx context.Context, gen *handoff.Generation, servers ...Server) error 
 
 // generation is what Run needs of a *handoff.Generation.
 type generation interface {
+	State(string, handoff.Section) error
 	Ready(context.Context) error
 	Wait(context.Context, func(context.Context) error) error
 	Superseded() <-chan struct{}
@@ -50,9 +51,10 @@ var errReturned = errors.New("returned although nobody stopped it")
 
 // runner is one call of Run.
 type runner struct {
-	gen   generation
-	https map[*http.Server]*httpState
-	units []*unit
+	gen     generation
+	https   map[*http.Server]*httpState
+	units   []*unit
+	tickets map[string]*tickets // by the name of their section
 
 	serving context.Context // what Ready and Wait have
 	fail    context.CancelCauseFunc
@@ -107,6 +109,11 @@ func (r *runner) add(servers []Server) error {
 	for _, s := range servers {
 		u := &unit{Server: s, started: make(chan struct{}), done: make(chan struct{})}
 		accepted := s.impl.attach(r)
+		if h, ok := s.impl.(*httpServer); ok && !h.plain {
+			if err := r.shareTickets(h); err != nil {
+				return err
+			}
+		}
 		if s.ln != nil {
 			u.l = newListener(s.ln, accepted)
 		}

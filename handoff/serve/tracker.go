@@ -134,8 +134,10 @@ func (t *tracker) Depart(d live.Departure) {
 	if held {
 		t.st.gate.leave()
 	}
-	for _, c := range t.all() {
-		d.Offer(departing{c})
+	if d != nil {
+		for _, c := range t.all() {
+			d.Offer(departing{c})
+		}
 	}
 	if held {
 		t.free()

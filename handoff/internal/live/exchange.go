@@ -21,6 +21,7 @@ type Exchange struct {
 	mu        sync.Mutex
 	servers   map[Key][]*registration
 	arrivals  int                 // connections that arrived so far
+	held      bool                // Hold was called, and neither Resume nor Depart since; guarded by op
 	departure func(Key) Departure // nil: nobody leaves; its result is nil for what the successor does not take
 }
 
@@ -88,9 +89,14 @@ func (x *Exchange) Serves(k Key) bool {
 func (x *Exchange) Depart(departure func(Key) Departure) {
 	x.op.Lock()
 	defer x.op.Unlock()
+	held := x.held
+	x.held = false
 	for k, servers := range x.begin(departure) {
+		d := departure(k)
 		for _, r := range servers {
-			depart(r.server, k, departure)
+			if d != nil || held {
+				r.server.Depart(d)
+			}
 		}
 	}
 }
@@ -123,6 +129,7 @@ func (x *Exchange) begin(departure func(Key) Departure) map[Key][]*registration 
 func (x *Exchange) Hold(ctx context.Context) error {
 	x.op.Lock()
 	defer x.op.Unlock()
+	x.held = true
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	var errs error
@@ -145,6 +152,7 @@ func (x *Exchange) Hold(ctx context.Context) error {
 func (x *Exchange) Resume() {
 	x.op.Lock()
 	defer x.op.Unlock()
+	x.held = false
 	for _, servers := range x.all() {
 		for _, r := range servers {
 			r.server.Resume()

@@ -45,7 +45,8 @@ const MaxState = 32 << 10
 // but for Hold.
 type Server interface {
 	// Depart says that connections are to move from now on. All are offered to d, and go on as before until it is their
-	// turn; one that has something to read before is given to Move, and so is one that could not leave then.
+	// turn; one that has something to read before is given to Move, and so is one that could not leave then. d is nil if
+	// the successor takes none, and this ends a Hold: the state has moved, and no request may change it here any more.
 	Depart(d Departure)
 	// Stay ends what Depart began: no connection leaves any more. Those that have left get their Moved or Kept
 	// independently of it, before or after. It may be called without Depart.

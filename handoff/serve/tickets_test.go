@@ -1,0 +1,78 @@
+package serve
+
+import (
+	"bytes"
+	"crypto/tls"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestTicketKeysTravel(t *testing.T) {
+	at := time.Now().Truncate(time.Second)
+	now := func() time.Time { return at }
+	a, b := newTickets(now), newTickets(now)
+	carry := func() {
+		t.Helper()
+		var buf bytes.Buffer
+		if err := a.save(&buf); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.restore(&buf); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for day := range 20 {
+		at = at.Add(ticketKeyRotation)
+		carry()
+		want := min(day+1, maxTicketKeys-1)
+		if len(a.keys) != want || len(b.keys) != want {
+			t.Fatalf("day %d: %d keys, and %d after the handoff; want %d", day, len(a.keys), len(b.keys), want)
+		}
+		for i := range a.keys {
+			if a.keys[i] != b.keys[i] && !a.keys[i].made.Equal(b.keys[i].made) {
+				t.Errorf("day %d: key %d differs", day, i)
+			}
+		}
+	}
+}
+
+func TestTicketKeysRestoreErrors(t *testing.T) {
+	for name, s := range map[string]string{
+		"nothing":         "",
+		"another version": "\x02",
+		"half a key":      "\x01" + strings.Repeat("k", ticketRecord-1),
+		"too many":        "\x01" + strings.Repeat("k", ticketRecord*(maxTicketKeys+1)),
+	} {
+		if err := newTickets(time.Now).restore(strings.NewReader(s)); err == nil {
+			t.Errorf("%s: no error", name)
+		} else if strings.Contains(err.Error(), "kkkk") {
+			t.Errorf("%s: the error has keys in it: %v", name, err)
+		}
+	}
+	if err := newTickets(time.Now).restore(strings.NewReader("\x01")); err != nil {
+		t.Errorf("no keys: %v", err)
+	}
+}
+
+// Who has arranged the tickets keeps them.
+func TestTicketsInstall(t *testing.T) {
+	k := newTickets(time.Now)
+	for name, c := range map[string]*tls.Config{
+		"disabled": {SessionTicketsDisabled: true},
+		"wrapped":  {WrapSession: k.wrap},
+		"opened":   {UnwrapSession: k.unwrap},
+		"a key":    {SessionTicketKey: [32]byte{1}},
+	} {
+		if got := k.install(c); got != c {
+			t.Errorf("%s: replaced", name)
+		}
+	}
+	c := &tls.Config{ServerName: "x"}
+	if got := k.install(c); got == c || c.WrapSession != nil || got.WrapSession == nil || got.ServerName != "x" {
+		t.Errorf("got %+v", got)
+	}
+	if got := k.install(nil); got.UnwrapSession == nil {
+		t.Error("no configuration: tickets are not wrapped")
+	}
+}
