@@ -26,7 +26,7 @@ tools:
 build: ## compile everything, into the build cache
 	@set -e; for m in $(MODULES); do (cd $$m && $(GO) build -o /dev/null ./...); done
 
-demo: ## upgrade a server ten times under load, and show what its clients noticed
+demo: ## upgrade an HTTP and a chat server ten times under load, and show what their clients noticed
 	$(GO) run ./integration/demo
 
 test: tools ## all tests, with the race detector, shuffled

@@ -28,7 +28,8 @@ var layers = []struct {
 	{patterns: []string{"handoff"}},
 	{patterns: []string{"handoff/serve", "handoff/control", "handoff/systemd", "handoff/tableflip", "handoff/process",
 		"handoff/metrics"}},
-	{patterns: []string{"cmd/*", "cmd/*/*", "cmd/*/*/*", "examples/*", "integration", "integration/*"}, within: true},
+	{patterns: []string{"cmd/*", "cmd/*/*", "cmd/*/*/*", "examples/*", "examples/internal/*", "integration", "integration/*"},
+		within: true},
 }
 
 // independent are packages of the highest layer that use nothing of ours: they judge it.

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -16,6 +17,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -54,6 +56,7 @@ type client struct {
 	got  int // of them answered
 	pid  atomic.Int64
 	said atomic.Int64
+	lost atomic.Bool
 }
 
 func dial(addr string, seed uint64) (*client, error) {
@@ -239,6 +242,88 @@ func TestUpgrades(t *testing.T) {
 			pid = c.TakeOver(owned)
 		}
 		moved()
+	}
+	stop()
+	wg.Wait()
+	c.Stop(pid)
+}
+
+// TestKilledSuccessor: sessions that a successor has taken end when it is killed; all others go on in the predecessor, and so
+// do new ones, until the next successor takes them.
+func TestKilledSuccessor(t *testing.T) {
+	c := chain.New(t, "-listen", "127.0.0.1:0", "-guard", "20s")
+	addr := c.Address()
+	owned := owner(addr)
+	first := owned()
+	ctx, stop := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer stop()
+	begin := func(seed int) *client {
+		t.Helper()
+		cl, err := dial(addr, uint64(seed))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { cl.Close() })
+		if err := cl.handshake(addr); err != nil {
+			t.Fatal(err)
+		}
+		wg.Go(func() {
+			err := cl.talk(ctx)
+			if err == nil {
+				err = cl.leave()
+			}
+			switch {
+			case err == nil:
+			case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET),
+				errors.Is(err, syscall.EPIPE):
+				cl.lost.Store(true)
+			default:
+				t.Errorf("client %d, after %d of %d answers: %v", seed, cl.got, cl.n, err)
+			}
+		})
+		return cl
+	}
+	const rounds, each = 3, 8
+	var there []*client
+	// sift waits until all are answered, and returns those whose sessions have not ended.
+	sift := func() (alive []*client) {
+		t.Helper()
+		for _, cl := range there {
+			want := cl.said.Load() + 10 // more than can be on its way
+			c.Until("10 answers", func() bool { return t.Failed() || cl.lost.Load() || cl.said.Load() >= want })
+			if !cl.lost.Load() {
+				alive = append(alive, cl)
+			}
+		}
+		return alive
+	}
+	for i := range rounds {
+		for n := range each {
+			there = append(there, begin(i*each+n))
+		}
+		next := c.Upgrade(first, owned)
+		if err := syscall.Kill(next, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		c.Until("revival", func() bool { return owned() == first })
+		before := len(there)
+		there = sift()
+		t.Logf("%d of %d sessions ended with a successor", before-len(there), before)
+		for _, cl := range there {
+			if pid := cl.pid.Load(); pid != int64(first) && !t.Failed() {
+				t.Errorf("a session is answered by %d, not %d", pid, first)
+			}
+		}
+	}
+	there = append(there, begin(rounds*each))
+	pid := c.Upgrade(first, owned)
+	for _, cl := range there {
+		c.Until("answer by the last", func() bool { return t.Failed() || cl.lost.Load() || cl.pid.Load() == int64(pid) })
+	}
+	if n := len(there); len(sift()) < n {
+		t.Error("a session ended although nobody was killed")
 	}
 	stop()
 	wg.Wait()

@@ -126,3 +126,12 @@ func (d *demo) checkTalk() {
 		d.problem("users of the chat were moved %d times, not %d", c.Moves, want)
 	}
 }
+
+// footnotesOfChat explain what the table says of the chat.
+func (d *demo) footnotesOfChat() {
+	if len(d.chat.chain) == 0 {
+		return
+	}
+	fmt.Fprintf(d.out, "Each chat user talked all the time, on one connection, which %d processes have served in turn.\n",
+		len(d.chat.chain))
+}

@@ -25,9 +25,10 @@ func (s *step) get() string {
 }
 
 // progress prints a line a second until it is stopped; they are plain lines, good for a terminal and for a file.
+// Its owner is the process that serves HTTP; heard are lines of the chat, at all users together.
 func (d *demo) progress() (stop func()) {
 	fmt.Fprintf(d.out, "%5s %7s %8s %8s %6s %6s %7s %7s   %s\n", "time", "owner", "requests", "a second", "failed",
-		"forced", "excused", "lines", "doing")
+		"forced", "excused", "heard", "doing")
 	quit, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)

@@ -50,11 +50,11 @@ func (d *demo) report() error {
 	fmt.Fprintln(d.out)
 	elapsed := d.ended.Sub(d.begun).Seconds()
 	if len(failures) == 0 && len(d.problems) == 0 {
-		fmt.Fprintf(d.out, "PASS: nothing lost in %d upgrades and 3 that failed as they should (%.0f s, seed %d)\n",
+		fmt.Fprintf(d.out, "PASS: nothing lost in %d upgrades of each server and 3 that failed as they should (%.0f s, seed %d)\n",
 			len(d.http.chain)-1, elapsed, d.o.seed)
 		return nil
 	}
-	fmt.Fprintf(d.out, "FAIL: %d failures of requests and connections, %d other problems (%.0f s, seed %d)\n",
+	fmt.Fprintf(d.out, "FAIL: %d failures of requests, connections and lines, %d other problems (%.0f s, seed %d)\n",
 		len(failures), len(d.problems), elapsed, d.o.seed)
 	d.explain(failures)
 	return errFailed
@@ -142,6 +142,7 @@ func (d *demo) footnotes(excusedOfWatcher int) {
 		}
 		fmt.Fprintln(d.out, ".")
 	}
+	d.footnotesOfChat()
 	if len(d.took) > 0 {
 		fmt.Fprintf(d.out, "From the signal or start to the successor's first answer: %s to %s.\n",
 			slices.Min(d.took).Round(time.Millisecond), slices.Max(d.took).Round(time.Millisecond))

@@ -131,6 +131,34 @@ func TestConnectionsThatDoNotStayAreProblems(t *testing.T) {
 	}
 }
 
+// TestTheChatMustBeWhole: neither a line that is lost, doubled or wrong, nor a user who did not move is allowed.
+func TestTheChatMustBeWhole(t *testing.T) {
+	for _, tt := range []struct {
+		counts load.ChatCounts
+		want   int
+	}{
+		{load.ChatCounts{Received: 9, Moves: 2 * chatUsers}, 0},
+		{load.ChatCounts{Received: 9, Moves: 2 * chatUsers, Lost: 1}, 1},
+		{load.ChatCounts{Received: 9, Moves: 2 * chatUsers, Doubled: 1}, 1},
+		{load.ChatCounts{Received: 9, Moves: 2 * chatUsers, Wrong: 1}, 1},
+		{load.ChatCounts{Received: 9, Moves: 2*chatUsers + 1}, 1},
+		{load.ChatCounts{Received: 9, Moves: 2*chatUsers - 1}, 1},
+		{load.ChatCounts{Moves: 2 * chatUsers}, 1},
+	} {
+		log, err := newServerLog()
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := &demo{chat: &server{chain: []int{1, 2, 3}}, talk: &load.ChatResult{ChatCounts: tt.counts}, log: log}
+		d.checkTalk()
+		if len(d.problems) != tt.want {
+			t.Errorf("%+v: problems %q, want %d", tt.counts, d.problems, tt.want)
+		}
+		log.close()
+		log.remove()
+	}
+}
+
 func TestARunThatDidNotStartFails(t *testing.T) {
 	d := &demo{out: io.Discard}
 	d.problems = append(d.problems, "the first server did not start")

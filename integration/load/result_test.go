@@ -63,6 +63,10 @@ func TestTable(t *testing.T) {
 	if err := r.WriteTable(&b, []time.Time{begun}, 200*ms, "an upgrade"); err != nil {
 		t.Fatal(err)
 	}
+	chat := &ChatResult{ChatCounts: ChatCounts{Sent: 1234, Received: 37_020, Lost: 3, Doubled: 1}, Slowest: 37 * ms}
+	if err := chat.WriteTable(&b); err != nil {
+		t.Fatal(err)
+	}
 	want, err := os.ReadFile("testdata/table.txt")
 	if err != nil {
 		t.Fatal(err)
