@@ -84,8 +84,6 @@ func (a *attempt) depart(m *wire.Confirm) {
 	g.sent += g.departure.count()
 	g.departure = d
 	g.mu.Unlock()
-	g.task(d.sweep)
-	g.task(d.run) // tasks of which this one, which handles the attempt, is not done: Close waits for both
 	leave := func(k live.Key) live.Departure {
 		if l := d.takes[k]; l != nil {
 			return l
@@ -95,6 +93,10 @@ func (a *attempt) depart(m *wire.Confirm) {
 	g.exchange.Depart(leave)
 	g.lot.Depart(leave)
 	g.passOn()
+	// Not before there is something for full batches. These are tasks of which the caller, which handles the attempt, is not
+	// done: Close waits for both.
+	g.task(d.sweep)
+	g.task(d.run)
 }
 
 // Offer is part of live.Departure.
