@@ -33,6 +33,8 @@ type chain struct {
 	output [3]*listener.FD // what to put in place of descriptors 1 and 2 once this generation owns
 	broken chan os.Signal  // SIGPIPE, until that is done; nil unless this process was spawned
 	pipes  [3]uint64       // the inodes of what 1 and 2 were then
+
+	saved Source // what a rescue brought, until join knows whether this generation is the first of its chain
 }
 
 // errSilent: the incumbent took the connection, or the kernel did for it, and says nothing.
@@ -61,6 +63,7 @@ func (g *Generation) join(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, g.cfg.ReadyTimeout+g.cfg.StepTimeout,
 		fmt.Errorf("no incumbent took this process for its successor, and none was absent: %w", os.ErrDeadlineExceeded))
 	defer cancel()
+	defer g.dropSaved()
 	var full time.Time // since when its queue is
 	called := false    // somebody, who did not answer
 	for context.Cause(ctx) == nil {
@@ -78,6 +81,7 @@ func (g *Generation) join(ctx context.Context) error {
 				return err
 			}
 			if first {
+				g.useSaved()
 				return g.openRendezvous()
 			}
 		case errors.Is(err, syscall.EAGAIN): // its queue is full
@@ -123,8 +127,7 @@ func (g *Generation) call(ctx context.Context, conn *net.UnixConn, called bool) 
 		g.log.Info("the incumbent is dead, and its successor not ready yet; waiting", "path", g.cfg.Path)
 		return true, err
 	case errors.Is(err, errSilent) && g.cfg.Rescue != nil:
-		err = g.rescue(ctx, incumbent)
-		return err == nil, err
+		return g.rescue(ctx, incumbent)
 	default:
 		return false, err
 	}
@@ -150,7 +153,9 @@ func (g *Generation) openRendezvous() error {
 	if err := r.sock.Open(); err != nil {
 		return err
 	}
-	g.task(func() { g.acceptSuccessors(r) })
+	spare := &spare{}
+	spare.renew()
+	g.task(func() { g.acceptSuccessors(r, spare) })
 	return nil
 }
 

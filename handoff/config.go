@@ -77,6 +77,11 @@ type Config struct {
 	// its help. Join then kills the process, sees it dead, and becomes the first of a new chain, which gets its sockets
 	// from that Source. process.Rescue does it. What the incumbent had accepted is lost with it; what waits in the queues
 	// of its sockets is not. Nil: Join returns an error.
+	//
+	// Before, Join makes sure that the process holds the rendezvous and that Path + ".lock" is there, which takes what
+	// pidfd_getfd(2) takes; what else listens at Path is left alone. Rescue is called with that lock held, so it must not
+	// use Path. If the incumbent ends by itself meanwhile, the Source is told PhaseStopped and never asked. Of several that
+	// rescue at once, one becomes the first, the others its successors, or their Join returns [ErrBusy].
 	Rescue func(ctx context.Context, incumbent Peer) (Source, error)
 
 	// PIDFile is replaced, atomically, with this process's id once it has confirmed, and put back when it is revived.

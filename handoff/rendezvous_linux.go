@@ -17,7 +17,6 @@ import (
 
 const (
 	rendezvousBacklog = 64
-	maxCallers        = 128 // served at the rendezvous at once
 	maxPath           = 107 // bytes of sun_path without the final zero, unix(7)
 	lockPoll          = 5 * time.Millisecond
 )
@@ -102,26 +101,31 @@ func unixConn(fd *listener.FD) (*net.UnixConn, error) {
 }
 
 // bindRendezvous makes this generation the first on its path, unless somebody else is quicker: then it reports false.
-func (g *Generation) bindRendezvous(ctx context.Context) (bool, error) {
-	bound := false
-	err := g.withLock(ctx, func() error {
-		switch c, err := dialRendezvous(g.cfg.Path); {
-		case err == nil:
-			return c.Close() // somebody serves by now
-		case !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, os.ErrNotExist):
-			return err
-		}
-		if err := removeStaleSocket(g.cfg.Path); err != nil {
-			return err
-		}
-		fd, err := listenRendezvous(g.cfg.Path)
-		if err != nil {
-			return err
-		}
-		bound = true
-		return g.adoptRendezvous(fd, wire.Item{Name: g.cfg.Path, Kind: wire.KindRendezvous, UnlinkOnClose: true}, -1)
+func (g *Generation) bindRendezvous(ctx context.Context) (bound bool, err error) {
+	err = g.withLock(ctx, func() error {
+		var err error
+		bound, err = g.bindLocked()
+		return err
 	})
 	return bound && err == nil, err
+}
+
+// bindLocked is bindRendezvous for who holds the lock.
+func (g *Generation) bindLocked() (bool, error) {
+	switch c, err := dialRendezvous(g.cfg.Path); {
+	case err == nil:
+		return false, c.Close() // somebody serves by now
+	case !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, os.ErrNotExist):
+		return false, err
+	}
+	if err := removeStaleSocket(g.cfg.Path); err != nil {
+		return false, err
+	}
+	fd, err := listenRendezvous(g.cfg.Path)
+	if err != nil {
+		return false, err
+	}
+	return true, g.adoptRendezvous(fd, wire.Item{Name: g.cfg.Path, Kind: wire.KindRendezvous, UnlinkOnClose: true}, -1)
 }
 
 // removeStaleSocket removes what a generation that was killed left behind. What is no socket is somebody else's.
@@ -240,42 +244,5 @@ func (g *Generation) withLock(ctx context.Context, f func() error) error {
 		case <-ctx.Done():
 			return fmt.Errorf("wait for the lock %s: %w", name, context.Cause(ctx))
 		}
-	}
-}
-
-// acceptSuccessors answers those who call at the rendezvous, until it is closed. While this generation does not own,
-// Accept blocks, and callers wait in the queue for the one that does.
-func (g *Generation) acceptSuccessors(r *resource) {
-	// So many callers may be silent at once before the next one waits.
-	slots := make(chan struct{}, maxCallers)
-	ln := r.sock.(*listener.Listener)
-	defer context.AfterFunc(g.ctx, func() { _ = ln.SetDeadline(time.Now()) })()
-	for {
-		c, err := ln.Accept()
-		if errors.Is(err, net.ErrClosed) || g.ctx.Err() != nil {
-			if c != nil {
-				_ = c.Close()
-			}
-			return
-		}
-		if err != nil {
-			g.log.Error("accept at the rendezvous", "error", err)
-			select {
-			case <-time.After(100 * time.Millisecond): // out of descriptors, most likely
-			case <-g.ctx.Done():
-				return
-			}
-			continue
-		}
-		select {
-		case slots <- struct{}{}:
-		case <-g.ctx.Done():
-			_ = c.Close()
-			return
-		}
-		g.task(func() {
-			defer func() { <-slots }()
-			g.receive(c.(*net.UnixConn))
-		})
 	}
 }

@@ -27,7 +27,11 @@ func (g *Generation) takeOver(ctx context.Context) error {
 	if err := g.awaitCommit(ctx, p); err != nil {
 		return err
 	}
-	// From here this generation owns, and what fails is only reported.
+	// From here this generation owns, and what fails is only reported. The first thing is that the rendezvous vouches for
+	// it, before any code of the program runs, which may hang: who then rescues must not kill the predecessor for it.
+	if r := g.rendezvous; r != nil {
+		_ = relisten(r.sock) // openRendezvous does it again, and reports
+	}
 	phase := PhaseServing
 	if g.cfg.Probation > 0 || g.cfg.Check != nil {
 		phase = PhaseProbation

@@ -3,6 +3,7 @@ package integration
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -214,6 +215,10 @@ func (cs *clients) drain(ctx context.Context) error {
 func (cs *clients) serve(ln net.Listener) {
 	for {
 		c, err := ln.Accept()
+		if errors.Is(err, unix.EMFILE) {
+			time.Sleep(10 * time.Millisecond)
+			continue
+		}
 		if err != nil {
 			return
 		}
