@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
+	"io/fs"
 	"net"
 	"os/exec"
 	"path/filepath"
@@ -35,20 +37,20 @@ are doing at the signal, it is sent when P has no connection of these sockets op
 see that, P is stopped (SIGSTOP) for a few milliseconds at a time.
 
 It needs to run as the same user as P, or as root.`,
-		setup: func(e env, fs *flag.FlagSet) func(context.Context, []string) error {
+		setup: func(e env, flags *flag.FlagSet) func(context.Context, []string) error {
 			var a adoption
-			fs.IntVar(&a.pid, "pid", 0, "take from this process and its descendants: the `number` of a process")
-			fs.Func("listen", "take the sockets with this `address`; can be repeated", func(s string) error {
+			flags.IntVar(&a.pid, "pid", 0, "take from this process and its descendants: the `number` of a process")
+			flags.Func("listen", "take the sockets with this `address`; can be repeated", func(s string) error {
 				l, err := parseListen(s)
 				a.listen = append(a.listen, l)
 				return err
 			})
-			fs.Func("signal", "send P the signal of this `name` once COMMAND runs; otherwise P goes on", func(s string) (err error) {
+			flags.Func("signal", "send P the signal of this `name` once COMMAND runs; otherwise P goes on", func(s string) (err error) {
 				a.signal, err = parseSignal(s)
 				return err
 			})
-			fs.DurationVar(&a.settle, "settle", time.Second, "wait this `time` before the signal is sent")
-			fs.DurationVar(&a.idle, "idle", 0, "then wait for P to have no connections, for at most this `time`")
+			flags.DurationVar(&a.settle, "settle", time.Second, "wait this `time` before the signal is sent")
+			flags.DurationVar(&a.idle, "idle", 0, "then wait for P to have no connections, for at most this `time`")
 			return func(ctx context.Context, args []string) error {
 				switch {
 				case a.pid <= 0:
@@ -64,7 +66,7 @@ It needs to run as the same user as P, or as root.`,
 				}
 				path, err := exec.LookPath(args[0])
 				if err != nil {
-					return err
+					return &execError{args[0], err}
 				}
 				if path, err = filepath.Abs(path); err != nil {
 					return err
@@ -74,6 +76,33 @@ It needs to run as the same user as P, or as root.`,
 			}
 		},
 	}
+}
+
+// execError: COMMAND could not be executed.
+type execError struct {
+	path string
+	err  error
+}
+
+func (e *execError) Error() string {
+	var inner *exec.Error
+	if errors.As(e.err, &inner) {
+		return e.err.Error()
+	}
+	if errors.Is(e.err, fs.ErrNotExist) {
+		return fmt.Sprintf("execute %s: there is no such file, or the interpreter or loader that it names is missing: %v", e.path, e.err)
+	}
+	return fmt.Sprintf("execute %s: %v", e.path, e.err)
+}
+
+func (e *execError) Unwrap() error { return e.err }
+
+// status is what shells and env(1) give: 127 for what was not found, 126 for what cannot be executed.
+func (e *execError) status() int {
+	if errors.Is(e.err, fs.ErrNotExist) || errors.Is(e.err, exec.ErrNotFound) {
+		return 127
+	}
+	return 126
 }
 
 // adoption is what adopt is asked to do.

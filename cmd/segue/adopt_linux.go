@@ -77,7 +77,7 @@ func (e env) adopt(ctx context.Context, a adoption) error {
 		if begun, err = e.startSignaller(ctx, a, chosen); err != nil {
 			return err
 		}
-		defer begun.Close() // which tells it that nothing came of it
+		defer func() { tellNotBegun(begun) }()
 		// It holds the process with this number by now. Since that lives, it is the one whose sockets were taken.
 		if err := p.Alive(); err != nil {
 			return err
@@ -99,7 +99,16 @@ func (e env) adopt(ctx context.Context, a adoption) error {
 		argv = append(argv, "--begun", strconv.Itoa(numbers[len(chosen)]))
 	}
 	argv = append(append(argv, "--", a.path), a.argv...)
+	if err := e.lastWord(); err != nil {
+		return err
+	}
 	return os.NewSyscallError("execve "+e.self, syscall.Exec(e.self, argv, os.Environ()))
+}
+
+// tellNotBegun tells adopt-signal that COMMAND is not executed. An end without a byte could be that, or that it is.
+func tellNotBegun(begun *os.File) {
+	_, _ = begun.Write([]byte{0}) // it may have ended
+	_ = begun.Close()
 }
 
 // inheritable copies descriptors to numbers from end on, open after execve(2), and fills those from firstFD to end.
@@ -135,11 +144,16 @@ func adoptExecCommand() command {
 	return command{
 		name: "adopt-exec", args: "--fds N,... --names NAME:... -- PATH ARGV", hidden: true,
 		summary: "put sockets where COMMAND wants them, and execute it",
-		setup: func(_ env, fs *flag.FlagSet) func(context.Context, []string) error {
+		setup: func(e env, fs *flag.FlagSet) func(context.Context, []string) error {
 			numbers := fs.String("fds", "", "descriptors that hold the sockets")
 			names := fs.String("names", "", "LISTEN_FDNAMES")
 			begun := fs.Int("begun", -1, "descriptor to be closed when COMMAND is executed")
 			return func(_ context.Context, args []string) error {
+				if *begun >= 0 {
+					unix.CloseOnExec(*begun)
+					f := os.NewFile(uintptr(*begun), "begun")
+					defer func() { tellNotBegun(f) }() // it is not executed if this returns
+				}
 				fds, err := split(*numbers)
 				if err != nil || len(fds) == 0 || len(args) < 2 {
 					return usagef("this is for the program itself; use adopt")
@@ -153,10 +167,11 @@ func adoptExecCommand() command {
 					}
 					_ = unix.Close(n)
 				}
-				if *begun >= 0 {
-					unix.CloseOnExec(*begun)
+				if err := e.lastWord(); err != nil {
+					return err
 				}
-				return os.NewSyscallError("execve "+args[0], syscall.Exec(args[0], args[1:], listenEnv(os.Environ(), os.Getpid(), len(fds), *names)))
+				err = syscall.Exec(args[0], args[1:], listenEnv(os.Environ(), os.Getpid(), len(fds), *names))
+				return &execError{args[0], err}
 			}
 		},
 	}

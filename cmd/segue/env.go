@@ -9,13 +9,15 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 )
 
 // env is what the program has of its surroundings, so that a test can give it others.
 type env struct {
 	stdout, stderr io.Writer
-	self           string // what to execute to start this program again
+	self           string       // what to execute to start this program again
+	unnotify       func() error // ends that signals end the context; see (env).lastWord
 }
 
 func newEnv() env {
@@ -66,9 +68,8 @@ func find(name string) (command, error) {
 
 // run is the program: it returns the exit status.
 func (e env) run(args []string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := e.heed()
 	defer stop()
-	context.AfterFunc(ctx, stop) // the second one ends the process at once
 	if len(args) == 0 {
 		e.overview(e.stderr)
 		return exitUsage
@@ -85,6 +86,59 @@ func (e env) run(args []string) int {
 		err = e.runCommand(ctx, c, args[1:])
 	}
 	return e.report(c, err)
+}
+
+// heed makes a context that ends with SIGINT or SIGTERM; the second one ends the process at once. One that this process was
+// started to ignore stays ignored, also for what it executes: the runtime tells that of SIGINT and SIGHUP only.
+func (e *env) heed() (context.Context, func()) {
+	signals := make(chan os.Signal, 1)
+	for _, s := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
+		if !signal.Ignored(s) {
+			signal.Notify(signals, s)
+		}
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	quit, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		select {
+		case s := <-signals:
+			signal.Stop(signals)
+			cancel(signalError{s})
+		case <-quit:
+		}
+	}()
+	stop := sync.OnceFunc(func() {
+		signal.Stop(signals) // what has come is in the channel when this returns
+		close(quit)
+		<-done
+		select {
+		case s := <-signals:
+			cancel(signalError{s})
+		default:
+		}
+	})
+	e.unnotify = func() error {
+		stop()
+		return context.Cause(ctx)
+	}
+	return ctx, func() { stop(); cancel(nil) }
+}
+
+// lastWord is called before this process executes another program: from here on a signal has the effect that it has without
+// a handler. An error means that one came before.
+func (e env) lastWord() error {
+	if e.unnotify == nil {
+		return nil
+	}
+	return e.unnotify()
+}
+
+// signalError is the end of a context by a signal.
+type signalError struct{ os.Signal }
+
+func (e signalError) Error() string {
+	return "ended by a signal (" + e.String() + "); nothing was changed"
 }
 
 func (e env) runCommand(ctx context.Context, c command, args []string) error {
@@ -105,12 +159,19 @@ func (e env) report(c command, err error) int {
 	if err == nil {
 		return exitOK
 	}
+	if c.hidden { // a part of this one
+		c.name, _, _ = strings.Cut(c.name, "-")
+	}
 	name := strings.TrimSpace("segue " + c.name)
 	fmt.Fprintf(e.stderr, "%s: %v\n", name, err)
 	var usage *usageError
 	if errors.As(err, &usage) {
 		fmt.Fprintf(e.stderr, "Run '%s' to see what is possible.\n", strings.TrimSpace("segue help "+c.name))
 		return exitUsage
+	}
+	var exec *execError
+	if errors.As(err, &exec) {
+		return exec.status()
 	}
 	return exitFailure
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -10,8 +11,11 @@ import (
 	"os/exec"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/segue-go/segue/handoff/process"
 )
@@ -22,8 +26,11 @@ import (
 // What adopt-signal inherits.
 const (
 	readyFD = 3 // to say that it holds both processes
-	begunFD = 4 // to read the end of, which comes when COMMAND is executed, or has failed to be
+	begunFD = 4 // to read the end of, which comes when COMMAND is executed; with a byte before, it was not
 )
+
+// startWithin bounds the time that it takes to execute COMMAND.
+const startWithin = time.Minute
 
 // startSignaller returns when adopt-signal holds the process that has the number a.pid, and this one. What it returns is
 // to be closed when COMMAND is executed.
@@ -88,6 +95,9 @@ func adoptSignalCommand() command {
 				}
 				ready := os.NewFile(readyFD, "ready")
 				defer ready.Close()
+				if err := unix.SetNonblock(begunFD, true); err != nil { // for a deadline
+					return usagef("this is for the program itself; use adopt")
+				}
 				begun := os.NewFile(begunFD, "begun")
 				defer begun.Close()
 				if *detach {
@@ -140,7 +150,7 @@ func (s signaller) run(ctx context.Context, ready, begun *os.File) error {
 		return err
 	}
 	_ = ready.Close()
-	if _, err := io.Copy(io.Discard, begun); err != nil {
+	if err := s.awaitBegun(begun); err != nil {
 		return err
 	}
 	settled := time.NewTimer(s.settle)
@@ -156,7 +166,7 @@ func (s signaller) run(ctx context.Context, ready, begun *os.File) error {
 			return context.Cause(ctx)
 		}
 		if command.Alive() != nil {
-			return fmt.Errorf("the program that was started has ended within %v; process %d was not told and serves on", s.settle, s.pid)
+			return s.ended()
 		}
 	}
 	err = s.send(ctx, p)
@@ -164,6 +174,42 @@ func (s signaller) run(ctx context.Context, ready, begun *os.File) error {
 		return nil // it has ended by itself
 	}
 	return err
+}
+
+func (s signaller) ended() error {
+	return fmt.Errorf("the program that was started has ended within %v; process %d was not told and serves on", s.settle, s.pid)
+}
+
+// awaitBegun returns nil when COMMAND is executed.
+func (s signaller) awaitBegun(begun *os.File) error {
+	err := begun.SetReadDeadline(time.Now().Add(startWithin))
+	if err != nil {
+		return err
+	}
+	n, err := io.Copy(io.Discard, begun)
+	switch {
+	case err != nil:
+		return fmt.Errorf("whether the program was started is not known; process %d was not told and serves on: %w", s.pid, err)
+	case n > 0:
+		return fmt.Errorf("the program was not started; process %d was not told and serves on", s.pid)
+	}
+	// The process may have been killed before: the kernel closes its descriptors before its pidfd tells.
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(s.command) + "/stat")
+	if err != nil || exiting(stat) {
+		return s.ended()
+	}
+	return nil
+}
+
+// exiting reports whether flags, in what /proc/PID/stat says (proc_pid_stat(5)), has PF_EXITING of linux/sched.h.
+func exiting(stat []byte) bool {
+	const flag, exiting = 6, 0x4 // after the name
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(fields) <= flag {
+		return true
+	}
+	flags, err := strconv.ParseUint(fields[flag], 10, 64)
+	return err != nil || flags&exiting != 0
 }
 
 func (s signaller) send(ctx context.Context, p *process.Process) error {
