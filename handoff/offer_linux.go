@@ -105,17 +105,19 @@ func (a *attempt) offer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	withdraw := func() {}
 	if pull {
 		reserve(items)
-		defer allowPull(a.link.peer)()
+		withdraw = allowPull(ctx, a.link.peer, g.cfg.StepTimeout/2) // the successor waits for OFFER that long, too
 	}
+	defer func() { withdraw() }()
 	offers, err := wire.Offers(items)
 	if err != nil {
 		return err
 	}
 	for _, o := range offers {
 		n := len(o.Items)
-		if err := a.sendBatch(ctx, o, fds[:n], &pull); err != nil {
+		if err := a.sendBatch(ctx, o, fds[:n], &pull, withdraw); err != nil {
 			return err
 		}
 		fds = fds[n:]

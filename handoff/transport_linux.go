@@ -7,7 +7,9 @@ import (
 	"math"
 	"net"
 	"slices"
+	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -27,13 +29,40 @@ func (t Transport) pullable(agreed []string) (bool, error) {
 	return pull, nil
 }
 
+// ptracer is held by the generation that has set PR_SET_PTRACER. A process has one, so that two generations would take each
+// other's away: like pathlessJoined, it is kept per process because the kernel does.
+var ptracer = make(chan struct{}, 1)
+
 // allowPull lets p, and nobody else, take descriptors of this process while Yama's ptrace_scope is 1 (PR_SET_PTRACER,
-// prctl(2)), and returns the function that withdraws it. Without Yama there is nothing to allow.
-func allowPull(p *peer.Peer) (withdraw func()) {
-	if p.PID == 0 || p.Self() || unix.Prctl(unix.PR_SET_PTRACER, uintptr(p.PID), 0, 0, 0) != nil {
-		return func() {}
+// prctl(2)), and returns the function that withdraws it, which may be called more than once. Without Yama there is nothing
+// to allow. While another generation of this process allows its own peer, it waits, but not for ever: without, the peer is
+// refused under Yama, and nowhere else.
+func allowPull(ctx context.Context, p *peer.Peer, patience time.Duration) (withdraw func()) {
+	nothing := func() {}
+	if p.PID == 0 || p.Self() {
+		return nothing
 	}
-	return func() { _ = unix.Prctl(unix.PR_SET_PTRACER, 0, 0, 0, 0) }
+	t := time.NewTimer(patience)
+	defer t.Stop()
+	select {
+	case ptracer <- struct{}{}:
+	case <-t.C:
+		return nothing
+	case <-ctx.Done():
+		return nothing
+	}
+	if unix.Prctl(unix.PR_SET_PTRACER, uintptr(p.PID), 0, 0, 0) != nil {
+		<-ptracer
+		return nothing
+	}
+	withdraw = sync.OnceFunc(func() {
+		_ = unix.Prctl(unix.PR_SET_PTRACER, 0, 0, 0, 0)
+		<-ptracer
+	})
+	if p.Dead() { // its number may have been another's by then; as long as it lives, it is its own
+		withdraw()
+	}
+	return withdraw
 }
 
 // expose names the descriptors of one batch by their numbers in this process, and says what each is. They are copies, so
@@ -83,8 +112,8 @@ func plain(o *wire.Offer) *wire.Offer {
 }
 
 // sendBatch sends one OFFER and waits for TAKEN. If pull is set, the successor is to take the descriptors itself; if it
-// must not, they are sent after all, and pull is cleared.
-func (a *attempt) sendBatch(ctx context.Context, o *wire.Offer, fds []syscall.Conn, pull *bool) error {
+// must not, they are sent after all, pull is cleared, and withdraw called.
+func (a *attempt) sendBatch(ctx context.Context, o *wire.Offer, fds []syscall.Conn, pull *bool, withdraw func()) error {
 	if *pull {
 		refused, err := a.pullBatch(ctx, o, fds)
 		if err != nil || refused == "" {
@@ -95,6 +124,7 @@ func (a *attempt) sendBatch(ctx context.Context, o *wire.Offer, fds []syscall.Co
 		}
 		a.g.log.Info("the successor must not take descriptors itself; they are sent", "reason", refused)
 		*pull = false
+		withdraw()
 	}
 	taken, err := a.offerBatch(ctx, plain(o), fds...)
 	if err == nil && taken.Refused != "" {

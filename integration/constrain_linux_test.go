@@ -46,7 +46,7 @@ func (c conf) constrain(h *handoff.Config, e *emitter) {
 		errs = append(errs, err)
 	}
 	if c.Ptracer {
-		errs = append(errs, traced(e))
+		watching.Do(func() { errs = append(errs, traced(e)) })
 	}
 	if err := errors.Join(errs...); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -121,6 +121,9 @@ const (
 	notifRecv = 0xc0502100
 	notifSend = 0xc0182101
 )
+
+// watching: a process with two generations has one filter.
+var watching sync.Once
 
 // traced makes an event of each prctl(PR_SET_PTRACER), which then succeeds though there is no Yama.
 func traced(e *emitter) error {

@@ -154,7 +154,7 @@ func TestPtracer(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, "tcp")
-			w.conf.Ptracer = true
+			w.conf.Ptracer, w.conf.Traced = true, true
 			a := w.serving("tcp")
 			w.conf.Ptracer, w.conf.Seccomp, w.conf.Fault = false, c.seccomp, c.fault
 			mark := w.mark()
@@ -177,16 +177,62 @@ func TestPtracer(t *testing.T) {
 			w.ended(a)
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			n := 0
+			var what []string
 			for _, e := range w.events {
 				if e.PID == a.pid && e.Ev == "ptracer" {
-					n++
+					what = append(what, map[bool]string{true: "withdrawn", false: "allowed"}[e.N == 0])
+				}
+				if e.PID == a.pid && e.Ev == "sent" && e.Msg == "offer" {
+					what = append(what, "offered")
 				}
 			}
-			if n != 2 {
-				t.Errorf("PR_SET_PTRACER was called %d times", n)
+			want := []string{"allowed", "offered", "withdrawn"}
+			if c.seccomp != 0 {
+				want = append(want, "offered") // sent
+			}
+			if !slices.Equal(what, want) {
+				t.Errorf("%v, want %v", what, want)
 			}
 		})
+	}
+}
+
+// TestPtracerOfTwo: two generations of one process hand over at the same time. The one does not take away what the other has
+// allowed, and does not wait for it for ever.
+func TestPtracerOfTwo(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "embed")
+	w.conf.Listen = append(w.conf.Listen, "tcp/"+strings.Replace(w.addr, ":7000", ":7001", 1))
+	w.conf.Chains, w.conf.Ptracer = []int{0, 1}, true
+	both := w.start("embed")
+	for _, ready := range []string{"ready0", "ready1"} {
+		if e := w.wait(0, both.pid, ready, ""); e.Err != "" {
+			t.Fatal(e.Err)
+		}
+	}
+	w.conf.Ptracer, w.conf.Chains, w.conf.Fault = false, []int{0}, "stop received offer"
+	mark := w.mark()
+	first := w.start("embed")
+	w.wait(mark, first.pid, "fault", "")
+	w.conf.Chains, w.conf.Fault = []int{1}, ""
+	second := w.start("embed")
+	if e := w.wait(mark, second.pid, "ready1", ""); e.Err != "" {
+		t.Errorf("Ready of the second chain: %s", e.Err)
+	}
+	w.await(mark, "the end of what was allowed to the first", func(e event) bool {
+		return e.PID == both.pid && e.Ev == "ptracer" && e.N == 0
+	})
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	allowed := 0
+	for _, e := range w.events {
+		if e.PID != both.pid || e.Ev != "ptracer" {
+			continue
+		}
+		if allowed != 0 && e.N != 0 {
+			t.Errorf("allowed to %d, while it is to %d", e.N, allowed)
+		}
+		allowed = e.N
 	}
 }
 
