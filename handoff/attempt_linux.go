@@ -107,7 +107,7 @@ func (a *attempt) greet(ctx context.Context) error {
 	}
 	a.features = wire.Common(a.g.cfg.features(), hello.Features)
 	a.moves = slices.Contains(a.features, featureConns)
-	_, err = a.g.cfg.Transport.pullable(a.features)
+	_, err = a.g.cfg.Transport.pullable(a.features, "incumbent", "successor")
 	return err
 }
 

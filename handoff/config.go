@@ -3,6 +3,7 @@ package handoff
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -69,7 +70,7 @@ type Config struct {
 	Authorize func(Peer) error
 
 	// Transport is how descriptors come to a successor. Default: automatic. While one takes them by pidfd_getfd, it is this
-	// process's PR_SET_PTRACER (prctl(2)); what the program had set there is lost.
+	// process's PR_SET_PTRACER (prctl(2)), for one Generation at a time; what the program had set there is lost.
 	Transport Transport
 
 	// Rescue, if not nil, is called by Join for an incumbent that is there but answers nothing within StepTimeout: one
@@ -143,6 +144,9 @@ func (c Config) withDefaults() (Config, error) {
 		return c, errors.New("StateTimeout must be within 0 and 24 hours")
 	}
 	set(&c.StateTimeout, defaultStateTimeout)
+	if c.Transport < TransportAuto || c.Transport > TransportPidfd {
+		return c, fmt.Errorf("there is no Transport %d; use TransportAuto, TransportSCMRights or TransportPidfd", int(c.Transport))
+	}
 	set(&c.DrainTimeout, defaultDrainTimeout)
 	set(&c.Guard, defaultGuard)
 	if c.Logger == nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -253,17 +254,22 @@ func unexpected(m wire.Message) error {
 	case *wire.Refuse:
 		switch m.Code {
 		case wire.CodeVersion:
-			return fmt.Errorf("%w: it speaks %v: %s", ErrVersion, m.Versions, m.Reason)
+			return fmt.Errorf("%w: it speaks %v: %s", ErrVersion, m.Versions, without(ErrVersion, m.Reason))
 		case wire.CodeUnauthorized:
 			return fmt.Errorf("%w: %s", ErrUnauthorized, m.Reason)
 		case wire.CodeTransport:
-			return fmt.Errorf("%w: %s", ErrTransport, m.Reason)
+			return fmt.Errorf("%w: %s", ErrTransport, without(ErrTransport, m.Reason))
 		default:
 			return fmt.Errorf("%w: refused (%s): %s", ErrAborted, m.Code, m.Reason)
 		}
 	default:
 		return fmt.Errorf("%w: unexpected %s", ErrProtocol, m.Type())
 	}
+}
+
+// without cuts the text of a sentinel off a reason that the other side made of it, so that it is not said twice.
+func without(sentinel error, reason string) string {
+	return strings.TrimPrefix(reason, sentinel.Error()+": ")
 }
 
 // explain makes of an end of the link what the other side said last, or [ErrPeerDied] if it has died, or is about to: the

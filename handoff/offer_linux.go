@@ -101,7 +101,7 @@ func (a *attempt) offer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	pull, err := g.cfg.Transport.pullable(a.features)
+	pull, err := g.cfg.Transport.pullable(a.features, "incumbent", "successor")
 	if err != nil {
 		return err
 	}

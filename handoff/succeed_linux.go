@@ -155,7 +155,7 @@ func (g *Generation) welcome(p *predecessor, f frame, m *wire.Welcome) (err erro
 	p.moves = slices.Contains(m.Features, featureConns)
 	p.state = slices.Contains(m.Features, featureState)
 	p.stateWithin = min(time.Duration(m.StateWithin)*time.Millisecond, maxState)
-	if p.pulls, err = g.cfg.Transport.pullable(m.Features); err != nil {
+	if p.pulls, err = g.cfg.Transport.pullable(m.Features, "successor", "incumbent"); err != nil {
 		return err
 	}
 	g.mu.Lock()

@@ -20,14 +20,18 @@ import (
 )
 
 // pullable reports whether both sides want the successor to take its descriptors itself, and fails if one of them wants
-// nothing else.
-func (t Transport) pullable(agreed []string) (bool, error) {
+// nothing else. this and other are the roles of who asks, and of the process at the other end.
+func (t Transport) pullable(agreed []string, this, other string) (bool, error) {
 	pull := slices.Contains(agreed, featurePull)
 	if t == TransportPidfd && !pull {
-		return false, fmt.Errorf("%w: the other side does not take part in pidfd; set its Config.Transport, or this one's, to automatic", ErrTransport)
+		return false, fmt.Errorf("%w: the %s does not take part in pidfd; set its Config.Transport, or the %s's, to automatic",
+			ErrTransport, other, this)
 	}
 	return pull, nil
 }
+
+// errShort: there is no room to expose descriptors, and sending needs none.
+var errShort = errors.New("the incumbent has no room for copies of the descriptors; raise its RLIMIT_NOFILE (ulimit -n, LimitNOFILE=)")
 
 // ptracer is held by the generation that has set PR_SET_PTRACER. A process has one, so that two generations would take each
 // other's away: like pathlessJoined, it is kept per process because the kernel does.
@@ -116,13 +120,16 @@ func plain(o *wire.Offer) *wire.Offer {
 func (a *attempt) sendBatch(ctx context.Context, o *wire.Offer, fds []syscall.Conn, pull *bool, withdraw func()) error {
 	if *pull {
 		refused, err := a.pullBatch(ctx, o, fds)
-		if err != nil || refused == "" {
+		switch automatic := a.g.cfg.Transport != TransportPidfd; {
+		case errors.Is(err, errShort) && automatic:
+			a.g.log.Warn("this process has no descriptors free to let the successor take its own; they are sent", "error", err)
+		case err != nil || refused == "":
 			return err
-		}
-		if a.g.cfg.Transport == TransportPidfd {
+		case !automatic:
 			return fmt.Errorf("%w: %s; or set Config.Transport to automatic", ErrTransport, refused)
+		default:
+			a.g.log.Info("the successor must not take descriptors itself; they are sent", "reason", refused)
 		}
-		a.g.log.Info("the successor must not take descriptors itself; they are sent", "reason", refused)
 		*pull = false
 		withdraw()
 	}
@@ -136,8 +143,8 @@ func (a *attempt) sendBatch(ctx context.Context, o *wire.Offer, fds []syscall.Co
 // pullBatch lets the successor take a batch itself, and says why not if that cannot be.
 func (a *attempt) pullBatch(ctx context.Context, o *wire.Offer, fds []syscall.Conn) (refused string, err error) {
 	items, done, err := expose(o.Items, fds)
-	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
-		return err.Error(), nil // sending needs no descriptors here
+	if exhausted(err) {
+		return "", fmt.Errorf("offer: %w: %w", errShort, err)
 	}
 	if err != nil {
 		return "", err
@@ -195,5 +202,5 @@ func (p *predecessor) pull(items []wire.Item) ([]*listener.FD, error) {
 // refusable reports whether err, of pull, leaves the other transport to try.
 func refusable(err error) bool {
 	return !errors.Is(err, ErrProtocol) && !errors.Is(err, fdpass.ErrGone) && !errors.Is(err, net.ErrClosed) &&
-		!errors.Is(err, unix.EMFILE) && !errors.Is(err, unix.ENFILE)
+		!exhausted(err)
 }

@@ -57,6 +57,10 @@ func TestTransports(t *testing.T) {
 
 // Only one side may insist on a transport that the other does not take part in.
 func TestTransportMismatch(t *testing.T) {
+	says := map[[2]handoff.Transport]string{
+		{handoff.TransportSCMRights, handoff.TransportPidfd}: "the incumbent does not take part",
+		{handoff.TransportPidfd, handoff.TransportSCMRights}: "the successor does not take part",
+	}
 	for _, sides := range [][2]handoff.Transport{
 		{handoff.TransportSCMRights, handoff.TransportPidfd},
 		{handoff.TransportPidfd, handoff.TransportSCMRights},
@@ -71,8 +75,25 @@ func TestTransportMismatch(t *testing.T) {
 					shut(t, g)
 				}
 				t.Errorf("Join: %v, want ErrTransport", err)
+			} else if text := err.Error(); strings.Count(text, handoff.ErrTransport.Error()) != 1 || !strings.Contains(text, says[sides]) {
+				t.Errorf("Join: %v, want it to say %q, and nothing twice", err, says[sides])
 			}
 			serves(t, l)
 		})
+	}
+}
+
+// A transport that does not exist is a mistake.
+func TestTransportUnknown(t *testing.T) {
+	for _, unknown := range []handoff.Transport{-1, handoff.TransportPidfd + 1} {
+		c := config(t, rendezvous(t))
+		c.Transport = unknown
+		g, err := handoff.Join(t.Context(), c)
+		if err == nil {
+			shut(t, g)
+		}
+		if err == nil || !strings.Contains(err.Error(), "there is no Transport") {
+			t.Errorf("Join with %d: %v", int(unknown), err)
+		}
 	}
 }

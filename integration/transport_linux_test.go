@@ -3,6 +3,7 @@ package integration
 import (
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -114,6 +115,42 @@ func TestTransportRefused(t *testing.T) {
 				faultCase{way: "upgrade"}.goOn(t, w, owner)
 			})
 		}
+	}
+}
+
+// TestTransportShort: an incumbent that has no room for the copies that a successor is to take sends, and does not blame the
+// successor; the explicit transport fails, and says what helps.
+func TestTransportShort(t *testing.T) {
+	for _, transport := range []string{"", "pidfd"} {
+		t.Run("transport_"+transport, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, "tcp")
+			for i := range 60 {
+				w.conf.Listen = append(w.conf.Listen, "unix/@"+w.dir+strconv.Itoa(i))
+			}
+			w.conf.Start, w.conf.Transport = "nofile=110", transport
+			a := w.serving("tcp")
+			w.conf.Start, w.conf.Transport = "", ""
+			b := w.start("tcp")
+			e := w.wait(0, b.pid, "join", "")
+			if transport == "pidfd" {
+				if !strings.Contains(e.Err, "the incumbent has no room") || !strings.Contains(e.Err, "RLIMIT_NOFILE") {
+					t.Errorf("Join: %q", e.Err)
+				}
+				soleOwner(t, w.addr, a.pid)
+				return
+			}
+			if e := w.wait(0, b.pid, "ready", ""); e.Err != "" {
+				t.Fatalf("Ready: %s", e.Err)
+			}
+			if e := w.wait(0, a.pid, "log", "this process has no descriptors free to let the successor take its own; they are sent"); !strings.Contains(e.Err, "RLIMIT_NOFILE") {
+				t.Errorf("logged %q", e.Err)
+			}
+			if _, blamed := w.poll(0, 0, func(e event) bool { return e.Msg == sentInstead }); blamed {
+				t.Error("the successor is blamed")
+			}
+			soleOwner(t, w.addr, b.pid)
+		})
 	}
 }
 
