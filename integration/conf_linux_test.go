@@ -61,6 +61,8 @@ type conf struct {
 	Deaf bool
 	// Undumpable is what a process is that dropped root by setuid: nobody of its user may take from it.
 	Undumpable bool
+	// Setuid is the user to whom this process drops root; 0 is none.
+	Setuid int
 	// Seccomp refuses pidfd_getfd with this error: EPERM or ENOSYS.
 	Seccomp syscall.Errno
 	// Ptracer emits an event for each PR_SET_PTRACER, and lets it succeed as with Yama.

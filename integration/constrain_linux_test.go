@@ -38,6 +38,9 @@ func (c conf) constrain(h *handoff.Config, e *emitter) {
 		h.Authorize = func(handoff.Peer) error { return nil }
 	}
 	var errs []error
+	if c.Setuid != 0 {
+		errs = append(errs, syscall.Setgid(c.Setuid), syscall.Setuid(c.Setuid)) // all threads
+	}
 	if c.Undumpable {
 		errs = append(errs, unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0))
 	}

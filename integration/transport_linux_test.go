@@ -53,12 +53,16 @@ func TestTransports(t *testing.T) {
 var refusals = []struct {
 	name       string
 	user       uint32
+	successor  uint32        // its user, if that is another
+	dropped    bool          // the incumbent, by setuid, to user
 	undumpable bool          // the incumbent
 	seccomp    syscall.Errno // in the successor
 	wrap       []string      // the successor
 	cause      string
 }{
 	{name: "not dumpable", user: stranger, undumpable: true, cause: "let it call prctl(PR_SET_DUMPABLE, 1)"},
+	{name: "dropped root", user: stranger, dropped: true, cause: "let it call prctl(PR_SET_DUMPABLE, 1)"},
+	{name: "another user", user: stranger, successor: 54321, cause: "run both as the same user"},
 	{name: "EPERM", seccomp: unix.EPERM, cause: "allow it in the container's seccomp profile"},
 	{name: "EPERM, ordinary user", user: stranger, seccomp: unix.EPERM, cause: "allow it in the container's seccomp profile"},
 	{name: "ENOSYS", seccomp: unix.ENOSYS, cause: "needs Linux 5.6, or is filtered"},
@@ -82,14 +86,33 @@ func TestTransportRefused(t *testing.T) {
 				if c.user != 0 {
 					w.belongTo(c.user)
 				}
+				if c.successor != 0 {
+					w.conf.AnyUser, w.conf.Rescue = true, "all"
+					for name, mode := range map[string]os.FileMode{w.dir: 0o777, w.conf.Events: 0o666} {
+						if err := os.Chmod(name, mode); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
 				w.conf.Undumpable = c.undumpable
+				if c.dropped {
+					w.conf.Setuid, w.cred = int(c.user), nil
+				}
 				a := w.serving("tcp")
+				if c.dropped {
+					w.conf.Setuid = 0
+					w.cred = &syscall.Credential{Uid: c.user, Gid: c.user}
+				}
 				vs := come(t, w.addr, 3)
 				vs.answered(t, a.pid)
 				w.conf.Undumpable, w.conf.Seccomp, w.conf.Transport = false, c.seccomp, transport
 				w.wrap = c.wrap
 				mark := w.mark()
-				b := w.start("tcp")
+				cred := w.cred
+				if c.successor != 0 {
+					cred = &syscall.Credential{Uid: c.successor, Gid: c.successor}
+				}
+				b := w.startAs("tcp", cred)
 				w.conf.Seccomp, w.conf.Transport, w.wrap = 0, "", nil
 				owner := a
 				if transport == "" {
