@@ -47,6 +47,7 @@ fuzz: ## each fuzz target for FUZZTIME (10s)
 
 bench: ## what segue costs, each figure beside its floor in the same run
 	$(GO) run ./integration/bench
+	$(GO) run ./integration/fdbench
 
 cover: ## test coverage, per function and as coverage.html
 	$(GO) test -coverpkg=./... -coverprofile=coverage.out ./...

@@ -18,9 +18,6 @@ import (
 	"github.com/segue-go/segue/listener"
 )
 
-// many is about as many as fit RLIMIT_NOFILE of 20,000.
-const many = 19_000
-
 func run(ctx context.Context, w io.Writer, rounds int) (err error) {
 	dir, err := os.MkdirTemp("", "fdbench")
 	if err != nil {
@@ -38,6 +35,9 @@ func run(ctx context.Context, w io.Writer, rounds int) (err error) {
 	var figures []figure
 	for _, way := range ways {
 		for _, c := range []struct{ n, reps int }{{1, 2000}, {fdpass.MaxFDs, 20}, {min(many, int(limit.Max)-500), 1}} {
+			if c.n > way.most {
+				continue
+			}
 			f := figure{way: way, n: c.n}
 			if err := f.measure(ctx, program, rounds, c.reps); err != nil {
 				return fmt.Errorf("%s, %d: %w", way.title, c.n, err)
@@ -50,7 +50,7 @@ func run(ctx context.Context, w io.Writer, rounds int) (err error) {
 
 // measure lets both take turns.
 func (f *figure) measure(ctx context.Context, program string, rounds, reps int) (err error) {
-	c, err := startFloor(ctx, program, f.way.name, strconv.Itoa(f.n), strconv.Itoa(reps))
+	c, err := startFloor(ctx, program, f.way.floor, strconv.Itoa(f.n), strconv.Itoa(reps))
 	if err != nil {
 		return err
 	}
@@ -94,47 +94,62 @@ type mover struct {
 	numbers []int
 }
 
+// startMover returns what is to be closed, if there is no error.
 func startMover(ctx context.Context, way string, n int) (*mover, error) {
 	m := &mover{way: way, n: n, buf: make([]byte, 16)}
-	a, b, err := socketPair()
-	if err != nil {
-		return nil, err
+	if err := m.start(ctx); err != nil {
+		return nil, errors.Join(err, m.close())
 	}
-	m.b = b
-	if way == "scm" && n <= fdpass.MaxFDs {
-		m.a = a
-		m.own, err = descriptors(way, n)
-		return m, err
+	return m, nil
+}
+
+func (m *mover) start(ctx context.Context) (err error) {
+	if m.a, m.b, err = socketPair(); err != nil {
+		return err
 	}
-	defer func() { _ = a.Close() }() // the holder has a copy
-	end, err := listener.Dup(a)
-	if err != nil {
-		return nil, err
+	if m.way == "scm" && m.n <= fdpass.MaxFDs {
+		m.own, err = descriptors(m.way, m.n)
+		return err
 	}
-	f := end.File("socket") // (*os.File).Fd, which os/exec calls, does not touch O_NONBLOCK of this one
-	defer f.Close()
-	m.holder = exec.CommandContext(ctx, "/proc/self/exe", way, strconv.Itoa(n))
-	m.holder.Env = append(os.Environ(), envRole+"=holder")
-	m.holder.Stderr = os.Stderr
-	m.holder.ExtraFiles = []*os.File{f}
-	m.holder.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := m.holder.Start(); err != nil {
-		return nil, err
+	if err := m.hold(ctx); err != nil {
+		return err
 	}
 	first := make([]byte, 20)
-	k, err := b.Read(first)
+	k, err := m.b.Read(first)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	number, err := strconv.Atoi(string(first[:k]))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	for i := range n {
+	for i := range m.n {
 		m.numbers = append(m.numbers, number+i)
 	}
 	m.process, err = fdpass.OpenProcess(m.holder.Process.Pid)
-	return m, err
+	return err
+}
+
+// hold starts the other process with one end of the socket pair.
+func (m *mover) hold(ctx context.Context) error {
+	end, err := listener.Dup(m.a)
+	_ = m.a.Close() // the holder has a copy
+	m.a = nil
+	if err != nil {
+		return err
+	}
+	f := end.File("socket") // (*os.File).Fd, which os/exec calls, does not touch O_NONBLOCK of this one
+	defer f.Close()
+	holder := exec.CommandContext(ctx, "/proc/self/exe", m.way, strconv.Itoa(m.n))
+	holder.Env = append(os.Environ(), envRole+"=holder")
+	holder.Stderr = os.Stderr
+	holder.ExtraFiles = []*os.File{f}
+	holder.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := holder.Start(); err != nil {
+		return err
+	}
+	m.holder = holder
+	return nil
 }
 
 // move moves all once, and closes what it got after the time is taken.
@@ -196,11 +211,19 @@ func (m *mover) close() error {
 	for _, fd := range m.own {
 		_ = fd.Close()
 	}
-	_ = m.b.Close() // the holder ends by that
-	if m.holder == nil {
-		return m.a.Close()
+	var err error
+	for _, c := range []*net.UnixConn{m.a, m.b} { // the holder ends by that
+		if c != nil {
+			err = errors.Join(err, c.Close())
+		}
 	}
-	return errors.Join(m.process.Close(), m.holder.Wait())
+	if m.process != nil {
+		err = errors.Join(err, m.process.Close())
+	}
+	if m.holder != nil {
+		err = errors.Join(err, m.holder.Wait())
+	}
+	return err
 }
 
 // play is the other process: it has the descriptors, and sends them for each byte.
@@ -242,9 +265,21 @@ func play(_ string, args []string) error {
 }
 
 // descriptors returns n, whose numbers are in a row, above those that the runtime has opened, and that were inherited.
-func descriptors(way string, n int) ([]*listener.FD, error) {
+func descriptors(way string, n int) (fds []*listener.FD, err error) {
 	const first = 300
-	fds := make([]*listener.FD, n)
+	if n < 1 {
+		return nil, fmt.Errorf("%d descriptors", n)
+	}
+	fds = make([]*listener.FD, n)
+	defer func() {
+		if err == nil {
+			return
+		}
+		for _, fd := range fds {
+			_ = fd.Close() // it holds nothing
+		}
+		fds = nil
+	}()
 	for i := range fds {
 		var fd int
 		var err error
