@@ -37,7 +37,7 @@ func eachUser(t *testing.T, role string, f func(t *testing.T, w *world)) {
 func (w *world) belongTo(user uint32) {
 	w.t.Helper()
 	if os.Getuid() != 0 {
-		w.t.Skip("needs root, to start a process of another user")
+		missing(w.t, "root, to start a process of another user")
 	}
 	for _, name := range []string{w.dir, w.conf.Events} {
 		if err := os.Chown(name, int(user), int(user)); err != nil {
@@ -201,7 +201,7 @@ func TestRescueDeadlocked(t *testing.T) {
 // left as it was.
 func TestRescueRefused(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("needs root, to start a process of another user")
+		missing(t, "root, to start a process of another user")
 	}
 	other := &syscall.Credential{Uid: stranger, Gid: stranger}
 	for _, c := range []struct {

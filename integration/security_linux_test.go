@@ -16,7 +16,7 @@ const stranger = 12345
 // TestOtherUser: another user is kept out by the mode of the rendezvous, and if that is opened, by its credentials.
 func TestOtherUser(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("needs root, to start a process of another user")
+		missing(t, "root, to start a process of another user")
 	}
 	for _, c := range []struct {
 		name string
@@ -71,7 +71,7 @@ func TestOtherUser(t *testing.T) {
 // TestForeignIncumbent: a server does not take sockets from a user whom it does not trust.
 func TestForeignIncumbent(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("needs root, to start a process of another user")
+		missing(t, "root, to start a process of another user")
 	}
 	t.Parallel()
 	w := newWorld(t, "tcp")

@@ -80,7 +80,7 @@ func TestTransportRefused(t *testing.T) {
 			t.Run(strings.NewReplacer(" ", "_", ",", "").Replace(c.name)+"/"+name, func(t *testing.T) {
 				t.Parallel()
 				if c.wrap != nil && os.Getuid() != 0 {
-					t.Skip("needs root, to make a PID namespace")
+					missing(t, "root, to make a PID namespace")
 				}
 				w := newWorld(t, "tcp")
 				if c.user != 0 {

@@ -6,9 +6,12 @@ import (
 	"flag"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -36,7 +39,8 @@ it is doing and end. If COMMAND ends before, P is not told and serves on. With -
 are doing at the signal, it is sent when P has no connection of these sockets open, at the latest after that time; to
 see that, P is stopped (SIGSTOP) for a few milliseconds at a time.
 
-It needs to run as the same user as P, or as root.`,
+It needs to run as root; or as the same user as P, with the same groups and privileges, where kernel.yama.ptrace_scope is 0
+(as without Yama; Debian and Ubuntu have 1 or 0, see 'sysctl kernel.yama.ptrace_scope').`,
 		setup: func(e env, flags *flag.FlagSet) func(context.Context, []string) error {
 			var a adoption
 			flags.IntVar(&a.pid, "pid", 0, "take from this process and its descendants: the `number` of a process")
@@ -49,8 +53,9 @@ It needs to run as the same user as P, or as root.`,
 				a.signal, err = parseSignal(s)
 				return err
 			})
-			flags.DurationVar(&a.settle, "settle", time.Second, "wait this `time` before the signal is sent")
-			flags.DurationVar(&a.idle, "idle", 0, "then wait for P to have no connections, for at most this `time`")
+			a.settle = time.Second
+			flags.Var((*span)(&a.settle), "settle", "wait this `time` before the signal is sent")
+			flags.Var((*span)(&a.idle), "idle", "then wait for P to have no connections, for at most this `time`")
 			return func(ctx context.Context, args []string) error {
 				switch {
 				case a.pid <= 0:
@@ -72,7 +77,7 @@ It needs to run as the same user as P, or as root.`,
 					return err
 				}
 				a.path, a.argv = path, args
-				return e.adopt(ctx, a)
+				return plainly(a.pid, os.Geteuid() == 0, e.adopt(ctx, a))
 			}
 		},
 	}
@@ -115,6 +120,20 @@ type adoption struct {
 	argv         []string
 }
 
+// span is a flag with a time.
+type span time.Duration
+
+func (d *span) String() string { return time.Duration(*d).String() }
+
+func (d *span) Set(s string) error {
+	v, err := time.ParseDuration(s)
+	if err != nil {
+		return errors.New("a time has a number and a unit, as in 500ms, 5s or 1m30s")
+	}
+	*d = span(v)
+	return nil
+}
+
 // listenArg is an argument of --listen.
 type listenArg struct{ name, network, address string }
 
@@ -147,9 +166,16 @@ func parseListen(s string) (listenArg, error) {
 		}
 		return l, nil
 	}
-	_, port, err := net.SplitHostPort(l.address)
-	if err != nil {
-		return l, err
+	host, port, err := net.SplitHostPort(l.address)
+	switch network, _, ok := strings.Cut(host, "/"); {
+	case ok:
+		return l, fmt.Errorf("there is no network %q; there are %s", network, strings.Join(slices.Sorted(maps.Keys(networks)), ", "))
+	case err != nil && !strings.ContainsAny(l.address, ":[]"):
+		return l, fmt.Errorf("it has no port; say :%s for port %s, or %s:80 for port 80 of that host", l.address, l.address, l.address)
+	case err != nil:
+		return l, fmt.Errorf("%w; say for example :80, 127.0.0.1:80 or [::1]:80", err)
+	case port == "":
+		return l, errors.New("its port is empty; say for example :80")
 	}
 	if l.name == "" {
 		l.name = l.network + "-" + plain(port)

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -98,7 +99,9 @@ func TestSignalBeforeExec(t *testing.T) {
 		}
 		var e env
 		ctx, stop := e.heed()
-		must(t, unix.Kill(os.Getpid(), sig)) // delivered before it returns, kill(2)
+		runtime.LockOSThread() // one that this thread sends itself is delivered before the call returns
+		must(t, unix.Tgkill(os.Getpid(), unix.Gettid(), sig))
+		runtime.UnlockOSThread()
 		if err := e.lastWord(); !errors.Is(err, signalError{sig}) {
 			t.Errorf("%v: %v", sig, err)
 		}

@@ -27,8 +27,7 @@ To keep it:         segue completion bash > /usr/share/bash-completion/completio
 				case "bash":
 					e.bash(e.stdout)
 				case "zsh":
-					fmt.Fprintln(e.stdout, "#compdef segue\nautoload -U +X bashcompinit && bashcompinit")
-					e.bash(e.stdout)
+					e.zsh(e.stdout)
 				case "fish":
 					e.fish(e.stdout)
 				default:
@@ -59,13 +58,23 @@ func visible() []command {
 	return all
 }
 
+// zsh prints what can be sourced, or be the file of the function _segue in fpath. In that case it is the first Tab that runs
+// it, which has to complete too.
+func (e env) zsh(w io.Writer) {
+	fmt.Fprintln(w, "#compdef segue\nautoload -U +X bashcompinit && bashcompinit")
+	e.bash(w)
+	fmt.Fprintln(w, `if [ "${funcstack[1]}" = _segue ]; then
+	_bash_complete -F _segue_words
+fi`)
+}
+
 // bash prints a function that zsh understands as well, by bashcompinit.
 func (e env) bash(w io.Writer) {
 	var names []string
 	for _, c := range visible() {
 		names = append(names, c.name)
 	}
-	fmt.Fprintf(w, `_segue() {
+	fmt.Fprintf(w, `_segue_words() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words="" i
 	COMPREPLY=()
 	if [ "$COMP_CWORD" -eq 1 ]; then
@@ -102,7 +111,7 @@ func (e env) bash(w io.Writer) {
 	esac
 	COMPREPLY=($(compgen -W "$words" -- "$cur"))
 }
-complete -F _segue segue
+complete -F _segue_words segue
 `)
 }
 

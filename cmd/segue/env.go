@@ -70,14 +70,15 @@ func find(name string) (command, error) {
 func (e env) run(args []string) int {
 	ctx, stop := e.heed()
 	defer stop()
+	out := &output{w: e.stdout}
+	e.stdout = out
 	if len(args) == 0 {
 		e.overview(e.stderr)
 		return exitUsage
 	}
 	switch args[0] {
 	case "-h", "-help", "--help":
-		e.overview(e.stdout)
-		return exitOK
+		args = []string{"help"}
 	case "-v", "-version", "--version":
 		args = []string{"version"}
 	}
@@ -85,7 +86,24 @@ func (e env) run(args []string) int {
 	if err == nil {
 		err = e.runCommand(ctx, c, args[1:])
 	}
+	if err == nil {
+		err = out.err // a list that is cut short must not pass for a whole one
+	}
 	return e.report(c, err)
+}
+
+// output remembers that it could not be written.
+type output struct {
+	w   io.Writer
+	err error
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	n, err := o.w.Write(b)
+	if err != nil && o.err == nil {
+		o.err = err
+	}
+	return n, err
 }
 
 // heed makes a context that ends with SIGINT or SIGTERM; the second one ends the process at once. One that this process was
@@ -141,6 +159,9 @@ func (e signalError) Error() string {
 	return "ended by a signal (" + e.String() + "); nothing was changed"
 }
 
+// dashes makes of what package flag says what this program's help says.
+var dashes = strings.NewReplacer("for flag -", "for flag --", "not defined: -", "not defined: --", "needs an argument: -", "needs an argument: --")
+
 func (e env) runCommand(ctx context.Context, c command, args []string) error {
 	fs := c.flags()
 	do := c.setup(e, fs)
@@ -149,7 +170,7 @@ func (e env) runCommand(ctx context.Context, c command, args []string) error {
 			c.usage(e.stdout, fs)
 			return nil
 		}
-		return usagef("%s", strings.ReplaceAll(err.Error(), " -", " --"))
+		return usagef("%s", dashes.Replace(err.Error()))
 	}
 	return do(ctx, fs.Args())
 }

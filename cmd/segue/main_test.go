@@ -1,14 +1,19 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/segue-go/segue/handoff/fdpass"
 	"github.com/segue-go/segue/handoff/process"
 )
 
@@ -32,6 +37,8 @@ func TestParseListen(t *testing.T) {
 		{in: "/run/a=b", want: listenArg{"unix-a=b", "unix", "/run/a=b"}},
 		{in: "", bad: true},
 		{in: "80", bad: true},
+		{in: "foo/:80", bad: true},
+		{in: "localhost:", bad: true},
 		{in: "=:80", bad: true},
 		{in: "a\nb=:80", bad: true},
 		{in: "ü=:80", bad: true},
@@ -146,10 +153,7 @@ func TestCompletion(t *testing.T) {
 	}
 	bash, err := exec.LookPath("bash")
 	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("missing: bash; for example: apt-get install bash")
-		}
-		t.Skip("missing: bash, to load the completion script; for example: apt-get install bash")
+		missing(t, "bash", "for example: apt-get install bash")
 	}
 	for line, want := range map[string]string{
 		"segue a":                   "adopt",
@@ -161,10 +165,80 @@ func TestCompletion(t *testing.T) {
 	} {
 		words := strings.Fields(line)
 		cmd := exec.Command(bash, append([]string{"-c", script("bash") + `
-COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _segue; printf '%s\n' "${COMPREPLY[@]}"`, "bash"}, words...)...)
+COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _segue_words; printf '%s\n' "${COMPREPLY[@]}"`, "bash"}, words...)...)
 		out, err := cmd.CombinedOutput()
 		if err != nil || !slices.Contains(strings.Split(string(out), "\n"), want) {
 			t.Errorf("%q completes to %q, %v; want %s", line, out, err, want)
 		}
 	}
 }
+
+// TestZshFirstTab: zsh loads the script from a directory at the first Tab, which completes as every other.
+func TestZshFirstTab(t *testing.T) {
+	zsh, err := exec.LookPath("zsh")
+	if err != nil {
+		t.Skip("missing: zsh; for example: apt-get install zsh")
+	}
+	dir := t.TempDir()
+	var script strings.Builder
+	if s := (env{stdout: &script, stderr: &script}).run([]string{"completion", "zsh"}); s != 0 {
+		t.Fatalf("status %d: %s", s, &script)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "_segue"), []byte(script.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, zsh, "-f", "-c", `
+zmodload zsh/zpty
+zpty shell zsh -f -i
+zpty -w shell "PS1=; fpath=($1 \$fpath); autoload -U compinit && compinit -u -D; print rea''dy"
+zpty -r shell reply '*ready*'
+zpty -w -n shell $'segue ado\t'
+zpty -r shell reply '*ado*pt*'
+print -r -- completed
+zpty -d shell`, "zsh", dir)
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "completed") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// missing skips a test for want of something, unless that is to be there.
+func missing(t *testing.T, what, remedy string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("missing: %s; %s", what, remedy)
+	}
+	t.Skipf("missing: %s; %s", what, remedy)
+}
+
+// TestRefusal wants plain words, that do not tell root to become root.
+func TestRefusal(t *testing.T) {
+	for _, cause := range []error{fdpass.ErrFiltered, fdpass.ErrOtherUser, fdpass.ErrNotDumpable, fdpass.ErrPrivileged, fdpass.ErrYama} {
+		for _, root := range []bool{false, true} {
+			err := plainly(7, root, fmt.Errorf("%w: %w", process.ErrRefused, cause))
+			text := err.Error()
+			if !errors.Is(err, process.ErrRefused) || strings.Contains(text, "fdpass") || root && strings.Contains(text, "as root") {
+				t.Errorf("root %v: %v", root, err)
+			}
+		}
+	}
+	if err := plainly(7, false, process.ErrGone); err != process.ErrGone { //nolint:errorlint // the very one
+		t.Errorf("what is no refusal: %v", err)
+	}
+}
+
+// TestOutputFails: who cannot write what was asked for fails.
+func TestOutputFails(t *testing.T) {
+	for _, args := range [][]string{{"help"}, {"--help"}, {"help", "adopt"}, {"adopt", "--help"}, {"version"}, {"completion", "bash"}, {"completion", "zsh"}, {"completion", "fish"}} {
+		var stderr strings.Builder
+		if s := (env{stdout: full{}, stderr: &stderr}).run(args); s != exitFailure || !strings.Contains(stderr.String(), "no space") {
+			t.Errorf("%v: status %d: %s", args, s, &stderr)
+		}
+	}
+}
+
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }

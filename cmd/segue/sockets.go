@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"os"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -24,7 +25,7 @@ name and number, with the numbers of their descriptors; NETNS is the network nam
 With --pid, each socket is asked for its details too, if this user may take a copy of it: reuseport (it may be one of a
 group with the same address), mptcp (multipath TCP), v6only.
 
-It needs to run as the same user as the process, or as root.`,
+It needs to run as the same user as the process, or as root. For the details it needs what 'segue adopt' needs.`,
 		setup: func(e env, fs *flag.FlagSet) func(context.Context, []string) error {
 			pid := fs.Int("pid", 0, "list those of this process and its descendants: the `number` of a process")
 			asJSON := fs.Bool("json", false, "print an array of objects")
@@ -58,7 +59,7 @@ func (e env) sockets(ctx context.Context, pid int, asJSON bool) error {
 		all, err = socketsOf(ctx, pid)
 	}
 	if err != nil {
-		return err
+		return plainly(pid, os.Geteuid() == 0, err)
 	}
 	if asJSON {
 		err = writeJSON(e.stdout, all)
@@ -69,7 +70,11 @@ func (e env) sockets(ctx context.Context, pid int, asJSON bool) error {
 		return err
 	}
 	if refused > 0 {
-		fmt.Fprintf(e.stderr, "segue: left out those of %d processes that this user may not look at; run as root to see them\n", refused)
+		remedy := "run as root to see them"
+		if os.Geteuid() == 0 {
+			remedy = "even root needs CAP_SYS_PTRACE for that, over their user namespace"
+		}
+		fmt.Fprintf(e.stderr, "segue: left out those of %d processes that this user may not look at; %s\n", refused, remedy)
 	}
 	if len(all) == 0 && !asJSON && pid != 0 {
 		fmt.Fprintf(e.stderr, "segue: process %d and its descendants listen on nothing\n", pid)
