@@ -17,7 +17,7 @@ import (
 func adoptCommand() command {
 	return command{
 		name: "adopt", args: "--pid P --listen ADDRESS [--listen ADDRESS ...] [--signal NAME] -- COMMAND [ARGUMENTS]",
-		summary: "start a program with the sockets of another",
+		summary: "start a program with the sockets of another", becomes: true,
 		help: `
 Takes sockets out of process P and its descendants, which do not notice, and executes COMMAND with them in place of this
 program, by the convention of systemd's socket activation: descriptors from 3 on, LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES

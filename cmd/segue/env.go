@@ -43,6 +43,7 @@ type command struct {
 	summary string // one line
 	help    string // the rest
 	hidden  bool   // only for this program itself
+	becomes bool   // another program, to which signals are no business of this one
 	words   []string
 	// setup declares the flags, and returns what runs once they are parsed, with the remaining arguments.
 	setup func(e env, fs *flag.FlagSet) func(ctx context.Context, args []string) error
@@ -66,9 +67,6 @@ func find(name string) (command, error) {
 
 // run is the program: it returns the exit status.
 func (e env) run(args []string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop) // the second one ends the process at once
 	if len(args) == 0 {
 		e.overview(e.stderr)
 		return exitUsage
@@ -81,10 +79,27 @@ func (e env) run(args []string) int {
 		args = []string{"version"}
 	}
 	c, err := find(args[0])
-	if err == nil {
-		err = e.runCommand(ctx, c, args[1:])
+	if err != nil {
+		return e.report(c, err)
 	}
-	return e.report(c, err)
+	return e.start(c, args[1:])
+}
+
+// start runs a command, whose context ends by the first SIGINT or SIGTERM; by the second one the process ends at once.
+//
+// A command that becomes another program catches none, as it could only swallow them: one that comes before execve(2) ends
+// the process, a later one is the other program's. What is ignored stays so (SIGINT is in a shell script's background):
+// catching it would make execve(2) restore the default. This is true for SIGHUP and SIGINT only; all others are caught by
+// Go's runtime before main runs (os/signal), and nothing tells what they were.
+func (e env) start(c command, args []string) int {
+	ctx := context.Background()
+	if !c.becomes {
+		var stop func()
+		ctx, stop = signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		context.AfterFunc(ctx, stop)
+	}
+	return e.report(c, e.runCommand(ctx, c, args))
 }
 
 func (e env) runCommand(ctx context.Context, c command, args []string) error {
