@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
+	"io/fs"
 	"net"
 	"os/exec"
 	"path/filepath"
@@ -35,20 +37,20 @@ are doing at the signal, it is sent when P has no connection of these sockets op
 see that, P is stopped (SIGSTOP) for a few milliseconds at a time.
 
 It needs to run as the same user as P, or as root.`,
-		setup: func(e env, fs *flag.FlagSet) func(context.Context, []string) error {
+		setup: func(e env, flags *flag.FlagSet) func(context.Context, []string) error {
 			var a adoption
-			fs.IntVar(&a.pid, "pid", 0, "take from this process and its descendants: the `number` of a process")
-			fs.Func("listen", "take the sockets with this `address`; can be repeated", func(s string) error {
+			flags.IntVar(&a.pid, "pid", 0, "take from this process and its descendants: the `number` of a process")
+			flags.Func("listen", "take the sockets with this `address`; can be repeated", func(s string) error {
 				l, err := parseListen(s)
 				a.listen = append(a.listen, l)
 				return err
 			})
-			fs.Func("signal", "send P the signal of this `name` once COMMAND runs; otherwise P goes on", func(s string) (err error) {
+			flags.Func("signal", "send P the signal of this `name` once COMMAND runs; otherwise P goes on", func(s string) (err error) {
 				a.signal, err = parseSignal(s)
 				return err
 			})
-			fs.DurationVar(&a.settle, "settle", time.Second, "wait this `time` before the signal is sent")
-			fs.DurationVar(&a.idle, "idle", 0, "then wait for P to have no connections, for at most this `time`")
+			flags.DurationVar(&a.settle, "settle", time.Second, "wait this `time` before the signal is sent")
+			flags.DurationVar(&a.idle, "idle", 0, "then wait for P to have no connections, for at most this `time`")
 			return func(ctx context.Context, args []string) error {
 				switch {
 				case a.pid <= 0:
@@ -62,11 +64,8 @@ It needs to run as the same user as P, or as root.`,
 				case a.idle > 0 && a.signal == 0:
 					return usagef("--idle says when a signal is sent; say with --signal which one")
 				}
-				path, err := exec.LookPath(args[0])
+				path, err := lookPath(args[0])
 				if err != nil {
-					return err
-				}
-				if path, err = filepath.Abs(path); err != nil {
 					return err
 				}
 				a.path, a.argv = path, args
@@ -74,6 +73,26 @@ It needs to run as the same user as P, or as root.`,
 			}
 		},
 	}
+}
+
+// lookPath returns where COMMAND is.
+func lookPath(name string) (string, error) {
+	path, err := exec.LookPath(name)
+	var cause *exec.Error
+	if errors.As(err, &cause) {
+		err = cause.Err // the rest is the name
+	}
+	switch {
+	case err == nil:
+		return filepath.Abs(path)
+	case errors.Is(err, exec.ErrDot):
+		return "", &statusError{fmt.Errorf("%s is in the current directory; say ./%[1]s, if that is meant", name), exitNotFound}
+	case errors.Is(err, exec.ErrNotFound):
+		return "", &statusError{fmt.Errorf("there is no program %q in the directories of PATH", name), exitNotFound}
+	case errors.Is(err, fs.ErrNotExist):
+		return "", &statusError{fmt.Errorf("cannot execute %s: no such file", name), exitNotFound}
+	}
+	return "", &statusError{fmt.Errorf("cannot execute %s: %w", name, err), exitCannot}
 }
 
 // adoption is what adopt is asked to do.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strconv"
@@ -113,20 +114,39 @@ func reap(t *testing.T) {
 	}
 }
 
-// TestAdoptFails starts a program that ends at once: the old one is not told.
+// TestAdoptFails starts a program that ends at once, or cannot be executed: the old one is not told.
 func TestAdoptFails(t *testing.T) {
+	file := func(name, content string) string {
+		path := filepath.Join(t.TempDir(), name)
+		must(t, os.WriteFile(path, []byte(content), 0o700))
+		return path
+	}
 	old := play(t, "hold", "1")
 	addr := old.line(t)
-	c := play(t, "segue", "adopt", "--pid", old.pid(), "--listen", addr, "--signal", "KILL", "--settle", "20s", "--", "sh", "-c", "exit 7")
-	if s := c.status(t); s != 7 {
-		t.Errorf("ended with %d", s)
-	}
-	reap(t)
-	if got := c.messages.String(); !strings.Contains(got, "has ended within 20s; process "+old.pid()+" was not told") {
-		t.Errorf("said %s", got)
-	}
-	if who := visit(t, addr); who != "old" {
-		t.Errorf("%q answered", who)
+	for name, tt := range map[string]struct {
+		settle  string
+		command []string
+		status  int
+		want    string
+	}{
+		"ends":           {"20s", []string{"sh", "-c", "exit 7"}, 7, "has ended within 20s; process " + old.pid() + " was not told"},
+		"no interpreter": {"0s", []string{file("script", "#!/no/such/interpreter\n")}, exitCannot, "could not be started; process " + old.pid() + " was not told"},
+		"no program":     {"0s", []string{file("garbage", "\x7fELFnonsense")}, exitCannot, "could not be started; process " + old.pid() + " was not told"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			args := []string{"adopt", "--pid", old.pid(), "--listen", addr, "--signal", "KILL", "--settle", tt.settle, "--"}
+			c := play(t, "segue", append(args, tt.command...)...)
+			if s := c.status(t); s != tt.status {
+				t.Errorf("ended with %d", s)
+			}
+			reap(t)
+			if got := c.messages.String(); !strings.Contains(got, tt.want) {
+				t.Errorf("said %s", got)
+			}
+			if who := visit(t, addr); who != "old" {
+				t.Errorf("%q answered", who)
+			}
+		})
 	}
 }
 
@@ -236,7 +256,10 @@ func TestErrors(t *testing.T) {
 		{[]string{"adopt", "--pid", "1", "--listen", ":80", "--signal", "TREM", "--", "true"}, 2, `no signal "TREM"`},
 		{[]string{"adopt", "--pid", "1", "--listen", ":80", "--idle", "1s", "--", "true"}, 2, "--signal"},
 		{[]string{"adopt", "--pid", "1", "--listen", ":80", "--settle", "-1s", "--", "true"}, 2, "negative"},
-		{[]string{"adopt", "--pid", old.pid(), "--listen", addr, "--", "no-such-program"}, 1, "no-such-program"},
+		{[]string{"adopt", "--pid", old.pid(), "--listen", addr, "--", "no-such-program"}, 127, `no program "no-such-program"`},
+		{[]string{"adopt", "--pid", old.pid(), "--listen", addr, "--", "/no/such/program"}, 127, "/no/such/program: no such file"},
+		{[]string{"adopt", "--pid", old.pid(), "--listen", addr, "--", "/proc/version"}, 126, "/proc/version: permission denied"},
+		{[]string{"adopt", "--pid", old.pid(), "--listen", addr, "--", "/"}, 126, "cannot execute /"},
 		{[]string{"adopt", "--pid", gone, "--listen", addr, "--", "true"}, 1, "the process is gone"},
 		{[]string{"adopt", "--pid", old.pid(), "--listen", ":1", "--", "true"}, 1, "ask for one that it has: tcp " + addr},
 		{[]string{"adopt-exec"}, 2, "use adopt"},

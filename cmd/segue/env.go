@@ -27,6 +27,9 @@ const (
 	exitOK      = 0
 	exitFailure = 1
 	exitUsage   = 2
+	// Those of the shell, env(1) and their likes.
+	exitCannot   = 126 // COMMAND is there, but cannot be executed
+	exitNotFound = 127 // there is no COMMAND
 )
 
 // usageError is a mistake on the command line.
@@ -35,6 +38,14 @@ type usageError struct{ msg string }
 func (e *usageError) Error() string { return e.msg }
 
 func usagef(format string, args ...any) error { return &usageError{fmt.Sprintf(format, args...)} }
+
+// statusError is one with an exit status of its own.
+type statusError struct {
+	error
+	status int
+}
+
+func (e *statusError) Unwrap() error { return e.error }
 
 // command is what follows "segue" on the command line.
 type command struct {
@@ -126,6 +137,10 @@ func (e env) report(c command, err error) int {
 	if errors.As(err, &usage) {
 		fmt.Fprintf(e.stderr, "Run '%s' to see what is possible.\n", strings.TrimSpace("segue help "+c.name))
 		return exitUsage
+	}
+	var own *statusError
+	if errors.As(err, &own) {
+		return own.status
 	}
 	return exitFailure
 }
