@@ -36,7 +36,11 @@ it is doing and end. If COMMAND ends before, P is not told and serves on. With -
 are doing at the signal, it is sent when P has no connection of these sockets open, at the latest after that time; to
 see that, P is stopped (SIGSTOP) for a few milliseconds at a time.
 
-It needs to run as the same user as P, or as root.`,
+It needs to run as root, or as the same user and group as P, if that has not changed its user, has no capabilities of its
+own, and kernel.yama.ptrace_scope is 0 (Ubuntu's and others' default is 1: then it takes root, unless P allows it).
+
+The exit status is that of COMMAND; 127 if there is no COMMAND, and 126 if it cannot be executed, which P does not notice.
+SIGTERM and SIGINT end it before COMMAND runs, and are COMMAND's from then on.`,
 		setup: func(e env, flags *flag.FlagSet) func(context.Context, []string) error {
 			var a adoption
 			flags.IntVar(&a.pid, "pid", 0, "take from this process and its descendants: the `number` of a process")

@@ -53,7 +53,7 @@ func (e env) adopt(ctx context.Context, a adoption) error {
 	defer p.Close()
 	all, err := p.List(ctx)
 	if err != nil {
-		return err
+		return e.plainly(err, a.pid)
 	}
 	chosen, names, err := choose(ctx, a.pid, all, a.listen)
 	if err != nil {
@@ -68,7 +68,11 @@ func (e env) adopt(ctx context.Context, a adoption) error {
 	for _, s := range chosen {
 		fd, err := p.Take(s)
 		if err != nil {
-			return err
+			holder := a.pid
+			if len(s.Holders) > 0 {
+				holder = s.Holders[0].PID // whose error it is
+			}
+			return e.plainly(err, holder)
 		}
 		fds = append(fds, fd)
 	}

@@ -16,10 +16,11 @@ import (
 type env struct {
 	stdout, stderr io.Writer
 	self           string // what to execute to start this program again
+	root           bool
 }
 
 func newEnv() env {
-	return env{stdout: os.Stdout, stderr: os.Stderr, self: selfPath}
+	return env{stdout: os.Stdout, stderr: os.Stderr, self: selfPath, root: os.Geteuid() == 0}
 }
 
 // The exit statuses.
