@@ -6,12 +6,9 @@ import (
 	"flag"
 	"fmt"
 	"io/fs"
-	"net"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/segue-go/segue/handoff/process"
 )
@@ -43,7 +40,7 @@ The exit status is that of COMMAND; 127 if there is no COMMAND, and 126 if it ca
 SIGTERM and SIGINT end it before COMMAND runs, and are COMMAND's from then on.`,
 		setup: func(e env, flags *flag.FlagSet) func(context.Context, []string) error {
 			var a adoption
-			flags.IntVar(&a.pid, "pid", 0, "take from this process and its descendants: the `number` of a process")
+			flags.Var((*pidValue)(&a.pid), "pid", "take from this process and its descendants: the `number` of a process")
 			flags.Func("listen", "take the sockets with this `address`; can be repeated", func(s string) error {
 				l, err := parseListen(s)
 				a.listen = append(a.listen, l)
@@ -53,8 +50,9 @@ SIGTERM and SIGINT end it before COMMAND runs, and are COMMAND's from then on.`,
 				a.signal, err = parseSignal(s)
 				return err
 			})
-			flags.DurationVar(&a.settle, "settle", time.Second, "wait this `time` before the signal is sent")
-			flags.DurationVar(&a.idle, "idle", 0, "then wait for P to have no connections, for at most this `time`")
+			a.settle = time.Second
+			flags.Var((*timeValue)(&a.settle), "settle", "wait this `time` before the signal is sent")
+			flags.Var((*timeValue)(&a.idle), "idle", "then wait for P to have no connections, for at most this `time`")
 			return func(ctx context.Context, args []string) error {
 				switch {
 				case a.pid <= 0:
@@ -63,8 +61,6 @@ SIGTERM and SIGINT end it before COMMAND runs, and are COMMAND's from then on.`,
 					return usagef("which sockets? Give their addresses with --listen; 'segue sockets --pid %d' lists them", a.pid)
 				case len(args) == 0:
 					return usagef("which program is to have the sockets? Give its command line after --")
-				case a.settle < 0 || a.idle < 0:
-					return usagef("--settle and --idle cannot be negative")
 				case a.idle > 0 && a.signal == 0:
 					return usagef("--idle says when a signal is sent; say with --signal which one")
 				}
@@ -107,59 +103,6 @@ type adoption struct {
 	settle, idle time.Duration
 	path         string // of COMMAND
 	argv         []string
-}
-
-// listenArg is an argument of --listen.
-type listenArg struct{ name, network, address string }
-
-var networks = map[string]bool{"tcp": true, "tcp4": true, "tcp6": true, "udp": true, "udp4": true, "udp6": true,
-	"unix": true, "unixgram": true, "unixpacket": true}
-
-// parseListen reads [NAME=][NETWORK/]ADDRESS.
-func parseListen(s string) (listenArg, error) {
-	var l listenArg
-	l.address = s
-	if name, rest, ok := strings.Cut(s, "="); ok && !strings.ContainsAny(name, "/:@") {
-		if name == "" || len(name) > 255 || strings.IndexFunc(name, func(r rune) bool { return r > unicode.MaxASCII || unicode.IsControl(r) }) >= 0 {
-			return l, errors.New("a name has 1 to 255 printable ASCII characters, without a colon")
-		}
-		l.name, l.address = name, rest
-	}
-	if network, rest, ok := strings.Cut(l.address, "/"); ok && networks[network] {
-		l.network, l.address = network, rest
-	} else if strings.HasPrefix(l.address, "/") || strings.HasPrefix(l.address, "@") {
-		l.network = "unix"
-	} else {
-		l.network = "tcp"
-	}
-	if l.address == "" {
-		return l, errors.New("there is no address in it; say for example :80 or /run/app.sock")
-	}
-	if strings.HasPrefix(l.network, "unix") {
-		if l.name == "" {
-			l.name = l.network + "-" + plain(filepath.Base(l.address))
-		}
-		return l, nil
-	}
-	_, port, err := net.SplitHostPort(l.address)
-	if err != nil {
-		return l, err
-	}
-	if l.name == "" {
-		l.name = l.network + "-" + plain(port)
-	}
-	return l, nil
-}
-
-// plain replaces what LISTEN_FDNAMES cannot hold.
-func plain(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if r <= ' ' || r > '~' || r == ':' {
-			return '_'
-		}
-		return r
-	}, s)
-	return s[:min(len(s), 200)]
 }
 
 // choose returns the sockets to take, each once, with their names.

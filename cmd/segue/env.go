@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 )
@@ -122,9 +123,22 @@ func (e env) runCommand(ctx context.Context, c command, args []string) error {
 			c.usage(e.stdout, fs)
 			return nil
 		}
-		return usagef("%s", strings.ReplaceAll(err.Error(), " -", " --"))
+		return usagef("%s", twoDashes(err.Error()))
 	}
 	return do(ctx, fs.Args())
+}
+
+// twoDashes writes flags in an error of package flag as the help does: --pid. A value that is quoted there stays as it is.
+func twoDashes(msg string) string {
+	head := ""
+	for _, prefix := range []string{"invalid value ", "invalid boolean value "} {
+		if rest, ok := strings.CutPrefix(msg, prefix); ok {
+			if value, err := strconv.QuotedPrefix(rest); err == nil {
+				head = prefix + value
+			}
+		}
+	}
+	return head + strings.Replace(msg[len(head):], " -", " --", 1)
 }
 
 // report prints an error, and returns the exit status that goes with it.

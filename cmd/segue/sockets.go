@@ -27,26 +27,17 @@ group with the same address), mptcp (multipath TCP), v6only.
 It needs to run as the same user and group as the process, which must not have changed its user or have capabilities of its
 own; or as root. For the details, what 'segue help adopt' says of taking sockets holds too.`,
 		setup: func(e env, fs *flag.FlagSet) func(context.Context, []string) error {
-			pid := fs.Int("pid", 0, "list those of this process and its descendants: the `number` of a process")
+			var pid pidValue
+			fs.Var(&pid, "pid", "list those of this process and its descendants: the `number` of a process")
 			asJSON := fs.Bool("json", false, "print an array of objects")
 			return func(ctx context.Context, args []string) error {
 				if len(args) > 0 {
 					return usagef("unexpected argument %q; sockets takes flags only", args[0])
 				}
-				if *pid < 0 || *pid == 0 && isSet(fs, "pid") {
-					return usagef("--pid %d is not the number of a process", *pid)
-				}
-				return e.sockets(ctx, *pid, *asJSON)
+				return e.sockets(ctx, int(pid), *asJSON)
 			}
 		},
 	}
-}
-
-// isSet reports whether a flag was given.
-func isSet(fs *flag.FlagSet, name string) bool {
-	set := false
-	fs.Visit(func(f *flag.Flag) { set = set || f.Name == name })
-	return set
 }
 
 func (e env) sockets(ctx context.Context, pid int, asJSON bool) error {
