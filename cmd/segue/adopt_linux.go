@@ -140,7 +140,7 @@ func inheritable(fds []*listener.FD, end int) ([]int, error) {
 // adoptExecCommand is the second half of adopt.
 func adoptExecCommand() command {
 	return command{
-		name: "adopt-exec", args: "--fds N,... --names NAME:... -- PATH ARGV", hidden: true, becomes: true,
+		name: "adopt-exec", args: "--fds N,... --names NAME:... -- PATH ARGV", part: "adopt", becomes: true,
 		summary: "put sockets where COMMAND wants them, and execute it",
 		setup: func(_ env, fs *flag.FlagSet) func(context.Context, []string) error {
 			numbers := fs.String("fds", "", "descriptors that hold the sockets")

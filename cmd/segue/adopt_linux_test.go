@@ -140,7 +140,7 @@ func TestAdoptFails(t *testing.T) {
 				t.Errorf("ended with %d", s)
 			}
 			reap(t)
-			if got := c.messages.String(); !strings.Contains(got, tt.want) {
+			if got := c.messages.String(); !strings.Contains(got, tt.want) || strings.Contains(got, "adopt-") {
 				t.Errorf("said %s", got)
 			}
 			if who := visit(t, addr); who != "old" {
@@ -239,6 +239,7 @@ func TestErrors(t *testing.T) {
 		{[]string{}, 2, "Commands:"},
 		{[]string{"bogus"}, 2, `no command "bogus"`},
 		{[]string{"help", "bogus"}, 2, `no command "bogus"`},
+		{[]string{"help", "adopt-exec"}, 2, "use adopt"},
 		{[]string{"help", "a", "b"}, 2, "one command at a time"},
 		{[]string{"version", "x"}, 2, "takes no arguments"},
 		{[]string{"completion"}, 2, "bash, zsh or fish"},
@@ -273,13 +274,29 @@ func TestErrors(t *testing.T) {
 	} {
 		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {
 			c := play(t, "segue", tt.args...)
-			if s := c.status(t); s != tt.status || !strings.Contains(c.messages.String(), tt.want) {
+			if s := c.status(t); s != tt.status || !strings.Contains(c.messages.String(), tt.want) || strings.Contains(c.messages.String(), "help adopt-") ||
+				strings.Contains(c.messages.String(), "segue adopt-") {
 				t.Errorf("ended with %d and said: %s", s, c.messages.String())
 			}
 		})
 	}
 	if who := visit(t, addr); who != "old" {
 		t.Errorf("%q answered", who)
+	}
+}
+
+// TestFull wants to be told when what was asked for could not be written.
+func TestFull(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	must(t, err)
+	defer full.Close()
+	for _, args := range [][]string{{"help"}, {"--help"}, {"help", "adopt"}, {"adopt", "--help"}, {"--version"}, {"sockets"}, {"sockets", "--json"},
+		{"completion", "bash"}, {"completion", "zsh"}, {"completion", "fish"}} {
+		var stderr strings.Builder
+		e := env{stdout: full, stderr: &stderr}
+		if s := e.run(args); s != exitFailure || strings.Count(stderr.String(), "no space left") != 1 {
+			t.Errorf("%v: status %d, said %s", args, s, &stderr)
+		}
 	}
 }
 

@@ -55,7 +55,7 @@ type command struct {
 	args    string // for the usage line
 	summary string // one line
 	help    string // the rest
-	hidden  bool   // only for this program itself
+	part    string // of which command this is a part, only for this program itself; hidden, if it is not empty
 	becomes bool   // another program, to which signals are no business of this one
 	words   []string
 	// setup declares the flags, and returns what runs once they are parsed, with the remaining arguments.
@@ -66,6 +66,14 @@ func commands() []command {
 	return []command{
 		socketsCommand(), adoptCommand(), adoptExecCommand(), adoptSignalCommand(), completionCommand(), versionCommand(), helpCommand(),
 	}
+}
+
+// shown is the name that a user knows it by.
+func (c command) shown() string {
+	if c.part != "" {
+		return c.part
+	}
+	return c.name
 }
 
 // find returns the command with this name.
@@ -80,6 +88,31 @@ func find(name string) (command, error) {
 
 // run is the program: it returns the exit status.
 func (e env) run(args []string) int {
+	out := &output{w: e.stdout}
+	e.stdout = out
+	status := e.dispatch(args)
+	if status == exitOK && out.err != nil {
+		fmt.Fprintf(e.stderr, "segue: cannot write to standard output: %v\n", out.err)
+		return exitFailure
+	}
+	return status
+}
+
+// output is standard output. It remembers the first error, so that not every line has to be looked after.
+type output struct {
+	w   io.Writer
+	err error
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	n, err := o.w.Write(b)
+	if o.err == nil {
+		o.err = err
+	}
+	return n, err
+}
+
+func (e env) dispatch(args []string) int {
 	if len(args) == 0 {
 		e.overview(e.stderr)
 		return exitUsage
@@ -146,11 +179,11 @@ func (e env) report(c command, err error) int {
 	if err == nil {
 		return exitOK
 	}
-	name := strings.TrimSpace("segue " + c.name)
+	name := strings.TrimSpace("segue " + c.shown())
 	fmt.Fprintf(e.stderr, "%s: %v\n", name, err)
 	var usage *usageError
 	if errors.As(err, &usage) {
-		fmt.Fprintf(e.stderr, "Run '%s' to see what is possible.\n", strings.TrimSpace("segue help "+c.name))
+		fmt.Fprintf(e.stderr, "Run '%s' to see what is possible.\n", strings.TrimSpace("segue help "+c.shown()))
 		return exitUsage
 	}
 	var own *statusError

@@ -83,7 +83,7 @@ func awaitReady(ready *os.File) error {
 
 func adoptSignalCommand() command {
 	return command{
-		name: "adopt-signal", hidden: true, summary: "send a signal once COMMAND runs",
+		name: "adopt-signal", part: "adopt", summary: "send a signal once COMMAND runs",
 		setup: func(e env, fs *flag.FlagSet) func(context.Context, []string) error {
 			detach := fs.Bool("detach", false, "start this again and return")
 			pid := fs.Int("pid", 0, "whom to send it")
