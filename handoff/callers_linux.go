@@ -28,11 +28,12 @@ var errEvicted = errors.New("it was silent while others waited")
 // Accept blocks, and callers wait in the queue for the one that does.
 //
 // Nobody can keep it from answering: who finds it silent may take it for dead, and kill it (Config.Rescue).
-func (g *Generation) acceptSuccessors(r *resource) {
+//
+// It takes reserve, see newReserve.
+func (g *Generation) acceptSuccessors(r *resource, reserve *listener.FD) {
 	ln := r.sock.(*listener.Listener)
 	defer context.AfterFunc(g.ctx, func() { _ = ln.SetDeadline(time.Now()) })()
 	callers := callers{slots: make(chan struct{}, maxCallers)}
-	reserve := newReserve()
 	defer func() { _ = reserve.Close() }()
 	for {
 		c, err := ln.Accept()

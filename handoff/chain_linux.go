@@ -167,7 +167,8 @@ func (g *Generation) openRendezvous() error {
 	if err := r.sock.Open(); err != nil {
 		return err
 	}
-	g.task(func() { g.acceptSuccessors(r) })
+	reserve := newReserve()
+	g.task(func() { g.acceptSuccessors(r, reserve) })
 	return nil
 }
 
