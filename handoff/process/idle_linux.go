@@ -114,12 +114,16 @@ func (s *survey) holdersOf(sockets []Socket) []int {
 	return pids
 }
 
-// busy reports whether one of the processes has a connection open that came through one of the sockets.
+// busy reports whether one of the processes has a connection open that came through one of the sockets, or may have: what
+// is in no table that can be believed, and could not be asked, may be one.
 func (s *survey) busy(sockets []Socket) bool {
 	for _, looked := range s.seen {
 		for ino := range looked.sockets {
-			e, ok := s.entries[ino]
-			if ok && slices.ContainsFunc(sockets, e.connectionOf) {
+			e := s.entries[ino]
+			if d, asked := s.details[ino]; asked {
+				e = d.entry()
+			}
+			if !e.sure || slices.ContainsFunc(sockets, e.connectionOf) {
 				return true
 			}
 		}

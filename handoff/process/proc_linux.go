@@ -157,15 +157,15 @@ func readEntries(all []*seen) (map[uint64]entry, error) {
 			wanted[ino] = true
 		}
 	}
-	found := make(map[uint64]entry, len(wanted))
+	es := newEntries(len(wanted))
 	read := map[uint64]bool{}
 	for _, s := range all {
 		if len(s.sockets) == 0 || s.netNS != 0 && read[s.netNS] {
 			continue
 		}
-		err := readNet(s.pid, wanted, func(e entry) {
+		err := readNet(s, wanted, func(e entry) {
 			e.netNS = s.netNS
-			found[e.inode] = e
+			es.add(e)
 		})
 		switch {
 		case err == nil:
@@ -175,13 +175,19 @@ func readEntries(all []*seen) (map[uint64]entry, error) {
 			return nil, err
 		}
 	}
-	return found, nil
+	return es.found, nil
 }
 
-func readNet(pid int, wanted map[uint64]bool, add func(entry)) error {
+// readNet reads the tables of the network namespace that a process is in. Those of Unix sockets are asked of sock_diag, if
+// that is this thread's namespace too.
+func readNet(s *seen, wanted map[uint64]bool, add func(entry)) error {
 	opened := false
+	isWanted := func(ino uint64) bool { return wanted[ino] }
 	for _, t := range tables {
-		f, err := os.Open(filepath.Join(procDir(pid), "net", t.name))
+		if t.name == "unix" && diagUnix(s.netNS, isWanted, add) {
+			continue
+		}
+		f, err := os.Open(filepath.Join(procDir(s.pid), "net", t.name))
 		if errors.Is(err, os.ErrNotExist) {
 			continue // a kernel without IPv6, for example
 		}
@@ -189,7 +195,7 @@ func readNet(pid int, wanted map[uint64]bool, add func(entry)) error {
 			return err
 		}
 		opened = true
-		err = readTable(f, t.inode, func(ino uint64) bool { return wanted[ino] }, t.parse, add)
+		err = readTable(f, t.inode, isWanted, t.parse, add)
 		_ = f.Close()
 		if err != nil {
 			return err

@@ -2,7 +2,6 @@ package process
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -218,57 +217,4 @@ func unixPath(i listener.Info) *listener.UnixPath {
 		return nil
 	}
 	return p
-}
-
-var errDiag = errors.New("process: unexpected answer of sock_diag")
-
-// boundFile asks sock_diag(7) which file the Unix socket with an inode is bound to. Device and inode are as the kernel
-// has them: 12 and 20 bits, and the low 32 bits.
-func boundFile(socket uint32) (dev, ino uint32, err error) {
-	n, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
-	if err != nil {
-		return 0, 0, err
-	}
-	defer unix.Close(n)
-	const (
-		size      = 16 + 24 // struct nlmsghdr, struct unix_diag_req
-		byFamily  = 20      // SOCK_DIAG_BY_FAMILY
-		showVFS   = 2       // UDIAG_SHOW_VFS
-		attrVFS   = 1       // UNIX_DIAG_VFS
-		answer    = 16 + 16 // struct nlmsghdr, struct unix_diag_msg
-		anyCookie = 0xffffffff
-	)
-	e := binary.NativeEndian
-	b := make([]byte, 0, size)
-	b = e.AppendUint32(b, size)
-	b = e.AppendUint16(b, byFamily)
-	b = e.AppendUint16(b, unix.NLM_F_REQUEST)
-	b = append(b, make([]byte, 8)...) // sequence number, port
-	b = append(b, unix.AF_UNIX, 0, 0, 0)
-	for _, v := range []uint32{anyCookie /* all states */, socket, showVFS, anyCookie, anyCookie} {
-		b = e.AppendUint32(b, v)
-	}
-	if err := unix.Sendto(n, b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return 0, 0, err
-	}
-	b = make([]byte, 4096)
-	got, _, err := unix.Recvfrom(n, b, unix.MSG_DONTWAIT) // the answer is there when sendto returns
-	if err != nil {
-		return 0, 0, err
-	}
-	b = b[:got]
-	if len(b) < answer || e.Uint16(b[4:]) != byFamily || e.Uint32(b[20:]) != socket {
-		return 0, 0, errDiag
-	}
-	for b = b[answer:]; len(b) >= 4; {
-		length, kind := int(e.Uint16(b)), e.Uint16(b[2:])
-		if length < 4 || length > len(b) {
-			return 0, 0, errDiag
-		}
-		if kind == attrVFS && length >= 12 {
-			return e.Uint32(b[8:]), e.Uint32(b[4:]), nil
-		}
-		b = b[min((length+3)&^3, len(b)):]
-	}
-	return 0, 0, errDiag
 }

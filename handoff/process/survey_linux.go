@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -54,7 +54,14 @@ func All(ctx context.Context) (all []Socket, refused int, err error) {
 type survey struct {
 	seen    []*seen
 	entries map[uint64]entry
-	details map[uint64]listener.Info // of what could be taken
+	details map[uint64]detail // of what could be taken
+	unknown map[uint64]error  // what is in no table that can be believed, and why it could not be taken
+}
+
+// detail is what a socket itself says.
+type detail struct {
+	listener.Info
+	connected bool
 }
 
 // survey looks at the process and its descendants.
@@ -65,7 +72,7 @@ func (p *Process) survey(ctx context.Context) (*survey, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &survey{details: map[uint64]listener.Info{}}
+	s := &survey{details: map[uint64]detail{}, unknown: map[uint64]error{}}
 	looked, err := lookAt(p.pid)
 	if gone := main.Alive(); gone != nil {
 		return nil, withState(p.pid, gone)
@@ -151,7 +158,8 @@ func lookAtChild(h *handle, family []int, root int) *seen {
 	return looked
 }
 
-// ask takes what is a listening or bound socket, or may be one, for an instant.
+// ask takes what is a listening or bound socket, or may be one, for an instant. A connection is not to be touched; but who
+// is one is believed only of what cannot be forged.
 func (s *survey) ask(handles map[int]*handle) {
 	for _, looked := range s.seen {
 		h := handles[looked.pid]
@@ -159,47 +167,84 @@ func (s *survey) ask(handles map[int]*handle) {
 			if _, done := s.details[ino]; done {
 				continue
 			}
-			if e, known := s.entries[ino]; known {
-				if _, ok := e.socket(); !ok {
-					continue // a connection; not to be touched
-				}
-			}
-			fd, err := h.GetInode(ns[0], ino)
-			if err != nil {
+			e := s.entries[ino]
+			if _, ok := e.socket(); e.sure && !ok {
 				continue
 			}
-			if i, err := listener.Describe(fd); err == nil {
-				s.details[ino] = i
+			d, err := describe(h.Process, ns[0], ino)
+			switch {
+			case err == nil:
+				s.details[ino] = d
+				delete(s.unknown, ino)
+			case !e.sure && !closed(err):
+				s.unknown[ino] = err
 			}
-			_ = fd.Close()
 		}
 	}
+}
+
+// closed reports whether an error means that the process has closed what was looked at.
+func closed(err error) bool {
+	return errors.Is(err, ErrGone) || errors.Is(err, ErrChanged) || errors.Is(err, fdpass.ErrNotOpen)
+}
+
+// describe asks a socket what it is.
+func describe(p *fdpass.Process, n int, ino uint64) (detail, error) {
+	fd, err := p.GetInode(n, ino)
+	if err != nil {
+		return detail{}, err
+	}
+	defer fd.Close()
+	d := detail{}
+	if d.Info, err = listener.Describe(fd); err != nil {
+		return d, err
+	}
+	err = fd.Control(func(n uintptr) {
+		_, err := unix.Getpeername(int(n))
+		d.connected = err == nil
+	})
+	return d, err
+}
+
+// entry is what a table would say of a socket that was asked.
+func (d detail) entry() entry {
+	e := entry{network: d.Network, inode: d.Ino, sure: true}
+	switch d.Network {
+	case "tcp", "udp":
+		e.local, _ = netip.ParseAddrPort(d.Address)
+		switch {
+		case d.Listening:
+			e.state = tcpListen
+		case d.connected || d.Network == "tcp":
+			e.state = tcpEstablished // or about to be, or closing
+		}
+	default:
+		e.path, e.state = d.Address, unixUnconnected
+		if d.Listening {
+			e.flags = unixAccepting
+		}
+		if d.connected {
+			e.state = unixConnected
+		}
+	}
+	return e
 }
 
 // socket returns what is known of an inode, if it is a listening or bound socket. What the socket itself says comes
 // before what the tables say; sockets that were made in another network namespace are in none of these.
 func (s *survey) socket(ino uint64) (Socket, bool) {
-	e, inTable := s.entries[ino]
-	so, ok := e.socket()
-	i, asked := s.details[ino]
+	d, asked := s.details[ino]
 	if !asked {
-		return so, inTable && ok
+		return s.entries[ino].socket()
 	}
-	switch {
-	case i.Network == "": // of a kind that package net does not know
-		return so, false
-	case i.Listening:
-	case i.Network == "unixgram" && i.Address != "", i.Network == "udp" && !strings.HasSuffix(i.Address, ":0"):
-		if inTable && !ok {
-			return so, false // connected
-		}
-	default:
+	so, ok := d.entry().socket()
+	if !ok || d.Network == "" { // of a kind that package net does not know
 		return so, false
 	}
-	return Socket{
-		Network: i.Network, Address: i.Address, Listening: i.Listening, Inode: ino, NetNS: e.netNS,
-		Detailed: true, Cookie: i.Cookie, MPTCP: i.Protocol == unix.IPPROTO_MPTCP, V6Only: i.V6Only, ReusePort: i.ReusePort,
-	}, true
+	so.Address, so.NetNS = d.Address, s.entries[ino].netNS
+	so.Detailed, so.Cookie, so.MPTCP = true, d.Cookie, d.Protocol == unix.IPPROTO_MPTCP
+	so.V6Only, so.ReusePort = d.V6Only, d.ReusePort
+	return so, true
 }
 
 // holds reports whether a process has one of the listening or bound sockets.
