@@ -9,16 +9,18 @@
 //	ln, err := gen.Listen(ctx, "tcp", ":80") // nginx's own socket
 //
 // Until Ready, the other process serves on as if nothing were; from then on both accept from one queue, until the other
-// one, told by a signal, ends in its own way. [Process] has the single steps: what sockets are there, take one, tell the
+// one, told by a signal as soon as nothing can be handed back any more, ends in its own way. [Process] has the single steps: what sockets are there, take one, tell the
 // process to end.
 //
 // # What is shared
 //
 // A socket is taken by pidfd_getfd(2): both processes then have a descriptor of the same open file description
 // (open(2)). The queue of connections that wait to be accepted belongs to the socket, so it is not lost when one of
-// them closes its descriptor. Status flags are shared too: making a Go listener of the socket, as Listen does, sets
-// O_NONBLOCK. A process that relies on accept(2) to block then gets EAGAIN; servers with an event loop, Python's and Go's
-// included, are prepared for that. Sockets that are only listed or taken keep their flags.
+// them closes its descriptor. Status flags are shared too: for Go, a socket must have O_NONBLOCK, which Ready sets (for
+// a packet socket already ListenPacket). Servers with an event loop have it set themselves. A process that relies on
+// accept(2) to block, such as a simple server in C or Python, gets EAGAIN from its next call, which many take for the end: it
+// should be told to end at once. A [Source] logs a warning then, which names the process, and clears the flag again if its
+// generation ends before it serves, or hands back. Sockets that are only listed or taken keep their flags.
 //
 // # What it needs
 //

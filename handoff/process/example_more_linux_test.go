@@ -151,15 +151,16 @@ func ExampleSource_Open() {
 	// true <nil>
 }
 
-// The process gets its signal once the generation that took its sockets serves, of which Phase tells the Source.
-func ExampleSource_Phase() {
+// The process gets its signal once the generation that took its sockets serves and will not hand them back, of which
+// Settled tells the Source.
+func ExampleSource_Settled() {
 	pid, address, wait, end := legacy()
 	defer end()
 	src := process.Sockets(pid, process.Options{Signal: syscall.SIGTERM})
 	defer src.Close()
 	fd := orExit(src.Open(context.Background(), "", "tcp", address))
 	defer fd.Close()
-	src.Phase(handoff.PhaseStarting, handoff.PhaseServing) // as a generation does in Ready
+	src.Settled() // as a generation does in Ready, if it has no predecessor
 	fmt.Println(wait())
 	// Output: signal: terminated
 }

@@ -199,7 +199,8 @@ func play(t *testing.T, as *syscall.Credential, role string, args ...string) *ch
 }
 
 // roleHold opens the sockets that its arguments name, as network/address, prints them, and holds them until its standard
-// input ends. "reuseport:N:" before a network makes N of them. What begins with "exit" is a connection that it accepts.
+// input ends. "reuseport:N:" before a network makes N of them, "plain:" one without multipath TCP, and "blocking:" one whose
+// calls block, as those of most programs in C or Python.
 func roleHold(args []string) int {
 	ctx := context.Background()
 	for _, arg := range args {
@@ -223,9 +224,11 @@ func roleHold(args []string) int {
 			arg = rest
 			lc.SetMultipathTCP(false)
 		}
+		arg, blocking := strings.CutPrefix(arg, "blocking:")
 		network, address, _ := strings.Cut(arg, "/")
 		for range n {
 			var addr net.Addr
+			var sock syscall.Conn
 			switch network {
 			case "udp", "udp4", "udp6", "unixgram":
 				c, err := lc.ListenPacket(ctx, network, address)
@@ -234,7 +237,7 @@ func roleHold(args []string) int {
 					return 1
 				}
 				defer c.Close()
-				addr = c.LocalAddr()
+				addr, sock = c.LocalAddr(), c.(syscall.Conn)
 			default:
 				l, err := lc.Listen(ctx, network, address)
 				if err != nil {
@@ -245,7 +248,13 @@ func roleHold(args []string) int {
 				if u, ok := l.(*net.UnixListener); ok {
 					u.SetUnlinkOnClose(false) // that it would remove the path is a limit of what can be taken over; see the package
 				}
-				addr = l.Addr()
+				addr, sock = l.Addr(), l.(syscall.Conn)
+			}
+			if blocking {
+				if err := clearNonblock(sock); err != nil {
+					fmt.Println(err)
+					return 1
+				}
 			}
 			address = addr.String()
 			fmt.Println("holds", address)
@@ -253,6 +262,18 @@ func roleHold(args []string) int {
 	}
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	return 0
+}
+
+func clearNonblock(c syscall.Conn) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var opErr error
+	if err := raw.Control(func(n uintptr) { opErr = unix.SetNonblock(int(n), false) }); err != nil {
+		return err
+	}
+	return opErr
 }
 
 // roleMaster starts a process that holds what its arguments name, and has nothing itself.

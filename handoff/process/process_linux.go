@@ -136,11 +136,37 @@ func (p *Process) handle(pid int) (*handle, error) {
 //
 // Errors: [ErrGone], [ErrRefused], a context's cause.
 func (p *Process) List(ctx context.Context) ([]Socket, error) {
+	all, _, err := p.listAll(ctx)
+	return all, err
+}
+
+// listAll is List; missed says why there may be more.
+func (p *Process) listAll(ctx context.Context) (all []Socket, missed, err error) {
 	s, err := p.survey(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("process: list the sockets of process %d: %w", p.pid, err)
+		return nil, nil, fmt.Errorf("process: list the sockets of process %d: %w", p.pid, err)
 	}
-	return s.list(), nil
+	return s.list(), s.missed(), nil
+}
+
+// ownSockets returns the inodes of the sockets that this process holds.
+func ownSockets() (map[uint64]bool, error) {
+	looked, err := lookAt(os.Getpid())
+	if err != nil {
+		return nil, fmt.Errorf("process: look at the sockets of this process: %w", err)
+	}
+	held := map[uint64]bool{}
+	for ino := range looked.sockets {
+		held[ino] = true
+	}
+	return held, nil
+}
+
+// setBlocking clears O_NONBLOCK, for all that share the socket.
+func setBlocking(fd *listener.FD) error {
+	var opErr error
+	err := fd.Control(func(n uintptr) { opErr = unix.SetNonblock(int(n), false) })
+	return errors.Join(err, opErr)
 }
 
 // Take takes a copy of a socket that List returned, from the first of its holders that still has it. The process keeps its

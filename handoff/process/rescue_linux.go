@@ -123,6 +123,7 @@ type rescued struct {
 	pid int
 
 	mu   sync.Mutex
+	over bool // what was not asked for is closed
 	left []*salvaged
 	gave []*salvaged // what was asked for; the descriptors are the generation's
 }
@@ -174,6 +175,24 @@ func (r *rescued) Open(ctx context.Context, _, network, address string) (*listen
 	return nil, nil
 }
 
+var (
+	_ handoff.PathSource = (*rescued)(nil)
+	_ handoff.Returner   = (*rescued)(nil)
+)
+
+// Return takes back a socket that the generation could not use: there is no other copy of it.
+func (r *rescued) Return(fd *listener.FD) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	i := slices.IndexFunc(r.gave, func(s *salvaged) bool { return s.fd == fd })
+	if i < 0 || r.over {
+		_ = fd.Close()
+		return
+	}
+	r.left = slices.Insert(r.left, 0, r.gave[i])
+	r.gave = slices.Delete(r.gave, i, i+1)
+}
+
 // UnixPath is asked by the generation for a socket that Open gave it: which file to remove when it is closed for good.
 func (r *rescued) UnixPath(fd *listener.FD) *listener.UnixPath {
 	r.mu.Lock()
@@ -196,6 +215,7 @@ func (r *rescued) Phase(_, to handoff.Phase) {
 func (r *rescued) close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.over = true
 	for _, s := range r.left {
 		_ = s.drop()
 	}

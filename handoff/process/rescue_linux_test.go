@@ -78,9 +78,7 @@ func TestRescue(t *testing.T) {
 				continue
 			}
 			cookies[i.Cookie] = true
-			p := src.(interface {
-				UnixPath(*listener.FD) *listener.UnixPath
-			}).UnixPath(fd)
+			p := src.(handoff.PathSource).UnixPath(fd)
 			if isPath := filepath.IsAbs(w.want); isPath != (p != nil) || isPath && p.Path != w.want {
 				t.Errorf("the path of %s %s: %v", w.network, w.address, p)
 			}

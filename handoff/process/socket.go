@@ -33,6 +33,14 @@ type Holder struct {
 	FDs     []int  `json:"fds"`     // under which numbers it has the socket
 }
 
+// same reports whether both are the same socket. Inode numbers are 32 bits wide, and may come again once a socket is gone.
+func (s Socket) same(o Socket) bool {
+	if s.Cookie != 0 && o.Cookie != 0 {
+		return s.Cookie == o.Cookie
+	}
+	return s.Inode == o.Inode
+}
+
 // String is for the operator: "tcp 0.0.0.0:80 (nginx 4711, nginx 4712)".
 func (s Socket) String() string {
 	var b strings.Builder

@@ -247,6 +247,14 @@ func (s *survey) socket(ino uint64) (Socket, bool) {
 	return so, true
 }
 
+// missed says why there may be sockets that were not found.
+func (s *survey) missed() error {
+	for _, err := range s.unknown {
+		return fmt.Errorf("%d of its sockets cannot be told from others: %w", len(s.unknown), err)
+	}
+	return nil
+}
+
 // holds reports whether a process has one of the listening or bound sockets.
 func (s *survey) holds(looked *seen) bool {
 	for ino := range looked.sockets {
