@@ -204,21 +204,19 @@ func play(t *testing.T, as *syscall.Credential, role string, args ...string) *ch
 func roleHold(args []string) int {
 	ctx := context.Background()
 	for _, arg := range args {
+		if arg == "undumpable" { // as who changed its user
+			if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+				fmt.Println(err)
+				return 1
+			}
+			continue
+		}
 		n, lc := 1, net.ListenConfig{}
 		if rest, ok := strings.CutPrefix(arg, "reuseport:"); ok {
 			count, rest, _ := strings.Cut(rest, ":")
 			n, _ = strconv.Atoi(count)
 			arg = rest
-			lc.Control = func(_, _ string, c syscall.RawConn) error {
-				var opErr error
-				err := c.Control(func(fd uintptr) {
-					opErr = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
-				})
-				if err != nil {
-					return err
-				}
-				return opErr
-			}
+			lc.Control = reusePort
 		}
 		if rest, ok := strings.CutPrefix(arg, "plain:"); ok {
 			arg = rest
@@ -262,6 +260,16 @@ func roleHold(args []string) int {
 	}
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	return 0
+}
+
+func reusePort(_, _ string, c syscall.RawConn) error {
+	var opErr error
+	if err := c.Control(func(fd uintptr) {
+		opErr = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+	}); err != nil {
+		return err
+	}
+	return opErr
 }
 
 func clearNonblock(c syscall.Conn) error {

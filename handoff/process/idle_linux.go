@@ -115,8 +115,11 @@ func (s *survey) holdersOf(sockets []Socket) []int {
 }
 
 // busy reports whether one of the processes has a connection open that came through one of the sockets, or may have: what
-// is in no table that can be believed, and could not be asked, may be one.
+// is in no table that can be believed, and could not be asked, may be one; and who could not be looked at may have some.
 func (s *survey) busy(sockets []Socket) bool {
+	if len(s.refused) > 0 {
+		return true
+	}
 	for _, looked := range s.seen {
 		for ino := range looked.sockets {
 			e := s.entries[ino]

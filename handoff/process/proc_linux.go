@@ -2,6 +2,7 @@ package process
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // stat is a part of /proc/PID/stat, proc_pid_stat(5).
@@ -16,7 +18,12 @@ type stat struct {
 	state  byte
 	parent int
 	kernel bool // a kernel thread, PF_KTHREAD in include/linux/sched.h
+	ending bool // it is about to be a zombie, PF_EXITING
 }
+
+// over reports whether a process has ended, or is about to: its descriptors are closed, or will be in a moment. So it is
+// with a process whose main thread has ended while others go on.
+func (s stat) over() bool { return s.ending || s.state == 'Z' || s.state == 'X' || s.state == 'x' }
 
 var errStat = errors.New("unknown format of /proc/PID/stat")
 
@@ -43,8 +50,8 @@ func parseStat(b []byte) (stat, error) {
 	if err != nil {
 		return stat{}, fmt.Errorf("%w: %w", errStat, err)
 	}
-	const kthread = 0x00200000
-	return stat{state: f[0][0], parent: parent, kernel: flags&kthread != 0}, nil
+	const exiting, kthread = 0x00000004, 0x00200000
+	return stat{state: f[0][0], parent: parent, kernel: flags&kthread != 0, ending: flags&exiting != 0}, nil
 }
 
 func procDir(pid int) string { return filepath.Join("/proc", strconv.Itoa(pid)) }
@@ -72,29 +79,63 @@ func numbers(dir string) ([]int, error) {
 	return ns, nil
 }
 
+// ended says that a process has ended, or is about to.
+func ended(pid int) error {
+	st, err := statOf(pid)
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) || err == nil && st.over() {
+		return fmt.Errorf("it is ending, and its descriptors are closed: %w", ErrGone)
+	}
+	return nil
+}
+
+// noRoom reports whether an error says nothing about the process that was looked at, but that this one has too many
+// descriptors open, or the system.
+func noRoom(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)
+}
+
 // descendants returns the processes below pid, parents before their children. A process whose parent has ended belongs to
 // init or a subreaper, and is not found.
-func descendants(pid int) ([]int, error) {
+func descendants(ctx context.Context, pid int) ([]int, error) {
 	all, err := numbers("/proc")
 	if err != nil {
 		return nil, err
 	}
 	children := map[int][]int{}
 	for _, n := range all {
-		if st, err := statOf(n); err == nil { // else it is just gone, or hidden
+		if err := context.Cause(ctx); err != nil {
+			return nil, err
+		}
+		st, err := statOf(n)
+		switch {
+		case err == nil:
 			children[st.parent] = append(children[st.parent], n)
-		}
+		case noRoom(err):
+			return nil, err
+		} // else it is just gone, or hidden
 	}
+	return below(pid, children), nil
+}
+
+// below returns all that is reached from pid, by levels. The table was not read at one instant: when numbers are used
+// again meanwhile, it may have a circle.
+func below(pid int, children map[int][]int) []int {
 	var found []int
-	for next := children[pid]; len(next) > 0; {
-		found = append(found, next...)
-		var below []int
-		for _, n := range next {
-			below = append(below, children[n]...)
+	visited := map[int]bool{pid: true}
+	for level := []int{pid}; len(level) > 0; {
+		var next []int
+		for _, parent := range level {
+			for _, n := range children[parent] {
+				if !visited[n] {
+					visited[n] = true
+					next = append(next, n)
+				}
+			}
 		}
-		next = below
+		found = append(found, next...)
+		level = next
 	}
-	return found, nil
+	return found
 }
 
 // seen is what was seen of one process.
@@ -112,6 +153,11 @@ func lookAt(pid int) (*seen, error) {
 	ns, err := numbers(filepath.Join(dir, "fd"))
 	if err != nil {
 		return nil, err
+	}
+	if len(ns) == 0 {
+		if err := ended(pid); err != nil {
+			return nil, err
+		}
 	}
 	for _, n := range ns {
 		link, err := os.Readlink(filepath.Join(dir, "fd", strconv.Itoa(n)))

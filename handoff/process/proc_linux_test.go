@@ -1,8 +1,12 @@
 package process
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -12,6 +16,9 @@ func (s stat) String() string {
 	if s.kernel {
 		flags |= 0x200000
 	}
+	if s.ending {
+		flags |= 4
+	}
 	return fmt.Sprintf("7 (a) b) %c %d 7 7 0 -1 %d 0 0", s.state, s.parent, flags)
 }
 
@@ -20,7 +27,7 @@ func TestStat(t *testing.T) {
 	if err != nil || st.parent != os.Getppid() || st.kernel || !strings.ContainsRune("RS", rune(st.state)) {
 		t.Errorf("this process has %+v, %v", st, err)
 	}
-	for _, want := range []stat{{'Z', 1, false}, {'I', 2, true}} {
+	for _, want := range []stat{{'Z', 1, false, true}, {'I', 2, true, false}, {'R', 1, false, true}} {
 		if got, err := parseStat([]byte(want.String())); err != nil || got != want {
 			t.Errorf("%v is %+v, %v", want, got, err)
 		}
@@ -43,6 +50,19 @@ func FuzzStat(f *testing.F) {
 			t.Errorf("%q is %+v, and then %+v, %v", s, st, again, err)
 		}
 	})
+}
+
+// TestBelow finds each process once, also in a table that has circles.
+func TestBelow(t *testing.T) {
+	children := map[int][]int{1: {2, 3}, 2: {4}, 4: {5, 2}, 5: {1, 5}, 7: {8}}
+	if got := below(1, children); !slices.Equal(got, []int{2, 3, 4, 5}) {
+		t.Errorf("found %v", got)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(io.ErrUnexpectedEOF)
+	if _, err := descendants(ctx, 1); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("with a context that has ended: %v", err)
+	}
 }
 
 func TestInodeOf(t *testing.T) {

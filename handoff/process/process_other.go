@@ -34,6 +34,9 @@ func (*Process) Alive() error { return unsupported("look") }
 // List returns an error that is [errors.ErrUnsupported]: only Linux is supported.
 func (*Process) List(context.Context) ([]Socket, error) { return nil, unsupported("list") }
 
+// Refused returns 0.
+func (*Process) Refused() int { return 0 }
+
 func (*Process) listAll(context.Context) (all []Socket, missed, err error) {
 	return nil, nil, unsupported("list")
 }
