@@ -64,6 +64,33 @@ func TestGet(t *testing.T) {
 	})
 }
 
+// TestGetInodeOfFile takes no file that has the number of what was a socket.
+func TestGetInodeOfFile(t *testing.T) {
+	it := startTarget(t, nil)
+	p := it.open(t)
+	noNewFDs(t, func() {
+		for _, name := range []string{"file", "deleted", "memfd"} {
+			n, known := it.has[name]
+			if !known {
+				t.Fatalf("the target has no %s", name)
+			}
+			fd, err := p.Get(n)
+			if err != nil {
+				t.Fatal(err)
+			}
+			i, err := listener.Describe(fd)
+			fd.Close()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if fd, err := p.GetInode(n, i.Ino); !errors.Is(err, ErrChanged) {
+				fd.Close()
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	})
+}
+
 func TestGetErrors(t *testing.T) {
 	bothUsers(t, func(t *testing.T) {
 		it := startTarget(t, nil)
