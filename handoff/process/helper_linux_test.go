@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/segue-go/segue/handoff"
+	"github.com/segue-go/segue/handoff/fdpass"
 	"github.com/segue-go/segue/handoff/process"
 	"github.com/segue-go/segue/handoff/serve"
 )
@@ -204,6 +205,15 @@ func play(t *testing.T, as *syscall.Credential, role string, args ...string) *ch
 func roleHold(args []string) int {
 	ctx := context.Background()
 	for _, arg := range args {
+		if arg == "rendezvous" {
+			r, err := holdRendezvous()
+			if err != nil {
+				fmt.Println(err)
+				return 1
+			}
+			defer r.Close()
+			continue
+		}
 		if arg == "undumpable" { // as who changed its user
 			if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 				fmt.Println(err)
@@ -262,6 +272,15 @@ func roleHold(args []string) int {
 	return 0
 }
 
+// holdRendezvous listens as segue does for successors.
+func holdRendezvous() (net.Listener, error) {
+	r, err := net.Listen("unixpacket", "@segue-test-"+strconv.Itoa(os.Getpid()))
+	if err != nil {
+		return nil, err
+	}
+	return r, fdpass.PassCred(r.(*net.UnixListener), true)
+}
+
 func reusePort(_, _ string, c syscall.RawConn) error {
 	var opErr error
 	if err := c.Control(func(fd uintptr) {
@@ -286,6 +305,15 @@ func clearNonblock(c syscall.Conn) error {
 
 // roleMaster starts a process that holds what its arguments name, and has nothing itself.
 func roleMaster(args []string) int {
+	if args[0] == "rendezvous" {
+		args = args[1:]
+		r, err := holdRendezvous()
+		if err != nil {
+			fmt.Println(err)
+			return 1
+		}
+		defer r.Close()
+	}
 	cmd := exec.Command("/proc/self/exe", args...)
 	cmd.Env = append(os.Environ(), envRole+"=hold")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr

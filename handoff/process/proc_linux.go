@@ -142,6 +142,7 @@ func below(pid int, children map[int][]int) []int {
 type seen struct {
 	pid     int
 	command string
+	dir     string // in which it is; "" if that is not known
 	netNS   uint64
 	sockets map[uint64][]int // descriptor numbers by inode
 }
@@ -174,6 +175,7 @@ func lookAt(pid int) (*seen, error) {
 	if link, err := os.Readlink(filepath.Join(dir, "ns", "net")); err == nil {
 		s.netNS, _ = inodeOf(link, "net")
 	}
+	s.dir, _ = os.Readlink(filepath.Join(dir, "cwd"))
 	if comm, err := os.ReadFile(filepath.Join(dir, "comm")); err == nil {
 		s.command = strings.TrimSuffix(string(comm), "\n")
 	}

@@ -28,7 +28,8 @@ import (
 // stops, is closed, and clients that wait in its queue are reset. So in a process with several Generations only the one
 // that rescues gets sockets.
 //
-// All sockets are taken or none. Errors: [ErrGone]; [ErrRefused], with its cause, where the kernel forbids it (see What
+// Who holds no rendezvous is no incumbent: nothing is taken then, and handoff kills nobody. All sockets are taken or none.
+// Errors: [ErrNoRendezvous]; [ErrGone]; [ErrRefused], with its cause, where the kernel forbids it (see What
 // it needs, above); EMFILE; a context's cause.
 func Rescue(ctx context.Context, incumbent handoff.Peer) (handoff.Source, error) {
 	if incumbent.PID <= 0 {
@@ -57,6 +58,7 @@ func (p *Process) rescue(ctx context.Context) (*rescued, error) {
 		return nil, err
 	}
 	r := &rescued{pid: p.pid}
+	rendezvous := false
 	seen := map[uint64]bool{} // by cookie
 	for _, s := range all {
 		i := slices.IndexFunc(s.Holders, func(h Holder) bool { return h.PID == p.pid })
@@ -69,6 +71,7 @@ func (p *Process) rescue(ctx context.Context) (*rescued, error) {
 		}
 		s.Holders = s.Holders[i : i+1]
 		h, err := p.salvage(s)
+		rendezvous = rendezvous || h == nil && err == nil
 		if err != nil {
 			r.close()
 			return nil, err
@@ -83,6 +86,10 @@ func (p *Process) rescue(ctx context.Context) (*rescued, error) {
 	if err := p.Alive(); err != nil { // or its number was another's meanwhile
 		r.close()
 		return nil, err
+	}
+	if !rendezvous {
+		r.close()
+		return nil, fmt.Errorf("process: rescue: process %d is no incumbent: %w", p.pid, ErrNoRendezvous)
 	}
 	return r, nil
 }
@@ -103,7 +110,7 @@ func (p *Process) salvage(s Socket) (*salvaged, error) {
 	}
 	// What the socket says now counts.
 	s.Network, s.Address = i.Network, i.Address
-	return &salvaged{Socket: s, fd: fd, cookie: i.Cookie, path: unixPath(i)}, nil
+	return &salvaged{Socket: s, fd: fd, cookie: i.Cookie, path: unixPath(i, s.file())}, nil
 }
 
 // isRendezvous reports whether a socket is one of segue's: who else would want to be told who connects, by pidfd?
@@ -224,7 +231,7 @@ func (r *rescued) close() {
 
 // unixPath returns the file of a Unix socket, if that is what its bind made: in the place of a file that was removed,
 // another may be.
-func unixPath(i listener.Info) *listener.UnixPath {
+func unixPath(i listener.Info, path string) *listener.UnixPath {
 	if !strings.HasPrefix(i.Network, "unix") || i.Address == "" || strings.HasPrefix(i.Address, "@") {
 		return nil
 	}
@@ -232,7 +239,10 @@ func unixPath(i listener.Info) *listener.UnixPath {
 	if err != nil {
 		return nil // it is not known, so it stays
 	}
-	p, err := listener.StatUnixPath(i.Address)
+	if path == "" {
+		return nil // relative to where nobody knows
+	}
+	p, err := listener.StatUnixPath(path)
 	if err != nil || uint32(p.Ino) != ino || unix.Major(p.Dev)<<20|unix.Minor(p.Dev) != dev {
 		return nil
 	}

@@ -3,6 +3,7 @@ package process
 import (
 	"cmp"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -24,6 +25,23 @@ type Socket struct {
 	ReusePort bool   `json:"reuseport,omitempty"` // may be one of a group with this address
 
 	Holders []Holder `json:"holders"` // ancestors first
+
+	path string // of a Unix socket with a file: where that is, if Address is relative to the directory of its process
+}
+
+// file is the path of a Unix socket's file, from the root; "" if it is not known.
+func (s Socket) file() string {
+	if s.path == "" && filepath.IsAbs(s.Address) {
+		return filepath.Clean(s.Address)
+	}
+	return s.path
+}
+
+// in says in which directory the process is that has the socket.
+func (s *Socket) in(dir string) {
+	if strings.HasPrefix(s.Network, "unix") && s.Address != "" && !strings.HasPrefix(s.Address, "@") && !filepath.IsAbs(s.Address) && filepath.IsAbs(dir) {
+		s.path = filepath.Join(dir, s.Address)
+	}
 }
 
 // Holder is a process that has the socket open.

@@ -309,6 +309,7 @@ func (s *survey) list() []Socket {
 				if !ok {
 					continue
 				}
+				so.in(looked.dir)
 				i = len(all)
 				at[ino] = i
 				all = append(all, so)
