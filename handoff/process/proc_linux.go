@@ -82,7 +82,7 @@ func numbers(dir string) ([]int, error) {
 // ended says that a process has ended, or is about to.
 func ended(pid int) error {
 	st, err := statOf(pid)
-	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) || err == nil && st.over() {
+	if gone(err) || err == nil && st.over() {
 		return fmt.Errorf("it is ending, and its descriptors are closed: %w", ErrGone)
 	}
 	return nil

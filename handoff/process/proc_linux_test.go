@@ -9,6 +9,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func (s stat) String() string {
@@ -70,5 +73,32 @@ func TestInodeOf(t *testing.T) {
 		if got, ok := inodeOf(link, "socket"); got != want || ok != (want != 0) {
 			t.Errorf("%s is %d, %v", link, got, ok)
 		}
+	}
+}
+
+// TestHalted takes no error but that there is no such process for its end.
+func TestHalted(t *testing.T) {
+	if is, err := halted(os.Getpid()); is || err != nil {
+		t.Errorf("this process: %v, %v", is, err)
+	}
+	if is, err := halted(1 << 30); !is || err != nil {
+		t.Errorf("nobody: %v, %v", is, err)
+	}
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 0, Max: limit.Max}); err != nil {
+		t.Fatal(err)
+	}
+	is, err := halted(os.Getpid())
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if is || !errors.Is(err, unix.EMFILE) {
+		t.Errorf("without room for a descriptor: %v, %v", is, err)
+	}
+	if p := pauseAfter(time.Second); p < 10*time.Second {
+		t.Errorf("after a second, the next attempt comes in %v", p)
 	}
 }

@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/segue-go/segue/handoff/process"
 )
 
@@ -153,6 +155,12 @@ func TestSignalIdle(t *testing.T) {
 	defer cancel()
 	if err := p.SignalIdle(ctx, syscall.SIGTERM, all...); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("with a connection: %v", err)
+	}
+	// It was not even stopped: who was continued would be reported.
+	var info unix.Siginfo
+	must(t, unix.Waitid(unix.P_PID, old.pid(), &info, unix.WCONTINUED|unix.WNOHANG|unix.WNOWAIT, nil))
+	if info.Signo != 0 {
+		t.Error("it was stopped all the same")
 	}
 	// It goes on, and serves both that connection and another.
 	if _, err := visit(addr); err != nil {
