@@ -224,7 +224,7 @@ func TestNewProcess(t *testing.T) {
 // Another process gets the number between look and take, really.
 func TestReusedPID(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("only root may choose the next number")
+		needsRoot(t, "only root may choose the next number")
 	}
 	it := startTarget(t, nil)
 	pid, ino, n := it.cmd.Process.Pid, it.inode(t, "socket"), it.has["socket"]
@@ -274,7 +274,7 @@ func refusedWith(t *testing.T, err, cause error, advice string) {
 // The process that started this one is root's, that is another user's.
 func TestOtherUser(t *testing.T) {
 	if os.Getuid() != 0 && os.Getenv(userVar) == "" {
-		t.Skip("needs root at first")
+		needsRoot(t, "needs root at first")
 	}
 	asUser(t, nil, func(t *testing.T) {
 		p := openProcess(t, os.Getppid())
@@ -298,7 +298,7 @@ func TestNotDumpable(t *testing.T) {
 
 func TestMoreCapabilities(t *testing.T) {
 	if os.Getuid() != 0 && os.Getenv(userVar) == "" {
-		t.Skip("needs root at first")
+		needsRoot(t, "needs root at first")
 	}
 	const pidVar, fdVar = "SEGUE_TEST_PID", "SEGUE_TEST_FD"
 	var env []string
@@ -321,7 +321,7 @@ func TestMoreCapabilities(t *testing.T) {
 // and setuid(2) takes the flag from it. ErrNotDumpable says so.
 func TestCredentialTakesDumpable(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("only root may start another user's process")
+		needsRoot(t, "only root may start another user's process")
 	}
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0); err != nil {
 		t.Fatal(err)

@@ -57,11 +57,31 @@ func eachUser(t *testing.T, f func(t *testing.T, as *syscall.Credential)) {
 	})
 }
 
-// needRoot skips a test that needs another user, if it may: a test run as root is what CI does.
+// needRoot skips a test that needs root, to start programs as another user or in another namespace. CI runs as root.
 func needRoot(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("needs root, to start programs as another user")
+		skip(t, "needs root")
+	}
+}
+
+// skip skips a test, or fails it in CI.
+func skip(t *testing.T, why string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatal(why)
+	}
+	t.Skip(why)
+}
+
+// until waits for what cannot be waited for.
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !ok(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %v: %s", patience, what)
+		}
+		time.Sleep(time.Millisecond) // polling
 	}
 }
 
@@ -73,11 +93,7 @@ func program(t *testing.T, how string, paths ...string) string {
 			return path
 		}
 	}
-	msg := fmt.Sprintf("missing: %s; for example: %s", paths[len(paths)-1], how)
-	if os.Getenv("CI") == "true" {
-		t.Fatal(msg)
-	}
-	t.Skip(msg)
+	skip(t, fmt.Sprintf("missing: %s; for example: %s", paths[len(paths)-1], how))
 	return ""
 }
 

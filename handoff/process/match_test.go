@@ -106,6 +106,20 @@ func TestNoSocketError(t *testing.T) {
 	}
 }
 
+// TestPrintable wants no control characters of whoever chose a name in what an operator reads.
+func TestPrintable(t *testing.T) {
+	bad := Socket{Network: "unix", Address: "@a\n\x1b[2J", Holders: []Holder{{PID: 1, Command: "x\r\"y\""}}}
+	e := &NoSocketError{PID: 7, Network: "unix", Address: "@b\n", Have: []Socket{bad}}
+	for _, s := range []string{bad.String(), e.Error(), (&NoSocketError{Address: "@b\n"}).Error()} {
+		if strings.ContainsAny(s, "\n\r\x1b") {
+			t.Errorf("%q", s)
+		}
+	}
+	if want := `unix @a\n\x1b[2J (x\r"y" 1)`; bad.String() != want {
+		t.Errorf("got %s, want %s", bad, want)
+	}
+}
+
 func TestSortSockets(t *testing.T) {
 	all := []Socket{
 		{Network: "unix", Address: "/b"},

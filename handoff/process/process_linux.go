@@ -237,9 +237,9 @@ func verify(fd *listener.FD, s Socket) error {
 	case err != nil:
 		return err
 	case !i.Socket, i.Network != s.Network, i.Address != s.Address && !s.sameAs(i.Address), s.Cookie != 0 && i.Cookie != s.Cookie:
-		return fmt.Errorf("%w: it is %s %s, not %s %s; look again", ErrChanged, i.Network, i.Address, s.Network, s.Address)
+		return fmt.Errorf("%w: it is %s %s, not %s %s; look again", ErrChanged, i.Network, printable(i.Address), s.Network, printable(s.Address))
 	case s.Listening && !i.Listening:
-		return fmt.Errorf("%w: %s %s does not listen any more", ErrChanged, s.Network, s.Address)
+		return fmt.Errorf("%w: %s %s does not listen any more", ErrChanged, s.Network, printable(s.Address))
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -59,21 +60,27 @@ func (s Socket) same(o Socket) bool {
 	return s.Inode == o.Inode
 }
 
-// String is for the operator: "tcp 0.0.0.0:80 (nginx 4711, nginx 4712)".
+// String is for the operator: "tcp 0.0.0.0:80 (nginx 4711, nginx 4712)". What anybody can choose is escaped as in Go.
 func (s Socket) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s", s.Network, s.Address)
+	fmt.Fprintf(&b, "%s %s", s.Network, printable(s.Address))
 	for i, h := range s.Holders {
 		sep := ", "
 		if i == 0 {
 			sep = " ("
 		}
-		fmt.Fprintf(&b, "%s%s %d", sep, h.Command, h.PID)
+		fmt.Fprintf(&b, "%s%s %d", sep, printable(h.Command), h.PID)
 	}
 	if len(s.Holders) > 0 {
 		b.WriteString(")")
 	}
 	return b.String()
+}
+
+// printable keeps names that anybody can choose from driving a terminal, or making lines in a log.
+func printable(s string) string {
+	q := strconv.Quote(s)
+	return strings.ReplaceAll(q[1:len(q)-1], `\"`, `"`)
 }
 
 // NoSocketError says that a process has no socket at an address, and which it has.
@@ -88,7 +95,7 @@ func (e *NoSocketError) Error() string {
 	const most = 20
 	if len(e.Have) == 0 {
 		return fmt.Sprintf("process %d and its children have no listening or bound socket at all, so none for %s %s; is it the right process?",
-			e.PID, e.Network, e.Address)
+			e.PID, e.Network, printable(e.Address))
 	}
 	var has []string
 	for i, s := range e.Have {
@@ -96,10 +103,10 @@ func (e *NoSocketError) Error() string {
 			has = append(has, fmt.Sprintf("and %d more", len(e.Have)-most))
 			break
 		}
-		has = append(has, s.Network+" "+s.Address)
+		has = append(has, s.Network+" "+printable(s.Address))
 	}
 	return fmt.Sprintf("process %d has no socket for %s %s; ask for one that it has: %s",
-		e.PID, e.Network, e.Address, strings.Join(has, ", "))
+		e.PID, e.Network, printable(e.Address), strings.Join(has, ", "))
 }
 
 // sortSockets puts sockets in the order in which they are listed and taken: by address, and those of a group by the
