@@ -9,7 +9,8 @@ import (
 )
 
 // Source has sockets for a generation that has no predecessor, or more sockets than its predecessor: those of a
-// supervisor, or of a process that knows nothing of segue. [Config].Sources are asked in order.
+// supervisor, or of a process that knows nothing of segue. [Config].Sources are asked in order. The methods are called by
+// several goroutines at once if the program listens in several, and Phase and Settled at any time.
 type Source interface {
 	// Open gives the caller a descriptor for what the program asks [Generation.ListenAs] or ListenPacketAs for, or nil if
 	// the source has none (more). It is called once for each socket that did not come from the predecessor, before it

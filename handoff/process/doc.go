@@ -6,7 +6,15 @@
 //	defer src.Close()
 //	gen, err := handoff.Join(ctx, handoff.Config{Path: path, Sources: []handoff.Source{src}})
 //	...
-//	ln, err := gen.Listen(ctx, "tcp", ":80") // nginx's own socket
+//	all, err := src.List(ctx)
+//	...
+//	nginxs, err := process.Match(ctx, all, "tcp", ":80") // 0.0.0.0:80 and [::]:80; with reuseport, those of each worker
+//	...
+//	for range nginxs {
+//		ln, err := gen.Listen(ctx, "tcp", ":80") // each time another one
+//		...
+//		servers = append(servers, serve.HTTP(srv, ln))
+//	}
 //
 // Until Ready, the other process serves on as if nothing were; from then on both accept from one queue, until the other
 // one, told by a signal as soon as nothing can be handed back any more, ends in its own way. [Process] has the single steps: what sockets are there, take one, tell the
@@ -31,8 +39,9 @@
 // # Masters and workers
 //
 // The process may be one whose children hold the sockets: all its descendants are looked at, and each socket is found
-// once, however many hold it. An SO_REUSEPORT group has several sockets with one address; a program must listen as often
-// as there are sockets to get them all. See [Source].
+// once, however many hold it. Of those that may not be looked at, only the number is known ([Process.Refused]). An
+// SO_REUSEPORT group has several sockets with one address; a program must listen as often as there are sockets to get them
+// all. See [Source].
 //
 // # Unix sockets
 //

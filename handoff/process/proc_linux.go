@@ -197,7 +197,7 @@ func inodeOf(link, kind string) (uint64, bool) {
 }
 
 // readEntries finds the sockets of some processes in the tables of the network namespaces that these are in, by inode:
-// inodes are of the whole system, so that two namespaces have none in common.
+// inodes are of the whole system, so that two namespaces practically have none in common (the numbers come again after 2^32).
 func readEntries(all []*seen) (map[uint64]entry, error) {
 	wanted := map[uint64]bool{}
 	for _, s := range all {

@@ -15,7 +15,7 @@ type Socket struct {
 	Network   string `json:"network"` // as net.Listen takes it: tcp, udp, unix, unixgram or unixpacket
 	Address   string `json:"address"` // as net.Addr prints it; "@name" if abstract
 	Listening bool   `json:"listening"`
-	Inode     uint64 `json:"inode"`           // tells sockets apart while they exist
+	Inode     uint64 `json:"inode"`           // practically tells sockets apart while they exist; the numbers come again after 2^32
 	NetNS     uint64 `json:"netns,omitempty"` // the network namespace, as /proc/PID/ns/net numbers it; 0 if unknown
 
 	// What only the socket itself tells, so known only if it could be taken; see Detailed.
