@@ -56,8 +56,8 @@ import (
 	"github.com/segue-go/segue/handoff/fdpass"
 )
 
-// ErrNoRendezvous: a process that is to be rescued has no rendezvous of segue, on which successors are awaited. So it is some
-// other program that listens there, or a successor that waits for its turn itself.
+// ErrNoRendezvous means that a process that is to be rescued has no rendezvous of segue, on which successors are awaited. So
+// it is some other program that listens there.
 var ErrNoRendezvous = errors.New("it holds no rendezvous of segue; look who listens on Config.Path, and end that by hand if need be")
 
 // ErrGone, ErrRefused and ErrChanged are those of package fdpass, for programs that import only this one.

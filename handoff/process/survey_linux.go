@@ -50,7 +50,7 @@ func lookAtAny(pid int) (*seen, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer h.Close()
+	defer func() { _ = h.Close() }()
 	looked, err := lookAt(pid)
 	if gone := h.Alive(); gone != nil {
 		err = gone
