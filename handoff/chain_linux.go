@@ -180,6 +180,7 @@ func (g *Generation) own(ctx context.Context) error {
 	if err := g.openClaimed(PhaseServing); err != nil {
 		return err
 	}
+	g.settleSources()
 	g.started.happen()
 	g.writePIDFile()
 	g.log.Info("serving")
