@@ -23,6 +23,7 @@ func (g *Generation) own(context.Context) error {
 	if err := g.openClaimed(PhaseServing); err != nil {
 		return err
 	}
+	g.settleSources()
 	g.started.happen()
 	g.writePIDFile()
 	g.log.Info("serving")

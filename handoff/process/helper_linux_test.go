@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/segue-go/segue/handoff"
+	"github.com/segue-go/segue/handoff/fdpass"
 	"github.com/segue-go/segue/handoff/process"
 	"github.com/segue-go/segue/handoff/serve"
 )
@@ -56,11 +57,31 @@ func eachUser(t *testing.T, f func(t *testing.T, as *syscall.Credential)) {
 	})
 }
 
-// needRoot skips a test that needs another user, if it may: a test run as root is what CI does.
+// needRoot skips a test that needs root, to start programs as another user or in another namespace. CI runs as root.
 func needRoot(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("needs root, to start programs as another user")
+		skip(t, "needs root")
+	}
+}
+
+// skip skips a test, or fails it in CI.
+func skip(t *testing.T, why string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatal(why)
+	}
+	t.Skip(why)
+}
+
+// until waits for what cannot be waited for.
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !ok(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %v: %s", patience, what)
+		}
+		time.Sleep(time.Millisecond) // polling
 	}
 }
 
@@ -72,11 +93,7 @@ func program(t *testing.T, how string, paths ...string) string {
 			return path
 		}
 	}
-	msg := fmt.Sprintf("missing: %s; for example: %s", paths[len(paths)-1], how)
-	if os.Getenv("CI") == "true" {
-		t.Fatal(msg)
-	}
-	t.Skip(msg)
+	skip(t, fmt.Sprintf("missing: %s; for example: %s", paths[len(paths)-1], how))
 	return ""
 }
 
@@ -199,33 +216,43 @@ func play(t *testing.T, as *syscall.Credential, role string, args ...string) *ch
 }
 
 // roleHold opens the sockets that its arguments name, as network/address, prints them, and holds them until its standard
-// input ends. "reuseport:N:" before a network makes N of them. What begins with "exit" is a connection that it accepts.
+// input ends. "reuseport:N:" before a network makes N of them, "plain:" one without multipath TCP, and "blocking:" one whose
+// calls block, as those of most programs in C or Python.
 func roleHold(args []string) int {
 	ctx := context.Background()
 	for _, arg := range args {
+		if arg == "rendezvous" {
+			r, err := holdRendezvous()
+			if err != nil {
+				fmt.Println(err)
+				return 1
+			}
+			defer r.Close()
+			continue
+		}
+		if arg == "undumpable" { // as who changed its user
+			if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+				fmt.Println(err)
+				return 1
+			}
+			continue
+		}
 		n, lc := 1, net.ListenConfig{}
 		if rest, ok := strings.CutPrefix(arg, "reuseport:"); ok {
 			count, rest, _ := strings.Cut(rest, ":")
 			n, _ = strconv.Atoi(count)
 			arg = rest
-			lc.Control = func(_, _ string, c syscall.RawConn) error {
-				var opErr error
-				err := c.Control(func(fd uintptr) {
-					opErr = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
-				})
-				if err != nil {
-					return err
-				}
-				return opErr
-			}
+			lc.Control = reusePort
 		}
 		if rest, ok := strings.CutPrefix(arg, "plain:"); ok {
 			arg = rest
 			lc.SetMultipathTCP(false)
 		}
+		arg, blocking := strings.CutPrefix(arg, "blocking:")
 		network, address, _ := strings.Cut(arg, "/")
 		for range n {
 			var addr net.Addr
+			var sock syscall.Conn
 			switch network {
 			case "udp", "udp4", "udp6", "unixgram":
 				c, err := lc.ListenPacket(ctx, network, address)
@@ -234,7 +261,7 @@ func roleHold(args []string) int {
 					return 1
 				}
 				defer c.Close()
-				addr = c.LocalAddr()
+				addr, sock = c.LocalAddr(), c.(syscall.Conn)
 			default:
 				l, err := lc.Listen(ctx, network, address)
 				if err != nil {
@@ -245,7 +272,13 @@ func roleHold(args []string) int {
 				if u, ok := l.(*net.UnixListener); ok {
 					u.SetUnlinkOnClose(false) // that it would remove the path is a limit of what can be taken over; see the package
 				}
-				addr = l.Addr()
+				addr, sock = l.Addr(), l.(syscall.Conn)
+			}
+			if blocking {
+				if err := clearNonblock(sock); err != nil {
+					fmt.Println(err)
+					return 1
+				}
 			}
 			address = addr.String()
 			fmt.Println("holds", address)
@@ -255,8 +288,48 @@ func roleHold(args []string) int {
 	return 0
 }
 
+// holdRendezvous listens as segue does for successors.
+func holdRendezvous() (net.Listener, error) {
+	r, err := net.Listen("unixpacket", "@segue-test-"+strconv.Itoa(os.Getpid()))
+	if err != nil {
+		return nil, err
+	}
+	return r, fdpass.PassCred(r.(*net.UnixListener), true)
+}
+
+func reusePort(_, _ string, c syscall.RawConn) error {
+	var opErr error
+	if err := c.Control(func(fd uintptr) {
+		opErr = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+	}); err != nil {
+		return err
+	}
+	return opErr
+}
+
+func clearNonblock(c syscall.Conn) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var opErr error
+	if err := raw.Control(func(n uintptr) { opErr = unix.SetNonblock(int(n), false) }); err != nil {
+		return err
+	}
+	return opErr
+}
+
 // roleMaster starts a process that holds what its arguments name, and has nothing itself.
 func roleMaster(args []string) int {
+	if args[0] == "rendezvous" {
+		args = args[1:]
+		r, err := holdRendezvous()
+		if err != nil {
+			fmt.Println(err)
+			return 1
+		}
+		defer r.Close()
+	}
 	cmd := exec.Command("/proc/self/exe", args...)
 	cmd.Env = append(os.Environ(), envRole+"=hold")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
