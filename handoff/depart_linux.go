@@ -71,10 +71,13 @@ func (a *attempt) depart(m *wire.Confirm) {
 		d.takes[live.Key{Socket: a.sockets[t.Item], Protocol: t.Protocol}] = l
 		d.lanes = append(d.lanes, l)
 	}
-	a.departure = d
 	g.mu.Lock()
+	if g.flushed {
+		g.mu.Unlock()
+		return // it is being closed
+	}
 	g.sent += g.departure.count()
-	g.departure = d
+	g.departure, a.departure = d, d
 	g.mu.Unlock()
 	leave := func(k live.Key) live.Departure {
 		if l := d.takes[k]; l != nil {

@@ -18,6 +18,9 @@ func (a *attempt) confirmed(m *wire.Confirm) {
 	g := a.g
 	g.log.Info("superseded", "successor", a.pidNow())
 	a.depart(m) // before anybody drains, so that nobody is told to leave who can move
+	if a.settled.c != nil {
+		a.settled.happen()
+	}
 	g.setPhase(PhaseDraining)
 	for i, r := range a.sockets {
 		if a.claimed[i] || r.sock == nil {
