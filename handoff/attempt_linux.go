@@ -50,11 +50,13 @@ func (a *attempt) pidNow() int {
 	return a.pid()
 }
 
-// receive serves one caller at the rendezvous. It takes conn.
-func (g *Generation) receive(conn *net.UnixConn) {
+// receive serves one caller at the rendezvous. It takes conn. ctx is for as long as the caller is silent; spoke is called
+// when it is not any more.
+func (g *Generation) receive(ctx context.Context, conn *net.UnixConn, spoke func()) {
 	l := newLink(conn, g.cfg.StepTimeout, g.cfg.Trace)
 	a := &attempt{g: g, link: l}
-	err := a.greet(g.ctx)
+	err := a.greet(ctx)
+	spoke()
 	if err == nil {
 		err = g.begin(a)
 	}
@@ -121,6 +123,8 @@ func refusal(err error) wire.Message {
 		return &wire.Refuse{Code: wire.CodeVersion, Versions: wire.Versions(), Reason: err.Error()}
 	case errors.Is(err, ErrTransport):
 		return &wire.Refuse{Code: wire.CodeTransport, Reason: err.Error()}
+	case outOfDescriptors(err):
+		return &wire.Refuse{Code: wire.CodeDescriptors, Reason: fmt.Sprintf("the incumbent, process %d, has none left for a handover; raise its RLIMIT_NOFILE, or wait: %v", os.Getpid(), err)}
 	case errors.Is(err, net.ErrClosed), errors.Is(err, ErrNotOwner):
 		return &wire.Refuse{Code: wire.CodeStopping, Reason: err.Error()}
 	default:

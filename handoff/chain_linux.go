@@ -62,22 +62,26 @@ func (g *Generation) join(ctx context.Context) error {
 		fmt.Errorf("no incumbent took this process for its successor, and none was absent: %w", os.ErrDeadlineExceeded))
 	defer cancel()
 	var full time.Time // since when its queue is
-	called := false    // somebody, who did not answer
+	var past calls
+	defer func() { drop(past.taken) }()
 	for context.Cause(ctx) == nil {
 		conn, err := dialRendezvous(g.cfg.Path)
 		switch {
 		case err == nil:
 			full = time.Time{}
-			if again, err := g.call(ctx, conn, called); !again {
-				return err
+			if again, err := g.call(ctx, conn, &past); !again {
+				return err // nil: somebody has gone on with the sockets, and hands them over
 			}
-			called = true
 		case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 			first, err := g.bindRendezvous(ctx)
 			if err != nil {
 				return err
 			}
 			if first {
+				if past.taken != nil {
+					g.cfg.Sources = append([]Source{past.taken}, g.cfg.Sources...)
+					past.taken = nil // it is told of phases from here on
+				}
 				return g.openRendezvous()
 			}
 		case errors.Is(err, syscall.EAGAIN): // its queue is full
@@ -87,7 +91,7 @@ func (g *Generation) join(ctx context.Context) error {
 			if time.Since(full) > g.cfg.StepTimeout {
 				return fmt.Errorf("%w %w", errFull, os.ErrDeadlineExceeded)
 			}
-			pause(ctx)
+			pause(ctx, lockPoll)
 		case errors.Is(err, syscall.EPROTOTYPE):
 			return fmt.Errorf("%w: something that does not speak segue's protocol listens there", err)
 		default:
@@ -97,18 +101,27 @@ func (g *Generation) join(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
+// calls is what came of calls at the rendezvous that are to be tried again.
+type calls struct {
+	called bool   // somebody, who did not answer
+	killed int    // the last incumbent that was rescued
+	taken  Source // has its sockets
+}
+
 // call tries to succeed the incumbent at the other end of conn, which it takes. It reports whether to try again with
-// whoever is at the rendezvous then, if anybody. called says that it has tried before.
-func (g *Generation) call(ctx context.Context, conn *net.UnixConn, called bool) (again bool, err error) {
+// whoever is at the rendezvous then, if anybody.
+func (g *Generation) call(ctx context.Context, conn *net.UnixConn, past *calls) (again bool, err error) {
 	incumbent, err := incumbentOf(conn)
 	if err != nil {
 		_ = conn.Close()
 		if again = errors.Is(err, peer.ErrGone); again {
-			pause(ctx) // somebody holds a dead incumbent's rendezvous, and will accept or close it soon
+			pause(ctx, lockPoll) // somebody holds a dead incumbent's rendezvous, and will accept or close it soon
 		}
 		return again, err
 	}
 	defer func() { _ = incumbent.Close() }()
+	called := past.called
+	past.called = true
 	err = g.succeed(ctx, conn)
 	var busy *BusyError
 	switch {
@@ -116,14 +129,18 @@ func (g *Generation) call(ctx context.Context, conn *net.UnixConn, called bool) 
 		g.log.Info("the incumbent ended before it answered; trying again", "path", g.cfg.Path)
 		awaitEnd(ctx, incumbent)
 		return true, err
-	case called && errors.As(err, &busy) && busy.PID == os.Getpid():
-		pause(ctx) // with an earlier call of ours, which it has only just found
+	case called && errors.As(err, &busy) && (busy.PID == os.Getpid() || busy.PID == past.killed && busy.PID != 0):
+		pause(ctx, lockPoll) // with an earlier call of ours, which it has only just found, or one whose death it has
 		return true, err
 	case errors.Is(err, errSilent) && incumbent.Dead(): // and must not be rescued: its number may be another's by now
 		g.log.Info("the incumbent is dead, and its successor not ready yet; waiting", "path", g.cfg.Path)
 		return true, err
 	case errors.Is(err, errSilent) && g.cfg.Rescue != nil:
-		err = g.rescue(ctx, incumbent)
+		source, err := g.rescue(ctx, incumbent)
+		if source != nil {
+			drop(past.taken)
+			past.taken, past.killed = source, incumbent.PID
+		}
 		return err == nil, err
 	default:
 		return false, err
@@ -131,9 +148,9 @@ func (g *Generation) call(ctx context.Context, conn *net.UnixConn, called bool) 
 }
 
 // pause waits a little before another try.
-func pause(ctx context.Context) {
+func pause(ctx context.Context, d time.Duration) {
 	select {
-	case <-time.After(lockPoll):
+	case <-time.After(d):
 	case <-ctx.Done():
 	}
 }
@@ -150,7 +167,8 @@ func (g *Generation) openRendezvous() error {
 	if err := r.sock.Open(); err != nil {
 		return err
 	}
-	g.task(func() { g.acceptSuccessors(r) })
+	reserve := newReserve()
+	g.task(func() { g.acceptSuccessors(r, reserve) })
 	return nil
 }
 

@@ -76,7 +76,10 @@ type Config struct {
 	// that is stopped or deadlocked. It returns a Source with the sockets that it has taken from that process, without
 	// its help. Join then kills the process, sees it dead, and becomes the first of a new chain, which gets its sockets
 	// from that Source. process.Rescue does it. What the incumbent had accepted is lost with it; what waits in the queues
-	// of its sockets is not. Nil: Join returns an error.
+	// of its sockets is not. The function must make sure that the process is what it says: whatever listens at Path, and
+	// is of a user that may take part, is killed unless the function returns an error or no Source. If others rescue too,
+	// one of them is the first, and hands over to the rest; their Sources are told PhaseStopped, unused. Nil: Join returns
+	// an error.
 	Rescue func(ctx context.Context, incumbent Peer) (Source, error)
 
 	// PIDFile is replaced, atomically, with this process's id once it has confirmed, and put back when it is revived.

@@ -17,7 +17,6 @@ import (
 
 const (
 	rendezvousBacklog = 64
-	maxCallers        = 128 // served at the rendezvous at once
 	maxPath           = 107 // bytes of sun_path without the final zero, unix(7)
 	lockPoll          = 5 * time.Millisecond
 )
@@ -108,6 +107,8 @@ func (g *Generation) bindRendezvous(ctx context.Context) (bool, error) {
 		switch c, err := dialRendezvous(g.cfg.Path); {
 		case err == nil:
 			return c.Close() // somebody serves by now
+		case errors.Is(err, syscall.EAGAIN):
+			return nil // so many want to succeed it that they queue
 		case !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, os.ErrNotExist):
 			return err
 		}
@@ -240,42 +241,5 @@ func (g *Generation) withLock(ctx context.Context, f func() error) error {
 		case <-ctx.Done():
 			return fmt.Errorf("wait for the lock %s: %w", name, context.Cause(ctx))
 		}
-	}
-}
-
-// acceptSuccessors answers those who call at the rendezvous, until it is closed. While this generation does not own,
-// Accept blocks, and callers wait in the queue for the one that does.
-func (g *Generation) acceptSuccessors(r *resource) {
-	// So many callers may be silent at once before the next one waits.
-	slots := make(chan struct{}, maxCallers)
-	ln := r.sock.(*listener.Listener)
-	defer context.AfterFunc(g.ctx, func() { _ = ln.SetDeadline(time.Now()) })()
-	for {
-		c, err := ln.Accept()
-		if errors.Is(err, net.ErrClosed) || g.ctx.Err() != nil {
-			if c != nil {
-				_ = c.Close()
-			}
-			return
-		}
-		if err != nil {
-			g.log.Error("accept at the rendezvous", "error", err)
-			select {
-			case <-time.After(100 * time.Millisecond): // out of descriptors, most likely
-			case <-g.ctx.Done():
-				return
-			}
-			continue
-		}
-		select {
-		case slots <- struct{}{}:
-		case <-g.ctx.Done():
-			_ = c.Close()
-			return
-		}
-		g.task(func() {
-			defer func() { <-slots }()
-			g.receive(c.(*net.UnixConn))
-		})
 	}
 }

@@ -109,6 +109,11 @@ func (g *Generation) awaitCommit(ctx context.Context, p *predecessor) error {
 	case !owned:
 		return fmt.Errorf("%w: the incumbent took them back, this process was too late", ErrNotOwner)
 	}
+	// At once, before code of the program, such as its Logger, can hang: from here on it is this process that somebody who
+	// comes to the rescue must find. An error comes up again in openRendezvous.
+	if r := g.rendezvous; r != nil {
+		_ = relisten(r.sock)
+	}
 	return nil
 }
 

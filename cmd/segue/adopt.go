@@ -4,12 +4,11 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"net"
+	"fmt"
+	"io/fs"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/segue-go/segue/handoff/process"
 )
@@ -17,7 +16,7 @@ import (
 func adoptCommand() command {
 	return command{
 		name: "adopt", args: "--pid P --listen ADDRESS [--listen ADDRESS ...] [--signal NAME] -- COMMAND [ARGUMENTS]",
-		summary: "start a program with the sockets of another",
+		summary: "start a program with the sockets of another", becomes: true,
 		help: `
 Takes sockets out of process P and its descendants, which do not notice, and executes COMMAND with them in place of this
 program, by the convention of systemd's socket activation: descriptors from 3 on, LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES
@@ -34,21 +33,26 @@ it is doing and end. If COMMAND ends before, P is not told and serves on. With -
 are doing at the signal, it is sent when P has no connection of these sockets open, at the latest after that time; to
 see that, P is stopped (SIGSTOP) for a few milliseconds at a time.
 
-It needs to run as the same user as P, or as root.`,
-		setup: func(e env, fs *flag.FlagSet) func(context.Context, []string) error {
+It needs to run as root, or as the same user and group as P, if that has not changed its user, has no capabilities of its
+own, and kernel.yama.ptrace_scope is 0 (Ubuntu's and others' default is 1: then it takes root, unless P allows it).
+
+The exit status is that of COMMAND; 127 if there is no COMMAND, and 126 if it cannot be executed, which P does not notice.
+SIGTERM and SIGINT end it before COMMAND runs, and are COMMAND's from then on.`,
+		setup: func(e env, flags *flag.FlagSet) func(context.Context, []string) error {
 			var a adoption
-			fs.IntVar(&a.pid, "pid", 0, "take from this process and its descendants: the `number` of a process")
-			fs.Func("listen", "take the sockets with this `address`; can be repeated", func(s string) error {
+			flags.Var((*pidValue)(&a.pid), "pid", "take from this process and its descendants: the `number` of a process")
+			flags.Func("listen", "take the sockets with this `address`; can be repeated", func(s string) error {
 				l, err := parseListen(s)
 				a.listen = append(a.listen, l)
 				return err
 			})
-			fs.Func("signal", "send P the signal of this `name` once COMMAND runs; otherwise P goes on", func(s string) (err error) {
+			flags.Func("signal", "send P the signal of this `name` once COMMAND runs; otherwise P goes on", func(s string) (err error) {
 				a.signal, err = parseSignal(s)
 				return err
 			})
-			fs.DurationVar(&a.settle, "settle", time.Second, "wait this `time` before the signal is sent")
-			fs.DurationVar(&a.idle, "idle", 0, "then wait for P to have no connections, for at most this `time`")
+			a.settle = time.Second
+			flags.Var((*timeValue)(&a.settle), "settle", "wait this `time` before the signal is sent")
+			flags.Var((*timeValue)(&a.idle), "idle", "then wait for P to have no connections, for at most this `time`")
 			return func(ctx context.Context, args []string) error {
 				switch {
 				case a.pid <= 0:
@@ -57,16 +61,11 @@ It needs to run as the same user as P, or as root.`,
 					return usagef("which sockets? Give their addresses with --listen; 'segue sockets --pid %d' lists them", a.pid)
 				case len(args) == 0:
 					return usagef("which program is to have the sockets? Give its command line after --")
-				case a.settle < 0 || a.idle < 0:
-					return usagef("--settle and --idle cannot be negative")
 				case a.idle > 0 && a.signal == 0:
 					return usagef("--idle says when a signal is sent; say with --signal which one")
 				}
-				path, err := exec.LookPath(args[0])
+				path, err := lookPath(args[0])
 				if err != nil {
-					return err
-				}
-				if path, err = filepath.Abs(path); err != nil {
 					return err
 				}
 				a.path, a.argv = path, args
@@ -74,6 +73,26 @@ It needs to run as the same user as P, or as root.`,
 			}
 		},
 	}
+}
+
+// lookPath returns where COMMAND is.
+func lookPath(name string) (string, error) {
+	path, err := exec.LookPath(name)
+	var cause *exec.Error
+	if errors.As(err, &cause) {
+		err = cause.Err // the rest is the name
+	}
+	switch {
+	case err == nil:
+		return filepath.Abs(path)
+	case errors.Is(err, exec.ErrDot):
+		return "", &statusError{fmt.Errorf("%s is in the current directory; say ./%[1]s, if that is meant", name), exitNotFound}
+	case errors.Is(err, exec.ErrNotFound):
+		return "", &statusError{fmt.Errorf("there is no program %q in the directories of PATH", name), exitNotFound}
+	case errors.Is(err, fs.ErrNotExist):
+		return "", &statusError{fmt.Errorf("cannot execute %s: no such file", name), exitNotFound}
+	}
+	return "", &statusError{fmt.Errorf("cannot execute %s: %w", name, err), exitCannot}
 }
 
 // adoption is what adopt is asked to do.
@@ -84,59 +103,6 @@ type adoption struct {
 	settle, idle time.Duration
 	path         string // of COMMAND
 	argv         []string
-}
-
-// listenArg is an argument of --listen.
-type listenArg struct{ name, network, address string }
-
-var networks = map[string]bool{"tcp": true, "tcp4": true, "tcp6": true, "udp": true, "udp4": true, "udp6": true,
-	"unix": true, "unixgram": true, "unixpacket": true}
-
-// parseListen reads [NAME=][NETWORK/]ADDRESS.
-func parseListen(s string) (listenArg, error) {
-	var l listenArg
-	l.address = s
-	if name, rest, ok := strings.Cut(s, "="); ok && !strings.ContainsAny(name, "/:@") {
-		if name == "" || len(name) > 255 || strings.IndexFunc(name, func(r rune) bool { return r > unicode.MaxASCII || unicode.IsControl(r) }) >= 0 {
-			return l, errors.New("a name has 1 to 255 printable ASCII characters, without a colon")
-		}
-		l.name, l.address = name, rest
-	}
-	if network, rest, ok := strings.Cut(l.address, "/"); ok && networks[network] {
-		l.network, l.address = network, rest
-	} else if strings.HasPrefix(l.address, "/") || strings.HasPrefix(l.address, "@") {
-		l.network = "unix"
-	} else {
-		l.network = "tcp"
-	}
-	if l.address == "" {
-		return l, errors.New("there is no address in it; say for example :80 or /run/app.sock")
-	}
-	if strings.HasPrefix(l.network, "unix") {
-		if l.name == "" {
-			l.name = l.network + "-" + plain(filepath.Base(l.address))
-		}
-		return l, nil
-	}
-	_, port, err := net.SplitHostPort(l.address)
-	if err != nil {
-		return l, err
-	}
-	if l.name == "" {
-		l.name = l.network + "-" + plain(port)
-	}
-	return l, nil
-}
-
-// plain replaces what LISTEN_FDNAMES cannot hold.
-func plain(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if r <= ' ' || r > '~' || r == ':' {
-			return '_'
-		}
-		return r
-	}, s)
-	return s[:min(len(s), 200)]
 }
 
 // choose returns the sockets to take, each once, with their names.

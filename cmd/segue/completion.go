@@ -52,7 +52,7 @@ func (e env) completions(c command) []string {
 func visible() []command {
 	var all []command
 	for _, c := range commands() {
-		if !c.hidden {
+		if c.part == "" {
 			all = append(all, c)
 		}
 	}

@@ -12,39 +12,6 @@ import (
 	"github.com/segue-go/segue/handoff/process"
 )
 
-func TestParseListen(t *testing.T) {
-	for _, tt := range []struct {
-		in   string
-		want listenArg
-		bad  bool
-	}{
-		{in: ":80", want: listenArg{"tcp-80", "tcp", ":80"}},
-		{in: "127.0.0.1:http", want: listenArg{"tcp-http", "tcp", "127.0.0.1:http"}},
-		{in: "[::1]:80", want: listenArg{"tcp-80", "tcp", "[::1]:80"}},
-		{in: "udp/:53", want: listenArg{"udp-53", "udp", ":53"}},
-		{in: "tcp6/[::]:80", want: listenArg{"tcp6-80", "tcp6", "[::]:80"}},
-		{in: "/run/app.sock", want: listenArg{"unix-app.sock", "unix", "/run/app.sock"}},
-		{in: "@name", want: listenArg{"unix-@name", "unix", "@name"}},
-		{in: "unixgram//run/a:b", want: listenArg{"unixgram-a_b", "unixgram", "/run/a:b"}},
-		{in: "unix/rel/path", want: listenArg{"unix-path", "unix", "rel/path"}},
-		{in: "web=:80", want: listenArg{"web", "tcp", ":80"}},
-		{in: "web=udp/:80", want: listenArg{"web", "udp", ":80"}},
-		{in: "/run/a=b", want: listenArg{"unix-a=b", "unix", "/run/a=b"}},
-		{in: "", bad: true},
-		{in: "80", bad: true},
-		{in: "=:80", bad: true},
-		{in: "a\nb=:80", bad: true},
-		{in: "ü=:80", bad: true},
-		{in: "unix/", bad: true},
-		{in: "web=", bad: true},
-	} {
-		got, err := parseListen(tt.in)
-		if (err != nil) != tt.bad || err == nil && got != tt.want {
-			t.Errorf("%q is %+v, %v; want %+v", tt.in, got, err, tt.want)
-		}
-	}
-}
-
 func TestChoose(t *testing.T) {
 	all := []process.Socket{
 		{Network: "tcp", Address: "0.0.0.0:80", Inode: 1},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -8,10 +9,14 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/segue-go/segue/handoff/process"
 )
@@ -22,8 +27,14 @@ import (
 // What adopt-signal inherits.
 const (
 	readyFD = 3 // to say that it holds both processes
-	begunFD = 4 // to read the end of, which comes when COMMAND is executed, or has failed to be
+	begunFD = 4 // to read the end of, which comes when COMMAND is executed, or when what was to become it ends
 )
+
+// notBegun is written to begunFD by whoever knows that COMMAND will not be executed.
+const notBegun = "x"
+
+// beginning bounds the time from startSignaller's return until COMMAND is executed, in which nothing takes long.
+const beginning = time.Minute
 
 // startSignaller returns when adopt-signal holds the process that has the number a.pid, and this one. What it returns is
 // to be closed when COMMAND is executed.
@@ -72,7 +83,7 @@ func awaitReady(ready *os.File) error {
 
 func adoptSignalCommand() command {
 	return command{
-		name: "adopt-signal", hidden: true, summary: "send a signal once COMMAND runs",
+		name: "adopt-signal", part: "adopt", summary: "send a signal once COMMAND runs",
 		setup: func(e env, fs *flag.FlagSet) func(context.Context, []string) error {
 			detach := fs.Bool("detach", false, "start this again and return")
 			pid := fs.Int("pid", 0, "whom to send it")
@@ -88,6 +99,9 @@ func adoptSignalCommand() command {
 				}
 				ready := os.NewFile(readyFD, "ready")
 				defer ready.Close()
+				if err := unix.SetNonblock(begunFD, true); err != nil { // for a deadline
+					return err
+				}
 				begun := os.NewFile(begunFD, "begun")
 				defer begun.Close()
 				if *detach {
@@ -140,14 +154,21 @@ func (s signaller) run(ctx context.Context, ready, begun *os.File) error {
 		return err
 	}
 	_ = ready.Close()
-	if _, err := io.Copy(io.Discard, begun); err != nil {
+	if err := s.awaitBegun(ctx, begun); err != nil {
 		return err
 	}
 	settled := time.NewTimer(s.settle)
 	defer settled.Stop()
 	look := time.NewTicker(20 * time.Millisecond)
 	defer look.Stop()
-	for done := false; !done; {
+	for done := false; ; {
+		leaving := done && exiting(s.command)
+		if command.Alive() != nil {
+			return fmt.Errorf("the program that was started has ended within %v; process %d was not told and serves on", s.settle, s.pid)
+		}
+		if done && !leaving {
+			break
+		}
 		select {
 		case <-settled.C:
 			done = true
@@ -155,15 +176,59 @@ func (s signaller) run(ctx context.Context, ready, begun *os.File) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		if command.Alive() != nil {
-			return fmt.Errorf("the program that was started has ended within %v; process %d was not told and serves on", s.settle, s.pid)
-		}
 	}
 	err = s.send(ctx, p)
 	if errors.Is(err, process.ErrGone) {
 		return nil // it has ended by itself
 	}
 	return err
+}
+
+// awaitBegun waits until COMMAND is executed, or what was to become it has ended: that looks the same.
+func (s signaller) awaitBegun(ctx context.Context, begun *os.File) error {
+	if err := begun.SetReadDeadline(time.Now().Add(beginning)); err != nil {
+		return err
+	}
+	defer context.AfterFunc(ctx, func() { _ = begun.SetReadDeadline(time.Now()) })()
+	n, err := io.Copy(io.Discard, begun)
+	switch {
+	case ctx.Err() != nil:
+		err = context.Cause(ctx)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		err = fmt.Errorf("the program was not executed within %v", beginning)
+	case err == nil && n > 0:
+		err = errors.New("the program could not be started")
+	}
+	if err != nil {
+		return fmt.Errorf("%w; process %d was not told and serves on", err, s.pid)
+	}
+	return nil
+}
+
+// exiting reports whether a process is about to end: all of its threads are. It closes its files before it is dead to those
+// who hold it, but says PF_EXITING before that (do_exit in kernel/exit.c; the flags are in proc_pid_stat(5)). During an
+// execve(2) it may look so for an instant.
+func exiting(pid int) bool {
+	const pfExiting = 0x4
+	stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil {
+		return false
+	}
+	for _, stat := range stats {
+		b, err := os.ReadFile(stat)
+		if err != nil {
+			continue // it has ended
+		}
+		// The name, in parentheses, can hold anything; the 7th field after it has the flags.
+		fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+		if len(fields) < 7 {
+			continue
+		}
+		if flags, err := strconv.ParseUint(fields[6], 10, 64); err == nil && flags&pfExiting == 0 {
+			return false
+		}
+	}
+	return true
 }
 
 func (s signaller) send(ctx context.Context, p *process.Process) error {

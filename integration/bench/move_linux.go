@@ -150,6 +150,9 @@ func (m *mover) move(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// All the same it closes its copies, for longer than the move took; that is not to slow down what is measured next.
+	from.end()
+	m.procs = m.procs[1:]
 	if len(m.moves) == 0 {
 		after, err := to.ask(ctx, "memory")
 		if err != nil {

@@ -84,7 +84,11 @@ func playHTTP(ctx context.Context, c *control, path string) error {
 			}
 		}
 	}()
-	return serve.Run(ctx, gen, serve.HTTP(s, ln))
+	if err := serve.Run(ctx, gen, serve.HTTP(s, ln)); err != nil {
+		return err
+	}
+	<-ctx.Done() // all connections may have moved before this one is asked when
+	return nil
 }
 
 // memory is what this process has in use.

@@ -27,7 +27,7 @@ func compile(ctx context.Context, dir string) (string, error) {
 		return "", fmt.Errorf("missing: a C compiler, for the floor; for example: apt-get install gcc libc6-dev; or set CC: %w", err)
 	}
 	out := filepath.Join(dir, "floor")
-	cmd := exec.CommandContext(ctx, cc, "-O2", "-x", "c", "-o", out, "-")
+	cmd := exec.CommandContext(ctx, cc, "-O2", "-pthread", "-x", "c", "-o", out, "-")
 	cmd.Stdin, cmd.Stderr = strings.NewReader(floorSource), os.Stderr
 	if err := cmd.Run(); err != nil {
 		return "", fmt.Errorf("%s: %w", cc, err)

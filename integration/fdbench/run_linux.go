@@ -18,8 +18,8 @@ import (
 	"github.com/segue-go/segue/listener"
 )
 
-// many is about as many as fit RLIMIT_NOFILE of 20,000.
-const many = 19_000
+// spare is how many descriptors are left for everything else, and below those that move.
+const spare = 500
 
 func run(ctx context.Context, w io.Writer, rounds int) (err error) {
 	dir, err := os.MkdirTemp("", "fdbench")
@@ -35,9 +35,16 @@ func run(ctx context.Context, w io.Writer, rounds int) (err error) {
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		return err
 	}
+	most := int(min(limit.Max, many+spare)) - spare
+	if most <= fdpass.MaxFDs {
+		return fmt.Errorf("RLIMIT_NOFILE is %d; raise it (ulimit -Hn) to %d or more", limit.Max, fdpass.MaxFDs+spare+1)
+	}
 	var figures []figure
 	for _, way := range ways {
-		for _, c := range []struct{ n, reps int }{{1, 2000}, {fdpass.MaxFDs, 20}, {min(many, int(limit.Max)-500), 1}} {
+		for _, c := range []struct{ n, reps int }{{1, 2000}, {fdpass.MaxFDs, 20}, {most, 1}} {
+			if c.n > way.most {
+				continue
+			}
 			f := figure{way: way, n: c.n}
 			if err := f.measure(ctx, program, rounds, c.reps); err != nil {
 				return fmt.Errorf("%s, %d: %w", way.title, c.n, err)
@@ -50,7 +57,7 @@ func run(ctx context.Context, w io.Writer, rounds int) (err error) {
 
 // measure lets both take turns.
 func (f *figure) measure(ctx context.Context, program string, rounds, reps int) (err error) {
-	c, err := startFloor(ctx, program, f.way.name, strconv.Itoa(f.n), strconv.Itoa(reps))
+	c, err := startFloor(ctx, program, f.way.floor, strconv.Itoa(f.n), strconv.Itoa(reps))
 	if err != nil {
 		return err
 	}
@@ -94,47 +101,60 @@ type mover struct {
 	numbers []int
 }
 
-func startMover(ctx context.Context, way string, n int) (*mover, error) {
-	m := &mover{way: way, n: n, buf: make([]byte, 16)}
-	a, b, err := socketPair()
-	if err != nil {
-		return nil, err
+func startMover(ctx context.Context, way string, n int) (m *mover, err error) {
+	m = &mover{way: way, n: n, buf: make([]byte, 16)}
+	defer func() {
+		if err != nil {
+			m.abort()
+			m = nil
+		}
+	}()
+	if m.a, m.b, err = socketPair(); err != nil {
+		return m, err
 	}
-	m.b = b
 	if way == "scm" && n <= fdpass.MaxFDs {
-		m.a = a
 		m.own, err = descriptors(way, n)
 		return m, err
 	}
-	defer func() { _ = a.Close() }() // the holder has a copy
-	end, err := listener.Dup(a)
-	if err != nil {
-		return nil, err
-	}
-	f := end.File("socket") // (*os.File).Fd, which os/exec calls, does not touch O_NONBLOCK of this one
-	defer f.Close()
-	m.holder = exec.CommandContext(ctx, "/proc/self/exe", way, strconv.Itoa(n))
-	m.holder.Env = append(os.Environ(), envRole+"=holder")
-	m.holder.Stderr = os.Stderr
-	m.holder.ExtraFiles = []*os.File{f}
-	m.holder.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := m.holder.Start(); err != nil {
-		return nil, err
+	if err := m.startHolder(ctx); err != nil {
+		return m, err
 	}
 	first := make([]byte, 20)
-	k, err := b.Read(first)
+	k, err := m.b.Read(first)
 	if err != nil {
-		return nil, err
+		return m, fmt.Errorf("the process that holds the descriptors: %w", err)
 	}
 	number, err := strconv.Atoi(string(first[:k]))
 	if err != nil {
-		return nil, err
+		return m, err
 	}
 	for i := range n {
 		m.numbers = append(m.numbers, number+i)
 	}
 	m.process, err = fdpass.OpenProcess(m.holder.Process.Pid)
 	return m, err
+}
+
+// startHolder starts the other process, with the one end of the socket pair.
+func (m *mover) startHolder(ctx context.Context) error {
+	end, err := listener.Dup(m.a)
+	if err != nil {
+		return err
+	}
+	_ = m.a.Close()
+	m.a = nil
+	f := end.File("socket") // (*os.File).Fd, which os/exec calls, does not touch O_NONBLOCK of this one
+	defer f.Close()
+	holder := exec.CommandContext(ctx, "/proc/self/exe", m.way, strconv.Itoa(m.n))
+	holder.Env = append(os.Environ(), envRole+"=holder")
+	holder.Stderr = os.Stderr
+	holder.ExtraFiles = []*os.File{f}
+	holder.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := holder.Start(); err != nil {
+		return err
+	}
+	m.holder = holder
+	return nil
 }
 
 // move moves all once, and closes what it got after the time is taken.
@@ -196,18 +216,35 @@ func (m *mover) close() error {
 	for _, fd := range m.own {
 		_ = fd.Close()
 	}
-	_ = m.b.Close() // the holder ends by that
-	if m.holder == nil {
-		return m.a.Close()
+	if m.a != nil {
+		_ = m.a.Close()
 	}
-	return errors.Join(m.process.Close(), m.holder.Wait())
+	if m.b != nil {
+		_ = m.b.Close() // the holder ends by that
+	}
+	var err error
+	if m.process != nil {
+		err = m.process.Close()
+	}
+	if m.holder != nil {
+		err = errors.Join(err, m.holder.Wait())
+	}
+	return err
+}
+
+// abort is close when something else has failed.
+func (m *mover) abort() {
+	if m.holder != nil {
+		_ = m.holder.Process.Kill()
+	}
+	_ = m.close() // what it says follows from what has failed
 }
 
 // play is the other process: it has the descriptors, and sends them for each byte.
 func play(_ string, args []string) error {
 	n, err := strconv.Atoi(args[1])
-	if err != nil {
-		return err
+	if err != nil || n < 1 {
+		return fmt.Errorf("%q is not a number of descriptors", args[1])
 	}
 	f := os.NewFile(3, "socket")
 	nc, err := net.FileConn(f)
@@ -241,30 +278,36 @@ func play(_ string, args []string) error {
 	}
 }
 
-// descriptors returns n, whose numbers are in a row, above those that the runtime has opened, and that were inherited.
-func descriptors(way string, n int) ([]*listener.FD, error) {
+// descriptors returns n whose numbers are in a row, above those that the runtime has opened, and that were inherited.
+func descriptors(way string, n int) (fds []*listener.FD, err error) {
 	const first = 300
-	fds := make([]*listener.FD, n)
-	for i := range fds {
+	defer func() {
+		if err != nil {
+			for _, fd := range fds {
+				_ = fd.Close()
+			}
+			fds = nil
+		}
+	}()
+	for i := range n {
 		var fd int
-		var err error
 		if way == "procfs" {
 			fd, err = unix.MemfdCreate("x", unix.MFD_CLOEXEC)
 		} else {
 			fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 		}
 		if err != nil {
-			return nil, err
+			return fds, err
 		}
 		row, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, first+i)
 		_ = unix.Close(fd)
 		if err != nil {
-			return nil, err
+			return fds, err
 		}
+		fds = append(fds, listener.NewFD(row))
 		if row != first+i {
-			return nil, fmt.Errorf("descriptor %d is number %d", i, row)
+			return fds, fmt.Errorf("descriptor %d is number %d", i, row)
 		}
-		fds[i] = listener.NewFD(row)
 	}
 	return fds, nil
 }

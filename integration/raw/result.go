@@ -51,7 +51,8 @@ func (f Failure) Dropped() bool {
 }
 
 func reset(err error) bool {
-	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+	// ENOTCONN is what shutdown(2) says of a connection that has been reset.
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ENOTCONN)
 }
 
 // Answer is a request that was begun, and if it was answered rightly, when and by whom.

@@ -1,18 +1,21 @@
 /*
  * The floor: descriptors moved in each way by as little C as does it. Run by integration/fdbench.
  *
- *   floor scm|pidfd|procfs N REPS
+ *   floor scm|polled|pidfd|procfs N REPS
  *
  * For each line on standard input it moves N descriptors REPS times, and prints how many nanoseconds that took, without
  * closing what came. Up to 253 go to itself over a socket pair, more to another process; pidfd and procfs always take
- * from another process.
+ * from another process. polled is scm with the sockets in an epoll instance on which a thread waits, as those of every
+ * program with an event loop are: each message then wakes that thread, twice.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -79,6 +82,30 @@ static void hold(int sock, int n)
 	exit(0);
 }
 
+static void *wait_for_events(void *epfd)
+{
+	struct epoll_event events[128];
+
+	for (;;)
+		epoll_wait(*(int *)epfd, events, 128, -1);
+}
+
+/* poll_too registers sockets as Go's runtime does (netpoll_epoll.go). */
+static void poll_too(const int *socks, int n)
+{
+	static int epfd;
+	struct epoll_event ev = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET};
+	pthread_t thread;
+
+	if ((epfd = epoll_create1(EPOLL_CLOEXEC)) < 0)
+		die("epoll_create1");
+	for (int i = 0; i < n; i++)
+		if (epoll_ctl(epfd, EPOLL_CTL_ADD, socks[i], &ev) < 0)
+			die("epoll_ctl");
+	if (pthread_create(&thread, NULL, wait_for_events, &epfd) != 0)
+		die("pthread_create");
+}
+
 int main(int argc, char **argv)
 {
 	int n, reps, pair[2], self, pidfd = -1;
@@ -88,7 +115,7 @@ int main(int argc, char **argv)
 	const char *way;
 
 	if (argc != 4 || (n = atoi(argv[2])) < 1 || n > MAX) {
-		fprintf(stderr, "usage: floor scm|pidfd|procfs N REPS\n");
+		fprintf(stderr, "usage: floor scm|polled|pidfd|procfs N REPS\n");
 		return 2;
 	}
 	way = argv[1];
@@ -99,7 +126,7 @@ int main(int argc, char **argv)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		die("socketpair");
-	self = strcmp(way, "scm") == 0 && n <= LOT;
+	self = (strcmp(way, "scm") == 0 || strcmp(way, "polled") == 0) && n <= LOT;
 	if (!self && (pid = fork()) < 0)
 		die("fork");
 	if (self || pid == 0) {
@@ -125,6 +152,8 @@ int main(int argc, char **argv)
 		for (int i = 0; i < n; i++)
 			has[i] = FIRST + i;
 	}
+	if (strcmp(way, "polled") == 0)
+		poll_too(pair, 2);
 	if (strcmp(way, "pidfd") == 0 && (pidfd = syscall(SYS_pidfd_open, pid, 0)) < 0)
 		die("pidfd_open");
 	while (fgets(line, sizeof(line), stdin)) {

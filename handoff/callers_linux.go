@@ -1,0 +1,173 @@
+package handoff
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/segue-go/segue/handoff/internal/wire"
+	"github.com/segue-go/segue/listener"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// maxCallers is how many are attended to at the rendezvous at once.
+	maxCallers = 128
+	// acceptPause is how long to wait after an accept(2) that failed.
+	acceptPause = 100 * time.Millisecond
+)
+
+// errEvicted is why somebody is turned away who has said nothing while others wait.
+var errEvicted = errors.New("it was silent while others waited")
+
+// acceptSuccessors answers those who call at the rendezvous, until it is closed. While this generation does not own,
+// Accept blocks, and callers wait in the queue for the one that does.
+//
+// Nobody can keep it from answering: who finds it silent may take it for dead, and kill it (Config.Rescue).
+//
+// It takes reserve, see newReserve.
+func (g *Generation) acceptSuccessors(r *resource, reserve *listener.FD) {
+	ln := r.sock.(*listener.Listener)
+	defer context.AfterFunc(g.ctx, func() { _ = ln.SetDeadline(time.Now()) })()
+	callers := callers{slots: make(chan struct{}, maxCallers)}
+	defer func() { _ = reserve.Close() }()
+	for {
+		c, err := ln.Accept()
+		if errors.Is(err, net.ErrClosed) || g.ctx.Err() != nil {
+			if c != nil {
+				_ = c.Close()
+			}
+			return
+		}
+		if outOfDescriptors(err) && reserve != nil {
+			var answered bool
+			if reserve, answered = g.turnAway(ln, reserve, err); answered {
+				continue
+			}
+		} else if err != nil {
+			g.log.Error("accept at the rendezvous", "error", err)
+		}
+		if err != nil { // without descriptors accept(2) fails also when nobody calls
+			pause(g.ctx, acceptPause)
+			if reserve == nil {
+				reserve = newReserve()
+			}
+			continue
+		}
+		who := callers.enter(g.ctx)
+		if who == nil {
+			_ = c.Close()
+			return
+		}
+		g.task(func() {
+			defer callers.leave(who)
+			g.receive(who.ctx, c.(*net.UnixConn), func() { callers.spoke(who) })
+		})
+	}
+}
+
+func outOfDescriptors(err error) bool {
+	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE)
+}
+
+// newReserve returns a descriptor that is good for nothing but to be closed when another is needed; nil if there is none.
+func newReserve() *listener.FD {
+	n, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err != nil {
+		return nil
+	}
+	return listener.NewFD(n)
+}
+
+// turnAway answers a caller for whom there is no descriptor, if there is one: it gets that of the reserve, which turnAway
+// takes. It returns the next reserve: what is left of the connection. Closed and opened anew, its number would go to whoever
+// else waits for one.
+func (g *Generation) turnAway(ln syscall.Conn, reserve *listener.FD, why error) (next *listener.FD, answered bool) {
+	raw, err := ln.SyscallConn()
+	if err != nil {
+		return reserve, false
+	}
+	answer, err := wire.Encode(refusal(why))
+	if err != nil {
+		return reserve, false
+	}
+	next = reserve
+	err = raw.Control(func(n uintptr) {
+		if ready, err := unix.Poll([]unix.PollFd{{Fd: int32(n), Events: unix.POLLIN}}, 0); ready == 0 || err != nil {
+			return
+		}
+		_ = reserve.Close()
+		c, _, err := unix.Accept4(int(n), unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
+		if err != nil {
+			next = newReserve()
+			return
+		}
+		next, answered = listener.NewFD(c), true
+	})
+	if err != nil || !answered {
+		return next, false
+	}
+	g.log.Warn("a caller was turned away", "error", why)
+	_ = control(next, func(n int) error {
+		_ = unix.Send(n, answer, unix.MSG_NOSIGNAL)
+		return unix.Shutdown(n, unix.SHUT_RDWR)
+	})
+	return next, true
+}
+
+// callers are those at the rendezvous who are attended to.
+type callers struct {
+	slots chan struct{}
+
+	mu     sync.Mutex
+	silent []*caller // who have not spoken, in the order in which they came
+}
+
+// caller is one of them. Its context ends when it is evicted.
+type caller struct {
+	ctx   context.Context
+	evict context.CancelCauseFunc
+}
+
+// enter waits for a slot; if there is none, who has been silent for the longest time has to go. It returns nil if ctx ends.
+func (c *callers) enter(ctx context.Context) *caller {
+	select {
+	case c.slots <- struct{}{}:
+	default:
+		c.mu.Lock()
+		if len(c.silent) > 0 {
+			c.silent[0].evict(errEvicted)
+			c.silent = slices.Delete(c.silent, 0, 1)
+		}
+		c.mu.Unlock()
+		select {
+		case c.slots <- struct{}{}:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	who := &caller{}
+	who.ctx, who.evict = context.WithCancelCause(ctx)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.silent = append(c.silent, who)
+	return who
+}
+
+// spoke keeps who from being evicted.
+func (c *callers) spoke(who *caller) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.silent = slices.DeleteFunc(c.silent, func(other *caller) bool { return other == who })
+}
+
+// leave gives the slot back.
+func (c *callers) leave(who *caller) {
+	c.spoke(who)
+	who.evict(nil)
+	<-c.slots
+}
