@@ -45,7 +45,7 @@ fuzz: ## each fuzz target for FUZZTIME (10s)
 		(cd "$$(dirname "$$file")" && $(GO) test -run '^$$' -fuzz "^$${name#func }\$$" -fuzztime $(FUZZTIME) . </dev/null); \
 	done
 
-bench: ## what segue costs, each figure beside its floor in the same run
+bench: ## what segue costs, and moving descriptors, each figure beside its floor in the same run
 	$(GO) run ./integration/bench
 	$(GO) run ./integration/fdbench
 

@@ -31,6 +31,7 @@ type attempt struct {
 	items         int         // how many things were, with the standard output
 	claimed       []bool      // by the successor
 	confirmWithin time.Duration
+	settled       event // made with the commit, if CONFIRM is to follow at once; happens with it, or when it will not come
 
 	departure *departure // nil until the successor has confirmed, and if it takes no connections
 	state     moving
@@ -50,8 +51,8 @@ func (a *attempt) pidNow() int {
 	return a.pid()
 }
 
-// receive serves one caller at the rendezvous. It takes conn. ctx is for the time until the caller has spoken, at which
-// spoke is called.
+// receive serves one caller at the rendezvous. It takes conn. ctx is for as long as the caller is silent; spoke is called
+// when it is not any more.
 func (g *Generation) receive(ctx context.Context, conn *net.UnixConn, spoke func()) {
 	l := newLink(conn, g.cfg.StepTimeout, g.cfg.Trace)
 	a := &attempt{g: g, link: l}
@@ -123,8 +124,8 @@ func refusal(err error) wire.Message {
 		return &wire.Refuse{Code: wire.CodeVersion, Versions: wire.Versions(), Reason: err.Error()}
 	case errors.Is(err, ErrTransport):
 		return &wire.Refuse{Code: wire.CodeTransport, Reason: err.Error()}
-	case exhausted(err):
-		return &wire.Refuse{Code: wire.CodeExhausted, Reason: errExhausted.Error()}
+	case outOfDescriptors(err):
+		return &wire.Refuse{Code: wire.CodeDescriptors, Reason: fmt.Sprintf("the incumbent, process %d, has none left for a handover; raise its RLIMIT_NOFILE, or wait: %v", os.Getpid(), err)}
 	case errors.Is(err, net.ErrClosed), errors.Is(err, ErrNotOwner):
 		return &wire.Refuse{Code: wire.CodeStopping, Reason: err.Error()}
 	default:
@@ -170,7 +171,11 @@ func (g *Generation) makeRoom(a *attempt) {
 	}
 	g.mu.Lock()
 	g.attempt = nil
+	settled := a.settled
 	g.mu.Unlock()
+	if settled.c != nil {
+		settled.happen()
+	}
 }
 
 // handOver runs an attempt. It returns an error if the successor did not come to confirm. Otherwise it calls confirmed

@@ -3,7 +3,6 @@ package handoff
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"slices"
 	"sync"
@@ -15,68 +14,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxCallers are served at the rendezvous at once.
-const maxCallers = 128
+const (
+	// maxCallers is how many are attended to at the rendezvous at once.
+	maxCallers = 128
+	// acceptPause is how long to wait after an accept(2) that failed.
+	acceptPause = 100 * time.Millisecond
+)
 
-// errCrowded turns the oldest caller that has not spoken away: an incumbent that does not answer for their sake would be
-// taken for a hung one.
-var errCrowded = fmt.Errorf("%d others have called since, and this one says nothing", maxCallers)
-
-// errExhausted is what a caller is told for whom there is no descriptor.
-var errExhausted = errors.New("the incumbent serves, but has no file descriptor free to hand over; raise its RLIMIT_NOFILE (ulimit -n, LimitNOFILE=), or try again")
-
-// callers are those at the rendezvous.
-type callers struct {
-	slots chan struct{}
-
-	mu     sync.Mutex
-	silent []*caller // who have not spoken yet, the oldest first
-}
-
-type caller struct{ dismiss context.CancelCauseFunc }
-
-func newCallers() *callers { return &callers{slots: make(chan struct{}, maxCallers)} }
-
-// enter takes a slot for a caller, for which it dismisses the one that has been silent for longest if there is none. It
-// returns a context for the time until the caller speaks, and a function to say that it has, or hung up; false if ctx ended.
-func (cs *callers) enter(ctx context.Context) (until context.Context, spoke func(), ok bool) {
-	select {
-	case cs.slots <- struct{}{}:
-	default:
-		cs.mu.Lock()
-		if len(cs.silent) > 0 {
-			cs.silent[0].dismiss(errCrowded) // unless it has spoken by now: what is queued is received first
-			cs.silent = cs.silent[1:]
-		}
-		cs.mu.Unlock()
-		select {
-		case cs.slots <- struct{}{}:
-		case <-ctx.Done():
-			return nil, nil, false
-		}
-	}
-	until, dismiss := context.WithCancelCause(ctx)
-	c := &caller{dismiss}
-	cs.mu.Lock()
-	cs.silent = append(cs.silent, c)
-	cs.mu.Unlock()
-	return until, func() {
-		cs.mu.Lock()
-		cs.silent = slices.DeleteFunc(cs.silent, func(other *caller) bool { return other == c })
-		cs.mu.Unlock()
-		dismiss(nil)
-	}, true
-}
-
-func (cs *callers) leave() { <-cs.slots }
+// errEvicted is why somebody is turned away who has said nothing while others wait.
+var errEvicted = errors.New("it was silent while others waited")
 
 // acceptSuccessors answers those who call at the rendezvous, until it is closed. While this generation does not own,
-// Accept blocks, and callers wait in the queue for the one that does. It takes the spare descriptor.
-func (g *Generation) acceptSuccessors(r *resource, spare *spare) {
-	cs := newCallers()
+// Accept blocks, and callers wait in the queue for the one that does.
+//
+// Nobody can keep it from answering: who finds it silent may take it for dead, and kill it (Config.Rescue).
+//
+// It takes reserve, see newReserve.
+func (g *Generation) acceptSuccessors(r *resource, reserve *listener.FD) {
 	ln := r.sock.(*listener.Listener)
 	defer context.AfterFunc(g.ctx, func() { _ = ln.SetDeadline(time.Now()) })()
-	defer spare.close()
+	callers := callers{slots: make(chan struct{}, maxCallers)}
+	defer func() { _ = reserve.Close() }()
 	for {
 		c, err := ln.Accept()
 		if errors.Is(err, net.ErrClosed) || g.ctx.Err() != nil {
@@ -85,87 +43,131 @@ func (g *Generation) acceptSuccessors(r *resource, spare *spare) {
 			}
 			return
 		}
-		if err != nil {
-			if exhausted(err) {
-				err = spare.answer(ln)
+		if outOfDescriptors(err) && reserve != nil {
+			var answered bool
+			if reserve, answered = g.turnAway(ln, reserve, err); answered {
+				continue
 			}
-			if err != nil {
-				g.log.Error("accept at the rendezvous", "error", err)
-			}
-			select {
-			case <-time.After(100 * time.Millisecond):
-			case <-g.ctx.Done():
-				return
+		} else if err != nil {
+			g.log.Error("accept at the rendezvous", "error", err)
+		}
+		if err != nil { // without descriptors accept(2) fails also when nobody calls
+			pause(g.ctx, acceptPause)
+			if reserve == nil {
+				reserve = newReserve()
 			}
 			continue
 		}
-		spare.renew()
-		until, spoke, ok := cs.enter(g.ctx)
-		if !ok {
+		who := callers.enter(g.ctx)
+		if who == nil {
 			_ = c.Close()
 			return
 		}
 		g.task(func() {
-			defer cs.leave()
-			g.receive(until, c.(*net.UnixConn), spoke)
+			defer callers.leave(who)
+			g.receive(who.ctx, c.(*net.UnixConn), func() { callers.spoke(who) })
 		})
 	}
 }
 
-// spare is a descriptor for the time in which there is no other. Without, an incumbent that has used up its own would not
-// answer, though it serves, and be taken for a hung one.
-type spare struct {
-	fd   *listener.FD
-	lent bool // fd is a connection that was answered, and nobody needs it any more
+func outOfDescriptors(err error) bool {
+	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE)
 }
 
-// renew makes one that is not lent, if it can.
-func (s *spare) renew() {
-	if s.fd != nil && !s.lent {
-		return
-	}
+// newReserve returns a descriptor that is good for nothing but to be closed when another is needed; nil if there is none.
+func newReserve() *listener.FD {
 	n, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
 	if err != nil {
-		return // there will be another occasion
+		return nil
 	}
-	s.close()
-	*s = spare{fd: listener.NewFD(n)}
+	return listener.NewFD(n)
 }
 
-func (s *spare) close() {
-	_ = s.fd.Close()
-	s.fd = nil
-}
-
-// answer accepts one caller in place of the spare descriptor, if there is one: without room for a descriptor, accept(2)
-// fails before it has looked. It tells the caller why it is not received. The connection then is the spare descriptor:
-// closed, it would be reset before the caller has said its word.
-func (s *spare) answer(ln syscall.Conn) error {
+// turnAway answers a caller for whom there is no descriptor, if there is one: it gets that of the reserve, which turnAway
+// takes. It returns the next reserve: what is left of the connection. Closed and opened anew, its number would go to whoever
+// else waits for one.
+func (g *Generation) turnAway(ln syscall.Conn, reserve *listener.FD, why error) (next *listener.FD, answered bool) {
 	raw, err := ln.SyscallConn()
 	if err != nil {
-		return err
+		return reserve, false
 	}
-	m, err := wire.Encode(&wire.Refuse{Code: wire.CodeExhausted, Reason: errExhausted.Error()})
+	answer, err := wire.Encode(refusal(why))
 	if err != nil {
-		return err
+		return reserve, false
 	}
-	var inner error
+	next = reserve
 	err = raw.Control(func(n uintptr) {
-		fds := []unix.PollFd{{Fd: int32(n), Events: unix.POLLIN}}
-		if ready, _ := unix.Poll(fds, 0); ready == 0 {
+		if ready, err := unix.Poll([]unix.PollFd{{Fd: int32(n), Events: unix.POLLIN}}, 0); ready == 0 || err != nil {
 			return
 		}
-		s.renew()
-		s.close()
-		var c int
-		if c, _, inner = unix.Accept4(int(n), unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK); inner != nil {
-			return // it hung up, or somebody else was quicker to take the descriptor
+		_ = reserve.Close()
+		c, _, err := unix.Accept4(int(n), unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
+		if err != nil {
+			next = newReserve()
+			return
 		}
-		*s = spare{fd: listener.NewFD(c), lent: true}
-		inner = errExhausted    // for the log
-		_, _ = unix.Write(c, m) // it may have hung up
+		next, answered = listener.NewFD(c), true
 	})
-	return errors.Join(err, inner)
+	if err != nil || !answered {
+		return next, false
+	}
+	g.log.Warn("a caller was turned away", "error", why)
+	_ = control(next, func(n int) error {
+		_ = unix.Send(n, answer, unix.MSG_NOSIGNAL)
+		return unix.Shutdown(n, unix.SHUT_RDWR)
+	})
+	return next, true
 }
 
-func exhausted(err error) bool { return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) }
+// callers are those at the rendezvous who are attended to.
+type callers struct {
+	slots chan struct{}
+
+	mu     sync.Mutex
+	silent []*caller // who have not spoken, in the order in which they came
+}
+
+// caller is one of them. Its context ends when it is evicted.
+type caller struct {
+	ctx   context.Context
+	evict context.CancelCauseFunc
+}
+
+// enter waits for a slot; if there is none, who has been silent for the longest time has to go. It returns nil if ctx ends.
+func (c *callers) enter(ctx context.Context) *caller {
+	select {
+	case c.slots <- struct{}{}:
+	default:
+		c.mu.Lock()
+		if len(c.silent) > 0 {
+			c.silent[0].evict(errEvicted)
+			c.silent = slices.Delete(c.silent, 0, 1)
+		}
+		c.mu.Unlock()
+		select {
+		case c.slots <- struct{}{}:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	who := &caller{}
+	who.ctx, who.evict = context.WithCancelCause(ctx)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.silent = append(c.silent, who)
+	return who
+}
+
+// spoke keeps who from being evicted.
+func (c *callers) spoke(who *caller) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.silent = slices.DeleteFunc(c.silent, func(other *caller) bool { return other == who })
+}
+
+// leave gives the slot back.
+func (c *callers) leave(who *caller) {
+	c.spoke(who)
+	who.evict(nil)
+	<-c.slots
+}

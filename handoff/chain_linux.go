@@ -27,14 +27,13 @@ type chain struct {
 
 	lot       *live.Lot  // connections of the predecessor whose clients are silent
 	departure *departure // the last one; guarded by Generation.mu
+	flushed   bool       // there will be no other; likewise
 	sent      int        // connections that went by earlier ones; likewise
 	received  int        // connections that came; likewise
 
 	output [3]*listener.FD // what to put in place of descriptors 1 and 2 once this generation owns
 	broken chan os.Signal  // SIGPIPE, until that is done; nil unless this process was spawned
 	pipes  [3]uint64       // the inodes of what 1 and 2 were then
-
-	saved Source // what a rescue brought, until join knows whether this generation is the first of its chain
 }
 
 // errSilent: the incumbent took the connection, or the kernel did for it, and says nothing.
@@ -63,25 +62,24 @@ func (g *Generation) join(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, g.cfg.ReadyTimeout+g.cfg.StepTimeout,
 		fmt.Errorf("no incumbent took this process for its successor, and none was absent: %w", os.ErrDeadlineExceeded))
 	defer cancel()
-	defer g.dropSaved()
 	var full time.Time // since when its queue is
-	called := false    // somebody, who did not answer
+	var past calls
+	defer func() { drop(past.taken) }()
 	for context.Cause(ctx) == nil {
 		conn, err := dialRendezvous(g.cfg.Path)
 		switch {
 		case err == nil:
 			full = time.Time{}
-			if again, err := g.call(ctx, conn, called); !again {
-				return err
+			if again, err := g.call(ctx, conn, &past); !again {
+				return err // nil: somebody has gone on with the sockets, and hands them over
 			}
-			called = true
 		case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 			first, err := g.bindRendezvous(ctx)
 			if err != nil {
 				return err
 			}
 			if first {
-				g.useSaved()
+				g.useTaken(&past)
 				return g.openRendezvous()
 			}
 		case errors.Is(err, syscall.EAGAIN): // its queue is full
@@ -91,7 +89,7 @@ func (g *Generation) join(ctx context.Context) error {
 			if time.Since(full) > g.cfg.StepTimeout {
 				return fmt.Errorf("%w %w", errFull, os.ErrDeadlineExceeded)
 			}
-			pause(ctx)
+			pause(ctx, lockPoll)
 		case errors.Is(err, syscall.EPROTOTYPE):
 			return fmt.Errorf("%w: something that does not speak segue's protocol listens there", err)
 		default:
@@ -101,18 +99,27 @@ func (g *Generation) join(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
+// calls is what came of calls at the rendezvous that are to be tried again.
+type calls struct {
+	called bool   // somebody, who did not answer
+	killed int    // the last incumbent that was rescued
+	taken  Source // has its sockets
+}
+
 // call tries to succeed the incumbent at the other end of conn, which it takes. It reports whether to try again with
-// whoever is at the rendezvous then, if anybody. called says that it has tried before.
-func (g *Generation) call(ctx context.Context, conn *net.UnixConn, called bool) (again bool, err error) {
+// whoever is at the rendezvous then, if anybody.
+func (g *Generation) call(ctx context.Context, conn *net.UnixConn, past *calls) (again bool, err error) {
 	incumbent, err := incumbentOf(conn)
 	if err != nil {
 		_ = conn.Close()
 		if again = errors.Is(err, peer.ErrGone); again {
-			pause(ctx) // somebody holds a dead incumbent's rendezvous, and will accept or close it soon
+			pause(ctx, lockPoll) // somebody holds a dead incumbent's rendezvous, and will accept or close it soon
 		}
 		return again, err
 	}
 	defer func() { _ = incumbent.Close() }()
+	called := past.called
+	past.called = true
 	err = g.succeed(ctx, conn)
 	var busy *BusyError
 	switch {
@@ -120,23 +127,23 @@ func (g *Generation) call(ctx context.Context, conn *net.UnixConn, called bool) 
 		g.log.Info("the incumbent ended before it answered; trying again", "path", g.cfg.Path)
 		awaitEnd(ctx, incumbent)
 		return true, err
-	case called && errors.As(err, &busy) && busy.PID == os.Getpid():
-		pause(ctx) // with an earlier call of ours, which it has only just found
+	case called && errors.As(err, &busy) && (busy.PID == os.Getpid() || busy.PID == past.killed && busy.PID != 0):
+		pause(ctx, lockPoll) // with an earlier call of ours, which it has only just found, or one whose death it has
 		return true, err
 	case errors.Is(err, errSilent) && incumbent.Dead(): // and must not be rescued: its number may be another's by now
 		g.log.Info("the incumbent is dead, and its successor not ready yet; waiting", "path", g.cfg.Path)
 		return true, err
 	case errors.Is(err, errSilent) && g.cfg.Rescue != nil:
-		return g.rescue(ctx, incumbent)
+		return g.rescue(ctx, incumbent, past)
 	default:
 		return false, err
 	}
 }
 
 // pause waits a little before another try.
-func pause(ctx context.Context) {
+func pause(ctx context.Context, d time.Duration) {
 	select {
-	case <-time.After(lockPoll):
+	case <-time.After(d):
 	case <-ctx.Done():
 	}
 }
@@ -153,9 +160,8 @@ func (g *Generation) openRendezvous() error {
 	if err := r.sock.Open(); err != nil {
 		return err
 	}
-	spare := &spare{}
-	spare.renew()
-	g.task(func() { g.acceptSuccessors(r, spare) })
+	reserve := newReserve()
+	g.task(func() { g.acceptSuccessors(r, reserve) })
 	return nil
 }
 
@@ -167,6 +173,7 @@ func (g *Generation) own(ctx context.Context) error {
 	if err := g.openClaimed(PhaseServing); err != nil {
 		return err
 	}
+	g.settleSources()
 	g.started.happen()
 	g.writePIDFile()
 	g.log.Info("serving")

@@ -53,11 +53,12 @@ func (g *Generation) confirm(p *predecessor) {
 func (g *Generation) handBack(cause error) bool {
 	g.mu.Lock()
 	p := g.predecessor
-	if p == nil || p.released.happened() || p.ponged.happened() || !g.phase.owner() {
+	if p == nil || p.released.happened() || p.ponged.happened() || g.settled || !g.phase.owner() {
 		g.mu.Unlock()
 		g.log.Warn("there is no predecessor that the sockets could go back to", "error", cause)
 		return false
 	}
+	g.returning = true
 	tell := g.setPhaseLocked(PhaseGuarding)
 	g.mu.Unlock()
 	tell()
@@ -81,7 +82,12 @@ func (g *Generation) handBack(cause error) bool {
 
 // attend answers the predecessor until it ends.
 func (g *Generation) attend(p *predecessor) {
-	defer p.close()
+	defer func() {
+		if g.ctx.Err() == nil { // else nothing is settled but that this generation ends
+			g.settleSources()
+		}
+		p.close()
+	}()
 	for {
 		f, err := p.link.recv(g.ctx, 0)
 		if err != nil {
@@ -110,6 +116,7 @@ func (g *Generation) attend(p *predecessor) {
 				return
 			}
 		case *wire.Released:
+			g.settleSources() // first: from then on there may be a successor
 			p.released.happen()
 		case *wire.Bye, *wire.Goodbye:
 			return

@@ -47,6 +47,8 @@ type Generation struct {
 	refused    error // why the last Listen failed, for a predecessor that wonders
 	lastError  error
 	closing    bool
+	returning  bool          // the sockets go back to the predecessor
+	settled    bool          // they never will: the Sources were told
 	closed     chan struct{} // Close is done
 	pathless   bool
 
@@ -239,7 +241,8 @@ func (g *Generation) Status() Status {
 // stays with the predecessor. As the incumbent, it closes the sockets, removes their paths, and says goodbye to a
 // predecessor in its guard, which is then not revived. An attempt to hand over that has not come to its commit is
 // ended, and a successor that was spawned for it is killed; one that somebody else started gets the sockets, if nobody
-// older could be revived. Close is idempotent.
+// older could be revived. Connections that are moving to a successor have StepTimeout to arrive, and longer as long as
+// some do. Close is idempotent.
 func (g *Generation) Close() error {
 	g.mu.Lock()
 	if g.closing {
@@ -253,6 +256,7 @@ func (g *Generation) Close() error {
 	g.readying.Lock() // a Ready under way finds out first whether it owns
 	g.leave()         // before the links are closed
 	g.readying.Unlock()
+	g.flush()
 	g.cancel(net.ErrClosed)
 	g.tasks.Wait()
 	g.stop()
@@ -345,51 +349,6 @@ func (g *Generation) closedLocked() error {
 		return fmt.Errorf("%w: %w", net.ErrClosed, g.lost)
 	}
 	return net.ErrClosed
-}
-
-func (g *Generation) setPhase(to Phase) {
-	g.mu.Lock()
-	tell := g.setPhaseLocked(to)
-	g.mu.Unlock()
-	tell()
-}
-
-// setPhaseIf changes the phase only from one to another, and reports whether it did.
-func (g *Generation) setPhaseIf(from, to Phase) bool {
-	g.mu.Lock()
-	if g.phase != from {
-		g.mu.Unlock()
-		return false
-	}
-	tell := g.setPhaseLocked(to)
-	g.mu.Unlock()
-	tell()
-	return true
-}
-
-// setPhaseLocked is the only place where a phase changes. Stopped is final. The caller calls tell once it has let go of
-// the lock: those who are told may ask the generation.
-func (g *Generation) setPhaseLocked(to Phase) (tell func()) {
-	from := g.phase
-	if from == to || from == PhaseStopped {
-		return func() {}
-	}
-	g.phase = to
-	return func() {
-		g.log.Debug("phase", "from", from, "to", to)
-		for _, s := range g.cfg.Sources {
-			s.Phase(from, to)
-		}
-		if f := g.cfg.Trace.Phase; f != nil {
-			f(from, to)
-		}
-	}
-}
-
-func (g *Generation) currentPhase() Phase {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.phase
 }
 
 // errorf wraps err once, with the operation and the phase. Nil stays nil.

@@ -62,7 +62,7 @@ func (g *Generation) callAgain(ctx context.Context, incumbent *peer.Peer, name *
 	defer func() { _ = conn.Close() }()
 	now, err := incumbentOf(conn)
 	if err != nil {
-		pause(ctx)
+		pause(ctx, lockPoll)
 		return errors.Is(err, peer.ErrGone), err
 	}
 	defer func() { _ = now.Close() }()

@@ -181,18 +181,19 @@ func (g *Generation) findOrBind(ctx context.Context, r *resource, bind binder, a
 		return err
 	}
 	found := g.takeOffered(func(o wire.Item) bool { return o.Name == r.item.Name && sameSocket(o, r.item) })
-	var sourced *listener.FD
+	var given *sourced
 	var err error
 	if found == nil {
-		if sourced, err = g.openSource(ctx, r); err != nil {
+		if given, err = g.openSource(ctx, r); err != nil {
 			return err
 		}
 	}
+	used := false
+	defer func() { given.done(used) }()
 	switch {
 	case found != nil:
-	case sourced != nil:
-		if r.sock, r.addr, err = adopt(sourced); err != nil {
-			_ = sourced.Close()
+	case given != nil:
+		if err := r.adoptSourced(given, adopt); err != nil {
 			return fmt.Errorf("%s from a source: %w", r.item.Name, err)
 		}
 	default:
@@ -226,7 +227,21 @@ func (g *Generation) findOrBind(ctx context.Context, r *resource, bind binder, a
 	if r.sock != nil {
 		r.sock.SetUnlinkOnClose(r.item.UnlinkOnClose)
 	}
-	return g.admit(r)
+	err = g.admit(r)
+	used = err == nil
+	return err
+}
+
+// adoptSourced makes a socket of what a source gave.
+func (r *resource) adoptSourced(given *sourced, adopt adopter) error {
+	fd, err := given.copy()
+	if err != nil {
+		return err
+	}
+	if r.sock, r.addr, err = adopt(fd); err != nil {
+		_ = fd.Close()
+	}
+	return err
 }
 
 // inUse adds to EADDRINUSE what the predecessor has that nobody asked for: most likely it is that, in other words.

@@ -115,6 +115,8 @@ func (g *Generation) bindLocked() (bool, error) {
 	switch c, err := dialRendezvous(g.cfg.Path); {
 	case err == nil:
 		return false, c.Close() // somebody serves by now
+	case errors.Is(err, syscall.EAGAIN):
+		return false, nil // so many want to succeed it that they queue
 	case !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, os.ErrNotExist):
 		return false, err
 	}

@@ -15,7 +15,7 @@ var errNoSource = errors.New("Config.Rescue returned neither a Source nor an err
 
 // rescue takes the sockets of an incumbent that does not answer, ends it, since it would be a second owner if it went on one
 // day, and takes its place. It reports whether to try again with whoever is at the rendezvous then, if anybody.
-func (g *Generation) rescue(ctx context.Context, incumbent *peer.Peer) (again bool, err error) {
+func (g *Generation) rescue(ctx context.Context, incumbent *peer.Peer, past *calls) (again bool, err error) {
 	who := Peer{PID: incumbent.PID, UID: incumbent.UID, GID: incumbent.GID}
 	if f := g.cfg.Authorize; f != nil {
 		if err := f(who); err != nil {
@@ -34,7 +34,7 @@ func (g *Generation) rescue(ctx context.Context, incumbent *peer.Peer) (again bo
 		if again, err = g.moved(ctx, incumbent); again || err != nil {
 			return err
 		}
-		if again, err = g.replace(ctx, incumbent, who); err != nil {
+		if again, err = g.replace(ctx, incumbent, who, past); err != nil {
 			return err
 		}
 		first, err = g.bindLocked()
@@ -43,12 +43,12 @@ func (g *Generation) rescue(ctx context.Context, incumbent *peer.Peer) (again bo
 	if err != nil || !first {
 		return again, err
 	}
-	g.useSaved()
+	g.useTaken(past)
 	return false, g.openRendezvous()
 }
 
-// replace takes the sockets of an incumbent, and kills it. Nil means that this is done: what it brought is in g.saved.
-func (g *Generation) replace(ctx context.Context, incumbent *peer.Peer, who Peer) (again bool, err error) {
+// replace takes the sockets of an incumbent, and kills it. Nil means that this is done: what it brought is in past.
+func (g *Generation) replace(ctx context.Context, incumbent *peer.Peer, who Peer, past *calls) (again bool, err error) {
 	g.log.Error("RESCUE: the incumbent does not answer; trying to take its sockets", "incumbent", who.PID)
 	source, err := g.cfg.Rescue(ctx, who)
 	switch {
@@ -62,17 +62,17 @@ func (g *Generation) replace(ctx context.Context, incumbent *peer.Peer, who Peer
 		return false, fmt.Errorf("rescue of pid %d: %w", who.PID, errNoSource)
 	case incumbent.Dead(): // as long as it lived nobody else had its number, but this may be another's sockets
 		g.log.Warn("RESCUE: the incumbent ended meanwhile; what was taken is dropped, trying again without", "incumbent", who.PID)
-		source.Phase(PhaseStarting, PhaseStopped)
+		drop(source)
 		return true, fmt.Errorf("rescue of pid %d: %w", who.PID, ErrPeerDied)
 	}
 	g.log.Error("RESCUE: the incumbent's sockets are taken; it is killed", "incumbent", who.PID)
 	if err := g.putDown(ctx, incumbent); err != nil {
-		source.Phase(PhaseStarting, PhaseStopped)
+		drop(source)
 		return false, fmt.Errorf("rescue: %w", err)
 	}
 	g.log.Error("RESCUE: the incumbent is dead; this process takes its place, unless an heir or a predecessor does", "incumbent", who.PID)
-	g.dropSaved() // what an earlier rescue brought, the one just killed may have had too
-	g.saved = source
+	drop(past.taken) // what an earlier rescue brought, the one just killed may have had too
+	past.taken, past.killed = source, who.PID
 	return true, nil
 }
 
@@ -94,19 +94,18 @@ func (g *Generation) putDown(ctx context.Context, incumbent *peer.Peer) error {
 	}
 }
 
-// useSaved makes what a rescue brought a source of this generation, which is the first of its chain. From here on it is
-// told of phases, so that it closes what it has if this fails.
-func (g *Generation) useSaved() {
-	if g.saved != nil {
-		g.cfg.Sources = append([]Source{g.saved}, g.cfg.Sources...)
-		g.saved = nil
+// useTaken makes what a rescue brought a source of this generation, which is the first of its chain. From here on it is told
+// of phases, so that it closes what it has if this fails. Beside a predecessor, which has it as well, there would be two owners.
+func (g *Generation) useTaken(past *calls) {
+	if past.taken != nil {
+		g.cfg.Sources = append([]Source{past.taken}, g.cfg.Sources...)
+		past.taken = nil
 	}
 }
 
-// dropSaved closes what a rescue brought: beside a predecessor, which has it as well, there would be two owners.
-func (g *Generation) dropSaved() {
-	if g.saved != nil {
-		g.saved.Phase(PhaseStarting, PhaseStopped)
-		g.saved = nil
+// drop has a Source close what it has, of which nothing was asked.
+func drop(s Source) {
+	if s != nil {
+		s.Phase(PhaseStarting, PhaseStopped)
 	}
 }

@@ -92,10 +92,7 @@ func (g *Generation) succeed(ctx context.Context, conn *net.UnixConn) error {
 func (g *Generation) beWelcomed(ctx context.Context, p *predecessor) error {
 	l := p.link
 	err := l.send(&wire.Hello{Versions: wire.Versions(), Features: g.cfg.features(), Name: programName(), PID: os.Getpid()})
-	if err != nil {
-		if over(err) {
-			return errIncumbentLeft
-		}
+	if err != nil && !over(err) { // who hangs up before that may have said why
 		return err
 	}
 	patience, heard := g.cfg.StepTimeout, false

@@ -27,11 +27,7 @@ func (g *Generation) takeOver(ctx context.Context) error {
 	if err := g.awaitCommit(ctx, p); err != nil {
 		return err
 	}
-	// From here this generation owns, and what fails is only reported. The first thing is that the rendezvous vouches for
-	// it, before any code of the program runs, which may hang: who then rescues must not kill the predecessor for it.
-	if r := g.rendezvous; r != nil {
-		_ = relisten(r.sock) // openRendezvous does it again, and reports
-	}
+	// From here this generation owns, and what fails is only reported.
 	phase := PhaseServing
 	if g.cfg.Probation > 0 || g.cfg.Check != nil {
 		phase = PhaseProbation
@@ -112,6 +108,11 @@ func (g *Generation) awaitCommit(ctx context.Context, p *predecessor) error {
 		return err
 	case !owned:
 		return fmt.Errorf("%w: the incumbent took them back, this process was too late", ErrNotOwner)
+	}
+	// At once, before code of the program, such as its Logger, can hang: from here on it is this process that somebody who
+	// comes to the rescue must find. An error comes up again in openRendezvous.
+	if r := g.rendezvous; r != nil {
+		_ = relisten(r.sock)
 	}
 	return nil
 }

@@ -143,7 +143,7 @@ func (a *attempt) sendBatch(ctx context.Context, o *wire.Offer, fds []syscall.Co
 // pullBatch lets the successor take a batch itself, and says why not if that cannot be.
 func (a *attempt) pullBatch(ctx context.Context, o *wire.Offer, fds []syscall.Conn) (refused string, err error) {
 	items, done, err := expose(o.Items, fds)
-	if exhausted(err) {
+	if outOfDescriptors(err) {
 		return "", fmt.Errorf("offer: %w: %w", errShort, err)
 	}
 	if err != nil {
@@ -202,5 +202,5 @@ func (p *predecessor) pull(items []wire.Item) ([]*listener.FD, error) {
 // refusable reports whether err, of pull, leaves the other transport to try.
 func refusable(err error) bool {
 	return !errors.Is(err, ErrProtocol) && !errors.Is(err, fdpass.ErrGone) && !errors.Is(err, net.ErrClosed) &&
-		!exhausted(err)
+		!outOfDescriptors(err)
 }

@@ -3,7 +3,6 @@ package integration
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -215,10 +214,6 @@ func (cs *clients) drain(ctx context.Context) error {
 func (cs *clients) serve(ln net.Listener) {
 	for {
 		c, err := ln.Accept()
-		if errors.Is(err, unix.EMFILE) {
-			time.Sleep(10 * time.Millisecond)
-			continue
-		}
 		if err != nil {
 			return
 		}

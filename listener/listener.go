@@ -98,16 +98,19 @@ func New(l net.Listener, o Options) (*Listener, error) {
 
 // FromFD takes f, a listening stream or seqpacket socket, and starts parked. On error f stays the caller's.
 //
-// It fails with [ErrNotSocket], [ErrSocketType] or [ErrNotListening], and builds a net.Listener once to see that it can
-// be done; that sets O_NONBLOCK on the socket, should a program in another language have made it blocking. Linux only:
-// elsewhere the error is [errors.ErrUnsupported].
+// It fails with [ErrNotSocket], [ErrSocketType] or [ErrNotListening], and changes nothing on the socket yet: a program in
+// another language, which shares it and whose accept blocks, goes on until [Listener.Arm], which sets O_NONBLOCK for all.
+// Linux only: elsewhere the error is [errors.ErrUnsupported].
 func FromFD(f *FD, o Options) (*Listener, error) {
-	ln, err := rebuildListener(f)
+	info, err := checkListener(f)
 	if err != nil {
 		return nil, err
 	}
-	l := newListener(ln.Addr(), o)
-	_ = ln.Close() // a copy, made to look at
+	addr, err := info.netAddr()
+	if err != nil {
+		return nil, err
+	}
+	l := newListener(addr, o)
 	_ = l.gate.init(nil)
 	l.bare = f
 	return l, nil

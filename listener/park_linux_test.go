@@ -152,13 +152,17 @@ func TestFromFD(t *testing.T) {
 	}
 }
 
-// A program in C may hand over a blocking socket. It must become non-blocking, or Pause would wait for ever.
+// A program in C may hand over a blocking socket. It must become non-blocking, or Pause would wait for ever; but not before
+// it is used: that program may go on.
 func TestFromFDBlocking(t *testing.T) {
 	fd := socket(t, unix.AF_INET, unix.SOCK_STREAM, 0)
 	must(t, fd.Control(func(n uintptr) { must(t, unix.Listen(int(n), 1)) }))
 	l, err := FromFD(fd, Options{})
 	must(t, err)
 	defer l.Close()
+	if info, err := Describe(l); err != nil || info.Flags&unix.O_NONBLOCK != 0 {
+		t.Errorf("changed before it is armed: %+v, %v", info, err)
+	}
 	must(t, l.Open())
 	if info, err := Describe(l); err != nil || info.Flags&unix.O_NONBLOCK == 0 {
 		t.Errorf("still blocking: %+v, %v", info, err)

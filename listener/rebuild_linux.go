@@ -4,26 +4,48 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 )
 
-// rebuildListener makes a net.Listener of a copy of f, which it borrows and has checked to be what net.FileListener
-// takes for granted.
-func rebuildListener(f *FD) (netListener, error) {
+// checkListener makes sure that f, which it borrows, is what net.FileListener takes for granted. It changes nothing.
+func checkListener(f *FD) (Info, error) {
 	info, err := Describe(f)
 	if err != nil {
-		return nil, err
+		return info, err
 	}
-	const want = "a listening tcp, unix or unixpacket socket"
 	switch {
 	case !info.Socket:
-		return nil, wrongType("the descriptor is no socket", want, ErrNotSocket)
+		return info, wrongType("the descriptor is no socket", wantListener, ErrNotSocket)
 	case info.Network == "udp" || info.Network == "unixgram":
-		return nil, wrongType(what(info)+" has no connections to accept", want, ErrSocketType)
+		return info, wrongType(what(info)+" has no connections to accept", wantListener, ErrSocketType)
 	case info.Network == "":
-		return nil, wrongType(what(info)+" is none that package net knows", want, ErrSocketType)
+		return info, wrongType(what(info)+" is none that package net knows", wantListener, ErrSocketType)
 	case !info.Listening:
-		return nil, wrongType(what(info)+" is connected, or nobody called listen on it", want, ErrNotListening)
+		return info, wrongType(what(info)+" is connected, or nobody called listen on it", wantListener, ErrNotListening)
+	}
+	return info, nil
+}
+
+const wantListener = "a listening tcp, unix or unixpacket socket"
+
+// netAddr is the net.Addr of a listener.
+func (i Info) netAddr() (net.Addr, error) {
+	if i.Network != "tcp" {
+		return &net.UnixAddr{Net: i.Network, Name: i.Address}, nil
+	}
+	ap, err := netip.ParseAddrPort(i.Address)
+	if err != nil {
+		return nil, fmt.Errorf("listener: the address of %s: %w", what(i), err)
+	}
+	return net.TCPAddrFromAddrPort(ap), nil
+}
+
+// rebuildListener makes a net.Listener of a copy of f, which it borrows.
+func rebuildListener(f *FD) (netListener, error) {
+	info, err := checkListener(f)
+	if err != nil {
+		return nil, err
 	}
 	file, err := openCopy(f, info)
 	if err != nil {
@@ -37,7 +59,7 @@ func rebuildListener(f *FD) (netListener, error) {
 	ln, ok := l.(netListener)
 	if !ok {
 		_ = l.Close()
-		return nil, wrongType(fmt.Sprintf("%s became a %T", what(info), l), want, ErrSocketType)
+		return nil, wrongType(fmt.Sprintf("%s became a %T", what(info), l), wantListener, ErrSocketType)
 	}
 	return ln, nil
 }

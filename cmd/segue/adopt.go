@@ -6,15 +6,9 @@ import (
 	"flag"
 	"fmt"
 	"io/fs"
-	"maps"
-	"net"
-	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/segue-go/segue/handoff/process"
 )
@@ -22,7 +16,7 @@ import (
 func adoptCommand() command {
 	return command{
 		name: "adopt", args: "--pid P --listen ADDRESS [--listen ADDRESS ...] [--signal NAME] -- COMMAND [ARGUMENTS]",
-		summary: "start a program with the sockets of another",
+		summary: "start a program with the sockets of another", becomes: true,
 		help: `
 Takes sockets out of process P and its descendants, which do not notice, and executes COMMAND with them in place of this
 program, by the convention of systemd's socket activation: descriptors from 3 on, LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES
@@ -39,11 +33,14 @@ it is doing and end. If COMMAND ends before, P is not told and serves on. With -
 are doing at the signal, it is sent when P has no connection of these sockets open, at the latest after that time; to
 see that, P is stopped (SIGSTOP) for a few milliseconds at a time.
 
-It needs to run as root; or as the same user as P, with the same groups and privileges, where kernel.yama.ptrace_scope is 0
-(as without Yama; Debian and Ubuntu have 1 or 0, see 'sysctl kernel.yama.ptrace_scope').`,
+It needs to run as root, or as the same user and group as P, if that has not changed its user, has no capabilities of its
+own, and kernel.yama.ptrace_scope is 0 (Ubuntu's and others' default is 1: then it takes root, unless P allows it).
+
+The exit status is that of COMMAND; 127 if there is no COMMAND, and 126 if it cannot be executed, which P does not notice.
+SIGTERM and SIGINT end it before COMMAND runs, and are COMMAND's from then on.`,
 		setup: func(e env, flags *flag.FlagSet) func(context.Context, []string) error {
 			var a adoption
-			flags.IntVar(&a.pid, "pid", 0, "take from this process and its descendants: the `number` of a process")
+			flags.Var((*pidValue)(&a.pid), "pid", "take from this process and its descendants: the `number` of a process")
 			flags.Func("listen", "take the sockets with this `address`; can be repeated", func(s string) error {
 				l, err := parseListen(s)
 				a.listen = append(a.listen, l)
@@ -54,8 +51,8 @@ It needs to run as root; or as the same user as P, with the same groups and priv
 				return err
 			})
 			a.settle = time.Second
-			flags.Var((*span)(&a.settle), "settle", "wait this `time` before the signal is sent")
-			flags.Var((*span)(&a.idle), "idle", "then wait for P to have no connections, for at most this `time`")
+			flags.Var((*timeValue)(&a.settle), "settle", "wait this `time` before the signal is sent")
+			flags.Var((*timeValue)(&a.idle), "idle", "then wait for P to have no connections, for at most this `time`")
 			return func(ctx context.Context, args []string) error {
 				switch {
 				case a.pid <= 0:
@@ -64,50 +61,38 @@ It needs to run as root; or as the same user as P, with the same groups and priv
 					return usagef("which sockets? Give their addresses with --listen; 'segue sockets --pid %d' lists them", a.pid)
 				case len(args) == 0:
 					return usagef("which program is to have the sockets? Give its command line after --")
-				case a.settle < 0 || a.idle < 0:
-					return usagef("--settle and --idle cannot be negative")
 				case a.idle > 0 && a.signal == 0:
 					return usagef("--idle says when a signal is sent; say with --signal which one")
 				}
-				path, err := exec.LookPath(args[0])
+				path, err := lookPath(args[0])
 				if err != nil {
-					return &execError{args[0], err}
-				}
-				if path, err = filepath.Abs(path); err != nil {
 					return err
 				}
 				a.path, a.argv = path, args
-				return plainly(a.pid, os.Geteuid() == 0, e.adopt(ctx, a))
+				return e.adopt(ctx, a)
 			}
 		},
 	}
 }
 
-// execError: COMMAND could not be executed.
-type execError struct {
-	path string
-	err  error
-}
-
-func (e *execError) Error() string {
-	var inner *exec.Error
-	if errors.As(e.err, &inner) {
-		return e.err.Error()
+// lookPath returns where COMMAND is.
+func lookPath(name string) (string, error) {
+	path, err := exec.LookPath(name)
+	var cause *exec.Error
+	if errors.As(err, &cause) {
+		err = cause.Err // the rest is the name
 	}
-	if errors.Is(e.err, fs.ErrNotExist) {
-		return fmt.Sprintf("execute %s: there is no such file, or the interpreter or loader that it names is missing: %v", e.path, e.err)
+	switch {
+	case err == nil:
+		return filepath.Abs(path)
+	case errors.Is(err, exec.ErrDot):
+		return "", &statusError{fmt.Errorf("%s is in the current directory; say ./%[1]s, if that is meant", name), exitNotFound}
+	case errors.Is(err, exec.ErrNotFound):
+		return "", &statusError{fmt.Errorf("there is no program %q in the directories of PATH", name), exitNotFound}
+	case errors.Is(err, fs.ErrNotExist):
+		return "", &statusError{fmt.Errorf("cannot execute %s: no such file", name), exitNotFound}
 	}
-	return fmt.Sprintf("execute %s: %v", e.path, e.err)
-}
-
-func (e *execError) Unwrap() error { return e.err }
-
-// status is what shells and env(1) give: 127 for what was not found, 126 for what cannot be executed.
-func (e *execError) status() int {
-	if errors.Is(e.err, fs.ErrNotExist) || errors.Is(e.err, exec.ErrNotFound) {
-		return 127
-	}
-	return 126
+	return "", &statusError{fmt.Errorf("cannot execute %s: %w", name, err), exitCannot}
 }
 
 // adoption is what adopt is asked to do.
@@ -118,80 +103,6 @@ type adoption struct {
 	settle, idle time.Duration
 	path         string // of COMMAND
 	argv         []string
-}
-
-// span is a flag with a time.
-type span time.Duration
-
-func (d *span) String() string { return time.Duration(*d).String() }
-
-func (d *span) Set(s string) error {
-	v, err := time.ParseDuration(s)
-	if err != nil {
-		return errors.New("a time has a number and a unit, as in 500ms, 5s or 1m30s")
-	}
-	*d = span(v)
-	return nil
-}
-
-// listenArg is an argument of --listen.
-type listenArg struct{ name, network, address string }
-
-var networks = map[string]bool{"tcp": true, "tcp4": true, "tcp6": true, "udp": true, "udp4": true, "udp6": true,
-	"unix": true, "unixgram": true, "unixpacket": true}
-
-// parseListen reads [NAME=][NETWORK/]ADDRESS.
-func parseListen(s string) (listenArg, error) {
-	var l listenArg
-	l.address = s
-	if name, rest, ok := strings.Cut(s, "="); ok && !strings.ContainsAny(name, "/:@") {
-		if name == "" || len(name) > 255 || strings.IndexFunc(name, func(r rune) bool { return r > unicode.MaxASCII || unicode.IsControl(r) }) >= 0 {
-			return l, errors.New("a name has 1 to 255 printable ASCII characters, without a colon")
-		}
-		l.name, l.address = name, rest
-	}
-	if network, rest, ok := strings.Cut(l.address, "/"); ok && networks[network] {
-		l.network, l.address = network, rest
-	} else if strings.HasPrefix(l.address, "/") || strings.HasPrefix(l.address, "@") {
-		l.network = "unix"
-	} else {
-		l.network = "tcp"
-	}
-	if l.address == "" {
-		return l, errors.New("there is no address in it; say for example :80 or /run/app.sock")
-	}
-	if strings.HasPrefix(l.network, "unix") {
-		if l.name == "" {
-			l.name = l.network + "-" + plain(filepath.Base(l.address))
-		}
-		return l, nil
-	}
-	host, port, err := net.SplitHostPort(l.address)
-	switch network, _, ok := strings.Cut(host, "/"); {
-	case ok:
-		return l, fmt.Errorf("there is no network %q; there are %s", network, strings.Join(slices.Sorted(maps.Keys(networks)), ", "))
-	case err != nil && !strings.ContainsAny(l.address, ":[]"):
-		return l, fmt.Errorf("it has no port; say :%s for port %s, or %s:80 for port 80 of that host", l.address, l.address, l.address)
-	case err != nil:
-		return l, fmt.Errorf("%w; say for example :80, 127.0.0.1:80 or [::1]:80", err)
-	case port == "":
-		return l, errors.New("its port is empty; say for example :80")
-	}
-	if l.name == "" {
-		l.name = l.network + "-" + plain(port)
-	}
-	return l, nil
-}
-
-// plain replaces what LISTEN_FDNAMES cannot hold.
-func plain(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if r <= ' ' || r > '~' || r == ':' {
-			return '_'
-		}
-		return r
-	}, s)
-	return s[:min(len(s), 200)]
 }
 
 // choose returns the sockets to take, each once, with their names.

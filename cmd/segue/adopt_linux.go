@@ -53,7 +53,7 @@ func (e env) adopt(ctx context.Context, a adoption) error {
 	defer p.Close()
 	all, err := p.List(ctx)
 	if err != nil {
-		return err
+		return e.plainly(err, a.pid)
 	}
 	chosen, names, err := choose(ctx, a.pid, all, a.listen)
 	if err != nil {
@@ -68,7 +68,11 @@ func (e env) adopt(ctx context.Context, a adoption) error {
 	for _, s := range chosen {
 		fd, err := p.Take(s)
 		if err != nil {
-			return err
+			holder := a.pid
+			if len(s.Holders) > 0 {
+				holder = s.Holders[0].PID // whose error it is
+			}
+			return e.plainly(err, holder)
 		}
 		fds = append(fds, fd)
 	}
@@ -77,7 +81,10 @@ func (e env) adopt(ctx context.Context, a adoption) error {
 		if begun, err = e.startSignaller(ctx, a, chosen); err != nil {
 			return err
 		}
-		defer func() { tellNotBegun(begun) }()
+		defer func() { // nothing came of it
+			_, _ = begun.WriteString(notBegun)
+			_ = begun.Close()
+		}()
 		// It holds the process with this number by now. Since that lives, it is the one whose sockets were taken.
 		if err := p.Alive(); err != nil {
 			return err
@@ -99,16 +106,7 @@ func (e env) adopt(ctx context.Context, a adoption) error {
 		argv = append(argv, "--begun", strconv.Itoa(numbers[len(chosen)]))
 	}
 	argv = append(append(argv, "--", a.path), a.argv...)
-	if err := e.lastWord(); err != nil {
-		return err
-	}
 	return os.NewSyscallError("execve "+e.self, syscall.Exec(e.self, argv, os.Environ()))
-}
-
-// tellNotBegun tells adopt-signal that COMMAND is not executed. An end without a byte could be that, or that it is.
-func tellNotBegun(begun *os.File) {
-	_, _ = begun.Write([]byte{0}) // it may have ended
-	_ = begun.Close()
 }
 
 // inheritable copies descriptors to numbers from end on, open after execve(2), and fills those from firstFD to end.
@@ -142,17 +140,16 @@ func inheritable(fds []*listener.FD, end int) ([]int, error) {
 // adoptExecCommand is the second half of adopt.
 func adoptExecCommand() command {
 	return command{
-		name: "adopt-exec", args: "--fds N,... --names NAME:... -- PATH ARGV", hidden: true,
+		name: "adopt-exec", args: "--fds N,... --names NAME:... -- PATH ARGV", part: "adopt", becomes: true,
 		summary: "put sockets where COMMAND wants them, and execute it",
-		setup: func(e env, fs *flag.FlagSet) func(context.Context, []string) error {
+		setup: func(_ env, fs *flag.FlagSet) func(context.Context, []string) error {
 			numbers := fs.String("fds", "", "descriptors that hold the sockets")
 			names := fs.String("names", "", "LISTEN_FDNAMES")
 			begun := fs.Int("begun", -1, "descriptor to be closed when COMMAND is executed")
 			return func(_ context.Context, args []string) error {
 				if *begun >= 0 {
 					unix.CloseOnExec(*begun)
-					f := os.NewFile(uintptr(*begun), "begun")
-					defer func() { tellNotBegun(f) }() // it is not executed if this returns
+					defer func() { _, _ = unix.Write(*begun, []byte(notBegun)) }()
 				}
 				fds, err := split(*numbers)
 				if err != nil || len(fds) == 0 || len(args) < 2 {
@@ -167,14 +164,24 @@ func adoptExecCommand() command {
 					}
 					_ = unix.Close(n)
 				}
-				if err := e.lastWord(); err != nil {
-					return err
-				}
-				err = syscall.Exec(args[0], args[1:], listenEnv(os.Environ(), os.Getpid(), len(fds), *names))
-				return &execError{args[0], err}
+				return execute(args[0], args[1:], listenEnv(os.Environ(), os.Getpid(), len(fds), *names))
 			}
 		},
 	}
+}
+
+// execute returns only if it fails.
+func execute(path string, argv, environ []string) error {
+	err := syscall.Exec(path, argv, environ)
+	switch _, gone := os.Stat(path); {
+	case errors.Is(err, unix.ENOENT) && gone != nil:
+		return &statusError{fmt.Errorf("cannot execute %s: it is gone: %w", path, err), exitNotFound}
+	case errors.Is(err, unix.ENOENT):
+		err = fmt.Errorf("its interpreter, which it names after #! or in its ELF header, is missing: %w", err)
+	case errors.Is(err, unix.ENOEXEC):
+		err = fmt.Errorf("it is neither a program for this machine nor a script that begins with #!: %w", err)
+	}
+	return &statusError{fmt.Errorf("cannot execute %s: %w", path, err), exitCannot}
 }
 
 // listenEnv returns environ with the variables of sd_listen_fds(3).

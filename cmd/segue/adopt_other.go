@@ -23,11 +23,11 @@ func unsupported() error {
 func (env) adopt(context.Context, adoption) error { return unsupported() }
 
 func adoptExecCommand() command {
-	return command{name: "adopt-exec", hidden: true, setup: noSetup}
+	return command{name: "adopt-exec", part: "adopt", setup: noSetup}
 }
 
 func adoptSignalCommand() command {
-	return command{name: "adopt-signal", hidden: true, setup: noSetup}
+	return command{name: "adopt-signal", part: "adopt", setup: noSetup}
 }
 
 func noSetup(env, *flag.FlagSet) func(context.Context, []string) error {

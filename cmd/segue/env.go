@@ -8,20 +8,20 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 )
 
 // env is what the program has of its surroundings, so that a test can give it others.
 type env struct {
 	stdout, stderr io.Writer
-	self           string       // what to execute to start this program again
-	unnotify       func() error // ends that signals end the context; see (env).lastWord
+	self           string // what to execute to start this program again
+	root           bool
 }
 
 func newEnv() env {
-	return env{stdout: os.Stdout, stderr: os.Stderr, self: selfPath}
+	return env{stdout: os.Stdout, stderr: os.Stderr, self: selfPath, root: os.Geteuid() == 0}
 }
 
 // The exit statuses.
@@ -29,6 +29,9 @@ const (
 	exitOK      = 0
 	exitFailure = 1
 	exitUsage   = 2
+	// Those of the shell, env(1) and their likes.
+	exitCannot   = 126 // COMMAND is there, but cannot be executed
+	exitNotFound = 127 // there is no COMMAND
 )
 
 // usageError is a mistake on the command line.
@@ -38,13 +41,22 @@ func (e *usageError) Error() string { return e.msg }
 
 func usagef(format string, args ...any) error { return &usageError{fmt.Sprintf(format, args...)} }
 
+// statusError is one with an exit status of its own.
+type statusError struct {
+	error
+	status int
+}
+
+func (e *statusError) Unwrap() error { return e.error }
+
 // command is what follows "segue" on the command line.
 type command struct {
 	name    string
 	args    string // for the usage line
 	summary string // one line
 	help    string // the rest
-	hidden  bool   // only for this program itself
+	part    string // of which command this is a part, only for this program itself; hidden, if it is not empty
+	becomes bool   // another program, to which signals are no business of this one
 	words   []string
 	// setup declares the flags, and returns what runs once they are parsed, with the remaining arguments.
 	setup func(e env, fs *flag.FlagSet) func(ctx context.Context, args []string) error
@@ -54,6 +66,14 @@ func commands() []command {
 	return []command{
 		socketsCommand(), adoptCommand(), adoptExecCommand(), adoptSignalCommand(), completionCommand(), versionCommand(), helpCommand(),
 	}
+}
+
+// shown is the name that a user knows it by.
+func (c command) shown() string {
+	if c.part != "" {
+		return c.part
+	}
+	return c.name
 }
 
 // find returns the command with this name.
@@ -68,31 +88,17 @@ func find(name string) (command, error) {
 
 // run is the program: it returns the exit status.
 func (e env) run(args []string) int {
-	ctx, stop := e.heed()
-	defer stop()
 	out := &output{w: e.stdout}
 	e.stdout = out
-	if len(args) == 0 {
-		e.overview(e.stderr)
-		return exitUsage
+	status := e.dispatch(args)
+	if status == exitOK && out.err != nil {
+		fmt.Fprintf(e.stderr, "segue: cannot write to standard output: %v\n", out.err)
+		return exitFailure
 	}
-	switch args[0] {
-	case "-h", "-help", "--help":
-		args = []string{"help"}
-	case "-v", "-version", "--version":
-		args = []string{"version"}
-	}
-	c, err := find(args[0])
-	if err == nil {
-		err = e.runCommand(ctx, c, args[1:])
-	}
-	if err == nil {
-		err = out.err // a list that is cut short must not pass for a whole one
-	}
-	return e.report(c, err)
+	return status
 }
 
-// output remembers that it could not be written.
+// output is standard output. It remembers the first error, so that not every line has to be looked after.
 type output struct {
 	w   io.Writer
 	err error
@@ -100,67 +106,47 @@ type output struct {
 
 func (o *output) Write(b []byte) (int, error) {
 	n, err := o.w.Write(b)
-	if err != nil && o.err == nil {
+	if o.err == nil {
 		o.err = err
 	}
 	return n, err
 }
 
-// heed makes a context that ends with SIGINT or SIGTERM; the second one ends the process at once. One that this process was
-// started to ignore stays ignored, also for what it executes: the runtime tells that of SIGINT and SIGHUP only.
-func (e *env) heed() (context.Context, func()) {
-	signals := make(chan os.Signal, 1)
-	for _, s := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
-		if !signal.Ignored(s) {
-			signal.Notify(signals, s)
-		}
+func (e env) dispatch(args []string) int {
+	if len(args) == 0 {
+		e.overview(e.stderr)
+		return exitUsage
 	}
-	ctx, cancel := context.WithCancelCause(context.Background())
-	quit, done := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(done)
-		select {
-		case s := <-signals:
-			signal.Stop(signals)
-			cancel(signalError{s})
-		case <-quit:
-		}
-	}()
-	stop := sync.OnceFunc(func() {
-		signal.Stop(signals) // what has come is in the channel when this returns
-		close(quit)
-		<-done
-		select {
-		case s := <-signals:
-			cancel(signalError{s})
-		default:
-		}
-	})
-	e.unnotify = func() error {
-		stop()
-		return context.Cause(ctx)
+	switch args[0] {
+	case "-h", "-help", "--help":
+		e.overview(e.stdout)
+		return exitOK
+	case "-v", "-version", "--version":
+		args = []string{"version"}
 	}
-	return ctx, func() { stop(); cancel(nil) }
+	c, err := find(args[0])
+	if err != nil {
+		return e.report(c, err)
+	}
+	return e.start(c, args[1:])
 }
 
-// lastWord is called before this process executes another program: from here on a signal has the effect that it has without
-// a handler. An error means that one came before.
-func (e env) lastWord() error {
-	if e.unnotify == nil {
-		return nil
+// start runs a command, whose context ends by the first SIGINT or SIGTERM; by the second one the process ends at once.
+//
+// A command that becomes another program catches none, as it could only swallow them: one that comes before execve(2) ends
+// the process, a later one is the other program's. What is ignored stays so (SIGINT is in a shell script's background):
+// catching it would make execve(2) restore the default. This is true for SIGHUP and SIGINT only; all others are caught by
+// Go's runtime before main runs (os/signal), and nothing tells what they were.
+func (e env) start(c command, args []string) int {
+	ctx := context.Background()
+	if !c.becomes {
+		var stop func()
+		ctx, stop = signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		context.AfterFunc(ctx, stop)
 	}
-	return e.unnotify()
+	return e.report(c, e.runCommand(ctx, c, args))
 }
-
-// signalError is the end of a context by a signal.
-type signalError struct{ os.Signal }
-
-func (e signalError) Error() string {
-	return "ended by a signal (" + e.String() + "); nothing was changed"
-}
-
-// dashes makes of what package flag says what this program's help says.
-var dashes = strings.NewReplacer("for flag -", "for flag --", "not defined: -", "not defined: --", "needs an argument: -", "needs an argument: --")
 
 func (e env) runCommand(ctx context.Context, c command, args []string) error {
 	fs := c.flags()
@@ -170,9 +156,22 @@ func (e env) runCommand(ctx context.Context, c command, args []string) error {
 			c.usage(e.stdout, fs)
 			return nil
 		}
-		return usagef("%s", dashes.Replace(err.Error()))
+		return usagef("%s", twoDashes(err.Error()))
 	}
 	return do(ctx, fs.Args())
+}
+
+// twoDashes writes flags in an error of package flag as the help does: --pid. A value that is quoted there stays as it is.
+func twoDashes(msg string) string {
+	head := ""
+	for _, prefix := range []string{"invalid value ", "invalid boolean value "} {
+		if rest, ok := strings.CutPrefix(msg, prefix); ok {
+			if value, err := strconv.QuotedPrefix(rest); err == nil {
+				head = prefix + value
+			}
+		}
+	}
+	return head + strings.Replace(msg[len(head):], " -", " --", 1)
 }
 
 // report prints an error, and returns the exit status that goes with it.
@@ -180,19 +179,16 @@ func (e env) report(c command, err error) int {
 	if err == nil {
 		return exitOK
 	}
-	if c.hidden { // a part of this one
-		c.name, _, _ = strings.Cut(c.name, "-")
-	}
-	name := strings.TrimSpace("segue " + c.name)
+	name := strings.TrimSpace("segue " + c.shown())
 	fmt.Fprintf(e.stderr, "%s: %v\n", name, err)
 	var usage *usageError
 	if errors.As(err, &usage) {
-		fmt.Fprintf(e.stderr, "Run '%s' to see what is possible.\n", strings.TrimSpace("segue help "+c.name))
+		fmt.Fprintf(e.stderr, "Run '%s' to see what is possible.\n", strings.TrimSpace("segue help "+c.shown()))
 		return exitUsage
 	}
-	var exec *execError
-	if errors.As(err, &exec) {
-		return exec.status()
+	var own *statusError
+	if errors.As(err, &own) {
+		return own.status
 	}
 	return exitFailure
 }

@@ -24,6 +24,9 @@ func helpCommand() command {
 					return usagef("help explains one command at a time")
 				}
 				c, err := find(args[0])
+				if err == nil && c.part != "" {
+					err = usagef("%s is only for the program itself; use %s", c.name, c.part)
+				}
 				if err != nil {
 					return err
 				}
@@ -41,7 +44,7 @@ func (e env) overview(w io.Writer) {
 	fmt.Fprint(w, "segue looks at running servers, and moves their sockets to other programs.\n\nUsage:\n\n  segue COMMAND [FLAGS] [ARGUMENTS]\n\nCommands:\n\n")
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, c := range commands() {
-		if !c.hidden {
+		if c.part == "" {
 			fmt.Fprintf(t, "  %s\t%s\n", c.name, c.summary)
 		}
 	}

@@ -5,8 +5,8 @@
 //	segue version, segue completion bash|zsh|fish, segue help [COMMAND]
 //
 // Names of things only read; names of deeds change something. What went wrong is said on standard error, with what to do
-// about it. The exit status is 0 if all went well, 1 if something failed, 2 if the command line is wrong; of adopt, once
-// COMMAND runs, it is that of COMMAND, and if it cannot be executed, 127 if it was not found and 126 otherwise.
+// about it. The exit status is 0 if all went well, 1 if something failed, 2 if the command line is wrong; of adopt, it
+// is that of COMMAND, 127 if there is no COMMAND, and 126 if it cannot be executed.
 package main
 
 import "os"

@@ -30,6 +30,10 @@ func TestMain(m *testing.M) {
 	case "segue":
 		e := newEnv()
 		os.Exit(e.run(os.Args[1:]))
+	case "ignore":
+		os.Exit(roleIgnore(os.Args[1:]))
+	case "terminated":
+		os.Exit(roleTerminated(os.Args[1]))
 	case "hold":
 		os.Exit(roleHold(os.Args[1]))
 	case "activated":

@@ -1,56 +1,14 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"flag"
-	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/segue-go/segue/handoff/fdpass"
 	"github.com/segue-go/segue/handoff/process"
 )
-
-func TestParseListen(t *testing.T) {
-	for _, tt := range []struct {
-		in   string
-		want listenArg
-		bad  bool
-	}{
-		{in: ":80", want: listenArg{"tcp-80", "tcp", ":80"}},
-		{in: "127.0.0.1:http", want: listenArg{"tcp-http", "tcp", "127.0.0.1:http"}},
-		{in: "[::1]:80", want: listenArg{"tcp-80", "tcp", "[::1]:80"}},
-		{in: "udp/:53", want: listenArg{"udp-53", "udp", ":53"}},
-		{in: "tcp6/[::]:80", want: listenArg{"tcp6-80", "tcp6", "[::]:80"}},
-		{in: "/run/app.sock", want: listenArg{"unix-app.sock", "unix", "/run/app.sock"}},
-		{in: "@name", want: listenArg{"unix-@name", "unix", "@name"}},
-		{in: "unixgram//run/a:b", want: listenArg{"unixgram-a_b", "unixgram", "/run/a:b"}},
-		{in: "unix/rel/path", want: listenArg{"unix-path", "unix", "rel/path"}},
-		{in: "web=:80", want: listenArg{"web", "tcp", ":80"}},
-		{in: "web=udp/:80", want: listenArg{"web", "udp", ":80"}},
-		{in: "/run/a=b", want: listenArg{"unix-a=b", "unix", "/run/a=b"}},
-		{in: "", bad: true},
-		{in: "80", bad: true},
-		{in: "foo/:80", bad: true},
-		{in: "localhost:", bad: true},
-		{in: "=:80", bad: true},
-		{in: "a\nb=:80", bad: true},
-		{in: "ü=:80", bad: true},
-		{in: "unix/", bad: true},
-		{in: "web=", bad: true},
-	} {
-		got, err := parseListen(tt.in)
-		if (err != nil) != tt.bad || err == nil && got != tt.want {
-			t.Errorf("%q is %+v, %v; want %+v", tt.in, got, err, tt.want)
-		}
-	}
-}
 
 func TestChoose(t *testing.T) {
 	all := []process.Socket{
@@ -122,123 +80,3 @@ func TestHelp(t *testing.T) {
 		t.Errorf("--version: status %d, %s", s, &out)
 	}
 }
-
-// TestCompletion completes in the shells that are there.
-func TestCompletion(t *testing.T) {
-	script := func(shell string) string {
-		var out strings.Builder
-		e := env{stdout: &out, stderr: &out}
-		if s := e.run([]string{"completion", shell}); s != 0 {
-			t.Fatalf("status %d: %s", s, &out)
-		}
-		return out.String()
-	}
-	for _, shell := range []string{"bash", "zsh", "fish"} {
-		s := script(shell)
-		for _, want := range []string{"sockets", "adopt", "json", "signal", "QUIT"} {
-			if !strings.Contains(s, want) {
-				t.Errorf("%s: no %s", shell, want)
-			}
-		}
-		if strings.Contains(s, "adopt-") {
-			t.Errorf("%s: has what is hidden", shell)
-		}
-		if path, err := exec.LookPath(shell); err == nil {
-			cmd := exec.Command(path, "-n")
-			cmd.Stdin = strings.NewReader(s)
-			if out, err := cmd.CombinedOutput(); err != nil {
-				t.Errorf("%s -n: %v: %s", shell, err, out)
-			}
-		}
-	}
-	bash, err := exec.LookPath("bash")
-	if err != nil {
-		missing(t, "bash", "for example: apt-get install bash")
-	}
-	for line, want := range map[string]string{
-		"segue a":                   "adopt",
-		"segue sockets --j":         "--json",
-		"segue adopt --signal Q":    "QUIT",
-		"segue completion z":        "zsh",
-		"segue help com":            "completion",
-		"segue adopt --pid 1 -- tr": "true",
-	} {
-		words := strings.Fields(line)
-		cmd := exec.Command(bash, append([]string{"-c", script("bash") + `
-COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _segue_words; printf '%s\n' "${COMPREPLY[@]}"`, "bash"}, words...)...)
-		out, err := cmd.CombinedOutput()
-		if err != nil || !slices.Contains(strings.Split(string(out), "\n"), want) {
-			t.Errorf("%q completes to %q, %v; want %s", line, out, err, want)
-		}
-	}
-}
-
-// TestZshFirstTab: zsh loads the script from a directory at the first Tab, which completes as every other.
-func TestZshFirstTab(t *testing.T) {
-	zsh, err := exec.LookPath("zsh")
-	if err != nil {
-		t.Skip("missing: zsh; for example: apt-get install zsh")
-	}
-	dir := t.TempDir()
-	var script strings.Builder
-	if s := (env{stdout: &script, stderr: &script}).run([]string{"completion", "zsh"}); s != 0 {
-		t.Fatalf("status %d: %s", s, &script)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "_segue"), []byte(script.String()), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, zsh, "-f", "-c", `
-zmodload zsh/zpty
-zpty shell zsh -f -i
-zpty -w shell "PS1=; fpath=($1 \$fpath); autoload -U compinit && compinit -u -D; print rea''dy"
-zpty -r shell reply '*ready*'
-zpty -w -n shell $'segue ado\t'
-zpty -r shell reply '*ado*pt*'
-print -r -- completed
-zpty -d shell`, "zsh", dir)
-	out, err := cmd.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "completed") {
-		t.Errorf("%v: %s", err, out)
-	}
-}
-
-// missing skips a test for want of something, unless that is to be there.
-func missing(t *testing.T, what, remedy string) {
-	t.Helper()
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("missing: %s; %s", what, remedy)
-	}
-	t.Skipf("missing: %s; %s", what, remedy)
-}
-
-// TestRefusal wants plain words, that do not tell root to become root.
-func TestRefusal(t *testing.T) {
-	for _, cause := range []error{fdpass.ErrFiltered, fdpass.ErrOtherUser, fdpass.ErrNotDumpable, fdpass.ErrPrivileged, fdpass.ErrYama} {
-		for _, root := range []bool{false, true} {
-			err := plainly(7, root, fmt.Errorf("%w: %w", process.ErrRefused, cause))
-			text := err.Error()
-			if !errors.Is(err, process.ErrRefused) || strings.Contains(text, "fdpass") || root && strings.Contains(text, "as root") {
-				t.Errorf("root %v: %v", root, err)
-			}
-		}
-	}
-	if err := plainly(7, false, process.ErrGone); err != process.ErrGone { //nolint:errorlint // the very one
-		t.Errorf("what is no refusal: %v", err)
-	}
-}
-
-// TestOutputFails: who cannot write what was asked for fails.
-func TestOutputFails(t *testing.T) {
-	for _, args := range [][]string{{"help"}, {"--help"}, {"help", "adopt"}, {"adopt", "--help"}, {"version"}, {"completion", "bash"}, {"completion", "zsh"}, {"completion", "fish"}} {
-		var stderr strings.Builder
-		if s := (env{stdout: full{}, stderr: &stderr}).run(args); s != exitFailure || !strings.Contains(stderr.String(), "no space") {
-			t.Errorf("%v: status %d: %s", args, s, &stderr)
-		}
-	}
-}
-
-type full struct{}
-
-func (full) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }

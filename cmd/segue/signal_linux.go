@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,11 +27,14 @@ import (
 // What adopt-signal inherits.
 const (
 	readyFD = 3 // to say that it holds both processes
-	begunFD = 4 // to read the end of, which comes when COMMAND is executed; with a byte before, it was not
+	begunFD = 4 // to read the end of, which comes when COMMAND is executed, or when what was to become it ends
 )
 
-// startWithin bounds the time that it takes to execute COMMAND.
-const startWithin = time.Minute
+// notBegun is written to begunFD by whoever knows that COMMAND will not be executed.
+const notBegun = "x"
+
+// beginning bounds the time from startSignaller's return until COMMAND is executed, in which nothing takes long.
+const beginning = time.Minute
 
 // startSignaller returns when adopt-signal holds the process that has the number a.pid, and this one. What it returns is
 // to be closed when COMMAND is executed.
@@ -79,7 +83,7 @@ func awaitReady(ready *os.File) error {
 
 func adoptSignalCommand() command {
 	return command{
-		name: "adopt-signal", hidden: true, summary: "send a signal once COMMAND runs",
+		name: "adopt-signal", part: "adopt", summary: "send a signal once COMMAND runs",
 		setup: func(e env, fs *flag.FlagSet) func(context.Context, []string) error {
 			detach := fs.Bool("detach", false, "start this again and return")
 			pid := fs.Int("pid", 0, "whom to send it")
@@ -96,7 +100,7 @@ func adoptSignalCommand() command {
 				ready := os.NewFile(readyFD, "ready")
 				defer ready.Close()
 				if err := unix.SetNonblock(begunFD, true); err != nil { // for a deadline
-					return usagef("this is for the program itself; use adopt")
+					return err
 				}
 				begun := os.NewFile(begunFD, "begun")
 				defer begun.Close()
@@ -150,23 +154,27 @@ func (s signaller) run(ctx context.Context, ready, begun *os.File) error {
 		return err
 	}
 	_ = ready.Close()
-	if err := s.awaitBegun(begun); err != nil {
+	if err := s.awaitBegun(ctx, begun); err != nil {
 		return err
 	}
 	settled := time.NewTimer(s.settle)
 	defer settled.Stop()
 	look := time.NewTicker(20 * time.Millisecond)
 	defer look.Stop()
-	for done := false; !done; {
+	for done := false; ; {
+		leaving := done && exiting(s.command)
+		if command.Alive() != nil {
+			return fmt.Errorf("the program that was started has ended within %v; process %d was not told and serves on", s.settle, s.pid)
+		}
+		if done && !leaving {
+			break
+		}
 		select {
 		case <-settled.C:
 			done = true
 		case <-look.C:
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		}
-		if command.Alive() != nil {
-			return s.ended()
 		}
 	}
 	err = s.send(ctx, p)
@@ -176,40 +184,51 @@ func (s signaller) run(ctx context.Context, ready, begun *os.File) error {
 	return err
 }
 
-func (s signaller) ended() error {
-	return fmt.Errorf("the program that was started has ended within %v; process %d was not told and serves on", s.settle, s.pid)
-}
-
-// awaitBegun returns nil when COMMAND is executed.
-func (s signaller) awaitBegun(begun *os.File) error {
-	err := begun.SetReadDeadline(time.Now().Add(startWithin))
-	if err != nil {
+// awaitBegun waits until COMMAND is executed, or what was to become it has ended: that looks the same.
+func (s signaller) awaitBegun(ctx context.Context, begun *os.File) error {
+	if err := begun.SetReadDeadline(time.Now().Add(beginning)); err != nil {
 		return err
 	}
+	defer context.AfterFunc(ctx, func() { _ = begun.SetReadDeadline(time.Now()) })()
 	n, err := io.Copy(io.Discard, begun)
 	switch {
-	case err != nil:
-		return fmt.Errorf("whether the program was started is not known; process %d was not told and serves on: %w", s.pid, err)
-	case n > 0:
-		return fmt.Errorf("the program was not started; process %d was not told and serves on", s.pid)
+	case ctx.Err() != nil:
+		err = context.Cause(ctx)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		err = fmt.Errorf("the program was not executed within %v", beginning)
+	case err == nil && n > 0:
+		err = errors.New("the program could not be started")
 	}
-	// The process may have been killed before: the kernel closes its descriptors before its pidfd tells.
-	stat, err := os.ReadFile("/proc/" + strconv.Itoa(s.command) + "/stat")
-	if err != nil || exiting(stat) {
-		return s.ended()
+	if err != nil {
+		return fmt.Errorf("%w; process %d was not told and serves on", err, s.pid)
 	}
 	return nil
 }
 
-// exiting reports whether flags, in what /proc/PID/stat says (proc_pid_stat(5)), has PF_EXITING of linux/sched.h.
-func exiting(stat []byte) bool {
-	const flag, exiting = 6, 0x4 // after the name
-	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	if len(fields) <= flag {
-		return true
+// exiting reports whether a process is about to end: all of its threads are. It closes its files before it is dead to those
+// who hold it, but says PF_EXITING before that (do_exit in kernel/exit.c; the flags are in proc_pid_stat(5)). During an
+// execve(2) it may look so for an instant.
+func exiting(pid int) bool {
+	const pfExiting = 0x4
+	stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil {
+		return false
 	}
-	flags, err := strconv.ParseUint(fields[flag], 10, 64)
-	return err != nil || flags&exiting != 0
+	for _, stat := range stats {
+		b, err := os.ReadFile(stat)
+		if err != nil {
+			continue // it has ended
+		}
+		// The name, in parentheses, can hold anything; the 7th field after it has the flags.
+		fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+		if len(fields) < 7 {
+			continue
+		}
+		if flags, err := strconv.ParseUint(fields[6], 10, 64); err == nil && flags&pfExiting == 0 {
+			return false
+		}
+	}
+	return true
 }
 
 func (s signaller) send(ctx context.Context, p *process.Process) error {

@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -25,28 +24,20 @@ name and number, with the numbers of their descriptors; NETNS is the network nam
 With --pid, each socket is asked for its details too, if this user may take a copy of it: reuseport (it may be one of a
 group with the same address), mptcp (multipath TCP), v6only.
 
-It needs to run as the same user as the process, or as root. For the details it needs what 'segue adopt' needs.`,
+It needs to run as the same user and group as the process, which must not have changed its user or have capabilities of its
+own; or as root. For the details, what 'segue help adopt' says of taking sockets holds too.`,
 		setup: func(e env, fs *flag.FlagSet) func(context.Context, []string) error {
-			pid := fs.Int("pid", 0, "list those of this process and its descendants: the `number` of a process")
+			var pid pidValue
+			fs.Var(&pid, "pid", "list those of this process and its descendants: the `number` of a process")
 			asJSON := fs.Bool("json", false, "print an array of objects")
 			return func(ctx context.Context, args []string) error {
 				if len(args) > 0 {
 					return usagef("unexpected argument %q; sockets takes flags only", args[0])
 				}
-				if *pid < 0 || *pid == 0 && isSet(fs, "pid") {
-					return usagef("--pid %d is not the number of a process", *pid)
-				}
-				return e.sockets(ctx, *pid, *asJSON)
+				return e.sockets(ctx, int(pid), *asJSON)
 			}
 		},
 	}
-}
-
-// isSet reports whether a flag was given.
-func isSet(fs *flag.FlagSet, name string) bool {
-	set := false
-	fs.Visit(func(f *flag.Flag) { set = set || f.Name == name })
-	return set
 }
 
 func (e env) sockets(ctx context.Context, pid int, asJSON bool) error {
@@ -57,9 +48,10 @@ func (e env) sockets(ctx context.Context, pid int, asJSON bool) error {
 		all, refused, err = process.All(ctx)
 	} else {
 		all, err = socketsOf(ctx, pid)
+		err = e.plainly(err, pid)
 	}
 	if err != nil {
-		return plainly(pid, os.Geteuid() == 0, err)
+		return err
 	}
 	if asJSON {
 		err = writeJSON(e.stdout, all)
@@ -70,11 +62,7 @@ func (e env) sockets(ctx context.Context, pid int, asJSON bool) error {
 		return err
 	}
 	if refused > 0 {
-		remedy := "run as root to see them"
-		if os.Geteuid() == 0 {
-			remedy = "even root needs CAP_SYS_PTRACE for that, over their user namespace"
-		}
-		fmt.Fprintf(e.stderr, "segue: left out those of %d processes that this user may not look at; %s\n", refused, remedy)
+		fmt.Fprintf(e.stderr, "segue: %s\n", e.leftOut(refused))
 	}
 	if len(all) == 0 && !asJSON && pid != 0 {
 		fmt.Fprintf(e.stderr, "segue: process %d and its descendants listen on nothing\n", pid)

@@ -10,8 +10,9 @@ import (
 )
 
 // controlSpace has room for all that the kernel adds to one message: descriptors, credentials and a pidfd. It adds no
-// more than one of each (scm_recv_unix in net/core/scm.c).
-var controlSpace = unix.CmsgSpace(MaxFDs*4) + unix.CmsgSpace(unix.SizeofUcred) + unix.CmsgSpace(4)
+// more than one of each (scm_recv_unix in net/core/scm.c). It is unix.CmsgSpace of each, rounded as on 64 bits; a constant,
+// so that the buffer can be on the stack: an allocation of this size takes longer than a descriptor.
+const controlSpace = 3*unix.SizeofCmsghdr + (MaxFDs*4+7)&^7 + (unix.SizeofUcred+7)&^7 + 8
 
 // noPidFD is not an errno.
 const noPidFD = -1 << 20

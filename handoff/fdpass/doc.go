@@ -13,8 +13,8 @@
 //	manual        unix(7), cmsg(3)            pidfd_getfd(2)            proc_pid_fd(5)
 //
 // SCM_RIGHTS is what two programs that know of each other use: it needs no privilege, crosses users and containers, and
-// is several times faster. pidfd_getfd takes from a process that does not take part, if one could trace it with a
-// debugger: of the same user, dumpable, not forbidden by Yama. procfs gives an offset and flags of one's own.
+// in batches it is several times faster, though not for a single descriptor. pidfd_getfd takes from a process
+// that does not take part, if one could trace it with a debugger: of the same user, dumpable, not forbidden by Yama. procfs gives an offset and flags of one's own.
 //
 // # What is shared
 //

@@ -34,7 +34,8 @@ type Cred struct {
 	UID, GID uint32
 }
 
-// Message is what one receive got. It owns its descriptors until the caller takes them out.
+// Message is what one receive got. It owns its descriptors until the caller takes them out. It is for one goroutine at a
+// time.
 type Message struct {
 	// Payload is the part of the caller's buffer that was filled.
 	Payload []byte

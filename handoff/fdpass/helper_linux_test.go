@@ -173,3 +173,12 @@ func control(t *testing.T, c syscall.Conn, fn func(n int)) {
 		t.Fatal(err)
 	}
 }
+
+// needsRoot skips a test that cannot be done as an ordinary user. CI runs as root, and must not pass without it.
+func needsRoot(t *testing.T, why string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" && os.Getenv(userVar) == "" {
+		t.Fatal(why)
+	}
+	t.Skip(why)
+}

@@ -15,7 +15,8 @@ import (
 // Messages are marked when they are sent, if either side wants them marked or if the connection is not accepted yet. So
 // a message that arrives between accept(2) and PassCred has no credentials: its Cred is PID 0 and the overflow uid, its
 // PidFD nil. A sender avoids that by calling PassCred for its own end first. As a side effect, the kernel gives a socket
-// without an address an abstract one when it next connects or sends ("autobind", unix(7)).
+// without an address an abstract one when it next connects or sends ("autobind", unix(7)). It may be called at any time, and
+// by several goroutines at once: each message is marked, or not, as a whole.
 func PassCred(c syscall.Conn, on bool) error {
 	rc, err := c.SyscallConn()
 	if err != nil {

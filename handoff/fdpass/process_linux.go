@@ -155,7 +155,8 @@ func (p *Process) GetAll(ns []int) ([]*listener.FD, error) {
 }
 
 // GetInode is [Process.Get] for a descriptor that was looked at before: it makes sure that it still is of the inode ino,
-// which /proc/PID/fd, /proc/net and sock_diag(7) print for sockets. Two sockets never have one inode at the same time. If
+// which /proc/PID/fd, /proc/net and sock_diag(7) print for sockets, and that it is a socket: a file may have the same number.
+// Two sockets practically never have one inode at the same time; the numbers have 32 bits, and come again (get_next_ino). If
 // the number means something else by now, it closes what it took, and returns an error that wraps [ErrChanged].
 func (p *Process) GetInode(n int, ino uint64) (*listener.FD, error) {
 	fd, err := p.Get(n)
@@ -168,7 +169,11 @@ func (p *Process) GetInode(n int, ino uint64) (*listener.FD, error) {
 	if err == nil {
 		err = os.NewSyscallError("fstat", opErr)
 	}
-	if err == nil && st.Ino != ino {
+	switch {
+	case err != nil:
+	case st.Mode&unix.S_IFMT != unix.S_IFSOCK:
+		err = fmt.Errorf("%w: it is no socket, but another file; look again", ErrChanged)
+	case st.Ino != ino:
 		err = fmt.Errorf("%w: it has inode %d, not %d; look again", ErrChanged, st.Ino, ino)
 	}
 	if err != nil {

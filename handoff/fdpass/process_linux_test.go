@@ -64,6 +64,33 @@ func TestGet(t *testing.T) {
 	})
 }
 
+// TestGetInodeOfFile takes no file that has the number of what was a socket.
+func TestGetInodeOfFile(t *testing.T) {
+	it := startTarget(t, nil)
+	p := it.open(t)
+	noNewFDs(t, func() {
+		for _, name := range []string{"file", "deleted", "memfd"} {
+			n, known := it.has[name]
+			if !known {
+				t.Fatalf("the target has no %s", name)
+			}
+			fd, err := p.Get(n)
+			if err != nil {
+				t.Fatal(err)
+			}
+			i, err := listener.Describe(fd)
+			fd.Close()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if fd, err := p.GetInode(n, i.Ino); !errors.Is(err, ErrChanged) {
+				fd.Close()
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	})
+}
+
 func TestGetErrors(t *testing.T) {
 	bothUsers(t, func(t *testing.T) {
 		it := startTarget(t, nil)
@@ -197,7 +224,7 @@ func TestNewProcess(t *testing.T) {
 // Another process gets the number between look and take, really.
 func TestReusedPID(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("only root may choose the next number")
+		needsRoot(t, "only root may choose the next number")
 	}
 	it := startTarget(t, nil)
 	pid, ino, n := it.cmd.Process.Pid, it.inode(t, "socket"), it.has["socket"]
@@ -247,7 +274,7 @@ func refusedWith(t *testing.T, err, cause error, advice string) {
 // The process that started this one is root's, that is another user's.
 func TestOtherUser(t *testing.T) {
 	if os.Getuid() != 0 && os.Getenv(userVar) == "" {
-		t.Skip("needs root at first")
+		needsRoot(t, "needs root at first")
 	}
 	asUser(t, nil, func(t *testing.T) {
 		p := openProcess(t, os.Getppid())
@@ -271,7 +298,7 @@ func TestNotDumpable(t *testing.T) {
 
 func TestMoreCapabilities(t *testing.T) {
 	if os.Getuid() != 0 && os.Getenv(userVar) == "" {
-		t.Skip("needs root at first")
+		needsRoot(t, "needs root at first")
 	}
 	const pidVar, fdVar = "SEGUE_TEST_PID", "SEGUE_TEST_FD"
 	var env []string
@@ -294,7 +321,7 @@ func TestMoreCapabilities(t *testing.T) {
 // and setuid(2) takes the flag from it. ErrNotDumpable says so.
 func TestCredentialTakesDumpable(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("only root may start another user's process")
+		needsRoot(t, "only root may start another user's process")
 	}
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0); err != nil {
 		t.Fatal(err)

@@ -21,6 +21,9 @@ import (
 // On a SOCK_STREAM socket a receive never spans bytes that came with two sets of descriptors; otherwise message
 // boundaries are lost, as usual.
 //
+// Several goroutines may call Recv and TryRecv on c at once, with buffers of their own; each message goes to one of them. The
+// Message is the caller's alone.
+//
 // Errors: io.EOF at the end, [ErrTruncated], what the read deadline gives (os.ErrDeadlineExceeded), or the system's. When
 // the other side closes with messages of ours unread, the kernel reports ECONNRESET once, on SOCK_SEQPACKET even before
 // messages of theirs that are still queued: pass over one, and receive again.
@@ -44,7 +47,8 @@ func Recv(c *net.UnixConn, buf []byte) (*Message, error) {
 // TryRecv receives a message that is queued already, as [Recv] does, whatever c's read deadline says. If there is none
 // it returns [ErrWouldBlock] at once.
 //
-// It is for the last look after a deadline or a death: what was queued before counts.
+// It is for the last look after a deadline or a death: what was queued before counts. Several goroutines may call it at
+// once, and beside Recv.
 func TryRecv(c *net.UnixConn, buf []byte) (*Message, error) {
 	rc, err := c.SyscallConn()
 	if err != nil {
@@ -75,7 +79,8 @@ func recvOnce(sock int, buf []byte) (*Message, error) {
 	if len(buf) == 0 {
 		return nil, unix.EINVAL // a stream would answer 0, which is EOF
 	}
-	return recvControl(sock, buf, make([]byte, controlSpace))
+	var control [controlSpace]byte
+	return recvControl(sock, buf, control[:])
 }
 
 func recvControl(sock int, buf, control []byte) (*Message, error) {

@@ -23,7 +23,8 @@ import (
 //
 // Errors are those of Recv, and [ErrTooMany]. Everything that was received is closed then. On any error but io.EOF, the
 // rest of a series may still be queued: close c, which closes that as well. On SOCK_STREAM, do not read c through a buffer
-// (bufio) that could take what belongs to a series. Nobody else may receive from c until RecvAll has returned.
+// (bufio) that could take what belongs to a series. Nobody else may receive from c, or call PassCred on it, until RecvAll has
+// returned.
 func RecvAll(c *net.UnixConn, buf []byte, limit int) (*Message, error) {
 	if len(buf) == 0 {
 		return nil, fmt.Errorf("fdpass: receive: the buffer needs at least one byte: %w", unix.EINVAL)
@@ -32,7 +33,7 @@ func RecvAll(c *net.UnixConn, buf []byte, limit int) (*Message, error) {
 	if err != nil {
 		return nil, fmt.Errorf("fdpass: receive: %w", err)
 	}
-	a := assembly{buf: buf, limit: max(limit, 0), control: make([]byte, controlSpace)}
+	a := assembly{buf: buf, limit: max(limit, 0)}
 	var opErr error
 	err = rc.Read(func(sock uintptr) bool {
 		opErr = a.run(int(sock))
@@ -48,16 +49,16 @@ func RecvAll(c *net.UnixConn, buf []byte, limit int) (*Message, error) {
 		a.m.Close()
 		return nil, wrapRecv(err)
 	}
-	return &a.m, nil
+	m := a.m // a copy, which does not keep the rest alive
+	return &m, nil
 }
 
 // assembly is a series on its way in.
 type assembly struct {
-	m       Message
-	buf     []byte
-	limit   int
-	control []byte
-	got     received
+	m     Message
+	buf   []byte
+	limit int
+	got   received
 
 	begun bool // the header was read
 	reset bool // ECONNRESET was seen
@@ -67,13 +68,14 @@ type assembly struct {
 
 // run receives until all is there, or there is an error, bare; EAGAIN if nothing is queued.
 func (a *assembly) run(sock int) error {
+	var control [controlSpace]byte
 	if !a.begun {
-		if whole, err := a.first(sock); whole || err != nil {
+		if whole, err := a.first(sock, control[:]); whole || err != nil {
 			return err
 		}
 	}
 	for a.left.payload > 0 || a.left.padding > 0 {
-		if err := a.more(sock); err != nil {
+		if err := a.more(sock, control[:]); err != nil {
 			return err
 		}
 	}
@@ -84,12 +86,12 @@ func (a *assembly) run(sock int) error {
 }
 
 // first receives a message that is whole, or the header of a series.
-func (a *assembly) first(sock int) (whole bool, err error) {
+func (a *assembly) first(sock int, control []byte) (whole bool, err error) {
 	buf := a.buf
 	if len(buf) < headerLen {
 		buf = make([]byte, headerLen)
 	}
-	n, err := recvChecked(sock, buf, a.control, &a.got)
+	n, err := recvChecked(sock, buf, control, &a.got)
 	if err != nil {
 		return false, err
 	}
@@ -124,13 +126,13 @@ func (a *assembly) first(sock int) (whole bool, err error) {
 }
 
 // more receives another message of the series, or a part of one.
-func (a *assembly) more(sock int) error {
+func (a *assembly) more(sock int, control []byte) error {
 	var padding [64]byte
 	buf, left := a.m.Payload[a.want.payload-a.left.payload:], &a.left.payload
 	if len(buf) == 0 {
 		buf, left = padding[:min(a.left.padding, len(padding))], &a.left.padding
 	}
-	n, err := recvChecked(sock, buf, a.control, &a.got)
+	n, err := recvChecked(sock, buf, control, &a.got)
 	switch {
 	case errors.Is(err, io.EOF):
 		return fmt.Errorf("%w: %w", ErrTruncated, io.ErrUnexpectedEOF)

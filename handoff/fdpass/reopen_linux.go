@@ -95,7 +95,8 @@ func (p *Process) proc() (*listener.FD, error) {
 }
 
 // Reopen opens the file of a descriptor of this process again, which it borrows: one that was received, say, to get an
-// offset and flags of one's own. Otherwise it is as [Process.Reopen].
+// offset and flags of one's own. Otherwise it is as [Process.Reopen]. It may be called by several goroutines at once, also
+// with one c.
 func Reopen(c syscall.Conn, flags int) (*listener.FD, error) {
 	if err := checkFlags(flags); err != nil {
 		return nil, fmt.Errorf("fdpass: reopen: %w", err)

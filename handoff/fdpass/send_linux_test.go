@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -162,4 +164,59 @@ func TestSendDeadline(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestSendAllTooLong sends nothing of a payload that the header has no room for.
+func TestSendAllTooLong(t *testing.T) {
+	if strconv.IntSize < 64 {
+		t.Skip("a slice cannot be so long here")
+	}
+	for _, size := range []int{1 << 31, 1<<32 + 1} {
+		// Nothing is read or written, so that no memory is needed.
+		payload, err := unix.Mmap(-1, 0, size, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = unix.Munmap(payload) }()
+		eachType(t, func(t *testing.T, a, b *net.UnixConn) {
+			if err := SendAll[*listener.FD](a, payload, nil); !errors.Is(err, unix.EMSGSIZE) {
+				t.Errorf("%d bytes: %v", size, err)
+			}
+			if m, err := TryRecv(b, make([]byte, 100)); !errors.Is(err, ErrWouldBlock) {
+				m.Close()
+				t.Errorf("%d bytes: something came: %v", size, err)
+			}
+		})
+	}
+}
+
+// TestRecvAllocates allocates what the message is made of, and no buffer for the kernel's control data.
+func TestRecvAllocates(t *testing.T) {
+	a, b := pair(t, unix.SOCK_SEQPACKET)
+	fd := sockets(t, 1)
+	buf := make([]byte, 10)
+	for name, recv := range map[string]func() (*Message, error){
+		"Recv":    func() (*Message, error) { return Recv(b, buf) },
+		"RecvAll": func() (*Message, error) { return RecvAll(b, buf, 1) },
+	} {
+		const rounds = 100
+		var allocated uint64
+		for range rounds {
+			if err := SendAll(a, []byte("x"), fd); err != nil {
+				t.Fatal(err)
+			}
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			m, err := recv()
+			runtime.ReadMemStats(&after)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m.Close()
+			allocated += after.TotalAlloc - before.TotalAlloc
+		}
+		if allocated/rounds >= uint64(controlSpace) {
+			t.Errorf("%s allocates %d bytes, a control buffer has %d", name, allocated/rounds, controlSpace)
+		}
+	}
 }

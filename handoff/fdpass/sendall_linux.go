@@ -3,6 +3,7 @@ package fdpass
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"os"
 	"syscall"
@@ -46,7 +47,7 @@ const (
 // that matters, let the other side answer.
 //
 // On error the other side may have a part of the series: close c. Nobody else may send on c until SendAll has returned.
-// Errors are those of Send; when the deadline passed while there were too many descriptors in flight, then both
+// Errors are those of Send; EMSGSIZE for a payload of 2 GiB or more, of which nothing is sent; when the deadline passed while there were too many descriptors in flight, then both
 // os.ErrDeadlineExceeded and ETOOMANYREFS. No privilege is needed.
 func SendAll[C syscall.Conn](c *net.UnixConn, payload []byte, fds []C) error {
 	s := series{count: len(fds), payload: payload}
@@ -103,7 +104,9 @@ func (s *series) send(c *net.UnixConn) error {
 		defer end.Close()
 		s.own, s.conns = []*listener.FD{end}, nil
 	}
-	s.plan(block)
+	if err := s.plan(block); err != nil {
+		return wrapSend(err)
+	}
 	for {
 		err := rc.Write(func(sock uintptr) bool {
 			var done bool
@@ -137,18 +140,24 @@ func blockSize(sock int) (int, error) {
 }
 
 // plan decides on the form.
-func (s *series) plan(block int) {
+func (s *series) plan(block int) error {
 	if 1 <= s.count && s.count <= MaxFDs && 1 <= len(s.payload) && len(s.payload) <= block && !isSeries(s.payload) {
 		s.message, s.rides, s.payload = s.payload, s.count, nil
-		return
+		return nil
 	}
 	h := header{fds: s.count, payload: len(s.payload)}
 	s.count = max(s.count, 1)
 	s.rides = min(s.count, MaxFDs)
 	lots := (s.count - s.rides + MaxFDs - 1) / MaxFDs
-	h.padding = max(lots-(len(s.payload)+block-1)/block, 0)
+	if len(s.payload) <= math.MaxInt32-block {
+		h.padding = max(lots-(len(s.payload)+block-1)/block, 0)
+	}
+	if len(s.payload) > math.MaxInt32-h.padding { // which parseHeader refuses
+		return fmt.Errorf("a payload of %d bytes; less than 2 GiB go into a series: %w", len(s.payload), unix.EMSGSIZE)
+	}
 	s.padding = h.padding
 	s.message = h.append(make([]byte, 0, headerLen))
+	return nil
 }
 
 // next makes the next message ready, if there is one.

@@ -298,9 +298,9 @@ func TestRecvAllReset(t *testing.T) {
 			t.Fatal(err)
 		}
 		// The reset is made to come in the middle.
-		as := assembly{buf: make([]byte, 100), limit: 600, control: make([]byte, controlSpace)}
+		as := assembly{buf: make([]byte, 100), limit: 600}
 		control(t, b, func(n int) {
-			if _, err := as.first(n); err != nil {
+			if _, err := as.first(n, make([]byte, controlSpace)); err != nil {
 				t.Fatal(err)
 			}
 		})

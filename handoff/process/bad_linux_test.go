@@ -164,7 +164,7 @@ func reuse(t *testing.T, pid int, addr string) *child {
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
 		// pid_namespaces(7): the next process gets the number after this one. Others start processes too.
 		if err := os.WriteFile("/proc/sys/kernel/ns_last_pid", []byte(strconv.Itoa(pid-1)), 0); err != nil {
-			t.Skip("cannot choose the number of a process:", err)
+			skip(t, fmt.Sprint("cannot choose the number of a process: ", err))
 		}
 		c := play(t, nil, "hold", "tcp/"+addr)
 		c.line("holds ")

@@ -6,19 +6,29 @@
 //	defer src.Close()
 //	gen, err := handoff.Join(ctx, handoff.Config{Path: path, Sources: []handoff.Source{src}})
 //	...
-//	ln, err := gen.Listen(ctx, "tcp", ":80") // nginx's own socket
+//	all, err := src.List(ctx)
+//	...
+//	nginxs, err := process.Match(ctx, all, "tcp", ":80") // 0.0.0.0:80 and [::]:80; with reuseport, those of each worker
+//	...
+//	for range nginxs {
+//		ln, err := gen.Listen(ctx, "tcp", ":80") // each time another one
+//		...
+//		servers = append(servers, serve.HTTP(srv, ln))
+//	}
 //
 // Until Ready, the other process serves on as if nothing were; from then on both accept from one queue, until the other
-// one, told by a signal, ends in its own way. [Process] has the single steps: what sockets are there, take one, tell the
+// one, told by a signal as soon as nothing can be handed back any more, ends in its own way. [Process] has the single steps: what sockets are there, take one, tell the
 // process to end.
 //
 // # What is shared
 //
 // A socket is taken by pidfd_getfd(2): both processes then have a descriptor of the same open file description
 // (open(2)). The queue of connections that wait to be accepted belongs to the socket, so it is not lost when one of
-// them closes its descriptor. Status flags are shared too: making a Go listener of the socket, as Listen does, sets
-// O_NONBLOCK. A process that relies on accept(2) to block then gets EAGAIN; servers with an event loop, Python's and Go's
-// included, are prepared for that. Sockets that are only listed or taken keep their flags.
+// them closes its descriptor. Status flags are shared too: for Go, a socket must have O_NONBLOCK, which Ready sets (for
+// a packet socket already ListenPacket). Servers with an event loop have it set themselves. A process that relies on
+// accept(2) to block, such as a simple server in C or Python, gets EAGAIN from its next call, which many take for the end: it
+// should be told to end at once. A [Source] logs a warning then, which names the process, and clears the flag again if its
+// generation ends before it serves, or hands back. Sockets that are only listed or taken keep their flags.
 //
 // # What it needs
 //
@@ -29,8 +39,9 @@
 // # Masters and workers
 //
 // The process may be one whose children hold the sockets: all its descendants are looked at, and each socket is found
-// once, however many hold it. An SO_REUSEPORT group has several sockets with one address; a program must listen as often
-// as there are sockets to get them all. See [Source].
+// once, however many hold it. Of those that may not be looked at, only the number is known ([Process.Refused]). An
+// SO_REUSEPORT group has several sockets with one address; a program must listen as often as there are sockets to get them
+// all. See [Source].
 //
 // # Unix sockets
 //
@@ -39,7 +50,15 @@
 // the process running, or end it by SIGKILL with Options.Idle.
 package process
 
-import "github.com/segue-go/segue/handoff/fdpass"
+import (
+	"errors"
+
+	"github.com/segue-go/segue/handoff/fdpass"
+)
+
+// ErrNoRendezvous means that a process that is to be rescued has no rendezvous of segue, on which successors are awaited. So
+// it is some other program that listens there.
+var ErrNoRendezvous = errors.New("it holds no rendezvous of segue; look who listens on Config.Path, and end that by hand if need be")
 
 // ErrGone, ErrRefused and ErrChanged are those of package fdpass, for programs that import only this one.
 var (

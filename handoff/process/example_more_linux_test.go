@@ -151,15 +151,16 @@ func ExampleSource_Open() {
 	// true <nil>
 }
 
-// The process gets its signal once the generation that took its sockets serves, of which Phase tells the Source.
-func ExampleSource_Phase() {
+// The process gets its signal once the generation that took its sockets serves and will not hand them back, of which
+// Settled tells the Source.
+func ExampleSource_Settled() {
 	pid, address, wait, end := legacy()
 	defer end()
 	src := process.Sockets(pid, process.Options{Signal: syscall.SIGTERM})
 	defer src.Close()
 	fd := orExit(src.Open(context.Background(), "", "tcp", address))
 	defer fd.Close()
-	src.Phase(handoff.PhaseStarting, handoff.PhaseServing) // as a generation does in Ready
+	src.Settled() // as a generation does in Ready, if it has no predecessor
 	fmt.Println(wait())
 	// Output: signal: terminated
 }
@@ -191,12 +192,16 @@ func ExampleRescue() {
 
 // What Join does with it: the Source gives the sockets to whoever listens on their addresses, and closes the rest.
 func ExampleRescue_source() {
-	pid, address, _, end := legacy()
-	defer end()
 	ctx := context.Background()
-	src := orExit(process.Rescue(ctx, handoff.Peer{PID: pid}))
+	dir := orExit(os.MkdirTemp("", "segue"))
+	defer os.RemoveAll(dir)
+	incumbent := orExit(handoff.Join(ctx, handoff.Config{Path: filepath.Join(dir, "segue.sock")})) // in another process, usually
+	defer incumbent.Close()
+	ln := orExit(incumbent.Listen(ctx, "tcp", "127.0.0.1:0"))
+
+	src := orExit(process.Rescue(ctx, handoff.Peer{PID: os.Getpid()}))
 	defer src.Phase(handoff.PhaseServing, handoff.PhaseStopped)
-	fd := orExit(src.Open(ctx, "", "tcp", address))
+	fd := orExit(src.Open(ctx, "", "tcp", ln.Addr().String()))
 	defer fd.Close()
 	fmt.Println(orExit(listener.Describe(fd)).Listening)
 	// Output: true

@@ -3,28 +3,16 @@ package process_test
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
-	"os/signal"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
-
-	"github.com/segue-go/segue/handoff"
-	"github.com/segue-go/segue/handoff/process"
-	"github.com/segue-go/segue/handoff/serve"
 )
 
 // patience bounds every wait; none comes near it unless a test fails.
@@ -56,11 +44,31 @@ func eachUser(t *testing.T, f func(t *testing.T, as *syscall.Credential)) {
 	})
 }
 
-// needRoot skips a test that needs another user, if it may: a test run as root is what CI does.
+// needRoot skips a test that needs root, to start programs as another user or in another namespace. CI runs as root.
 func needRoot(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("needs root, to start programs as another user")
+		skip(t, "needs root")
+	}
+}
+
+// skip skips a test, or fails it in CI.
+func skip(t *testing.T, why string) {
+	t.Helper()
+	if os.Getenv("CI") == "true" {
+		t.Fatal(why)
+	}
+	t.Skip(why)
+}
+
+// until waits for what cannot be waited for.
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !ok(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %v: %s", patience, what)
+		}
+		time.Sleep(time.Millisecond) // polling
 	}
 }
 
@@ -72,11 +80,7 @@ func program(t *testing.T, how string, paths ...string) string {
 			return path
 		}
 	}
-	msg := fmt.Sprintf("missing: %s; for example: %s", paths[len(paths)-1], how)
-	if os.Getenv("CI") == "true" {
-		t.Fatal(msg)
-	}
-	t.Skip(msg)
+	skip(t, fmt.Sprintf("missing: %s; for example: %s", paths[len(paths)-1], how))
 	return ""
 }
 
@@ -196,170 +200,6 @@ func play(t *testing.T, as *syscall.Credential, role string, args ...string) *ch
 	cmd := exec.Command("/proc/self/exe", args...)
 	cmd.Env = append(os.Environ(), envRole+"="+role, "GOCOVERDIR="+os.TempDir())
 	return start(t, as, cmd)
-}
-
-// roleHold opens the sockets that its arguments name, as network/address, prints them, and holds them until its standard
-// input ends. "reuseport:N:" before a network makes N of them. What begins with "exit" is a connection that it accepts.
-func roleHold(args []string) int {
-	ctx := context.Background()
-	for _, arg := range args {
-		n, lc := 1, net.ListenConfig{}
-		if rest, ok := strings.CutPrefix(arg, "reuseport:"); ok {
-			count, rest, _ := strings.Cut(rest, ":")
-			n, _ = strconv.Atoi(count)
-			arg = rest
-			lc.Control = func(_, _ string, c syscall.RawConn) error {
-				var opErr error
-				err := c.Control(func(fd uintptr) {
-					opErr = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
-				})
-				if err != nil {
-					return err
-				}
-				return opErr
-			}
-		}
-		if rest, ok := strings.CutPrefix(arg, "plain:"); ok {
-			arg = rest
-			lc.SetMultipathTCP(false)
-		}
-		network, address, _ := strings.Cut(arg, "/")
-		for range n {
-			var addr net.Addr
-			switch network {
-			case "udp", "udp4", "udp6", "unixgram":
-				c, err := lc.ListenPacket(ctx, network, address)
-				if err != nil {
-					fmt.Println(err)
-					return 1
-				}
-				defer c.Close()
-				addr = c.LocalAddr()
-			default:
-				l, err := lc.Listen(ctx, network, address)
-				if err != nil {
-					fmt.Println(err)
-					return 1
-				}
-				defer l.Close()
-				if u, ok := l.(*net.UnixListener); ok {
-					u.SetUnlinkOnClose(false) // that it would remove the path is a limit of what can be taken over; see the package
-				}
-				addr = l.Addr()
-			}
-			address = addr.String()
-			fmt.Println("holds", address)
-		}
-	}
-	_, _ = io.Copy(io.Discard, os.Stdin)
-	return 0
-}
-
-// roleMaster starts a process that holds what its arguments name, and has nothing itself.
-func roleMaster(args []string) int {
-	cmd := exec.Command("/proc/self/exe", args...)
-	cmd.Env = append(os.Environ(), envRole+"=hold")
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	if err := cmd.Run(); err != nil {
-		fmt.Println(err)
-		return 1
-	}
-	return 0
-}
-
-// settings are the argument of roleServe.
-type settings struct {
-	PID    int
-	Listen []string // network/address
-	Signal syscall.Signal
-	Idle   time.Duration
-	Path   string
-}
-
-// roleServe is a server that takes its sockets from another process: a program as anybody would write it. It prints
-// "serving" when it does.
-func roleServe(args []string) int {
-	var c settings
-	if err := json.Unmarshal([]byte(args[0]), &c); err != nil {
-		fmt.Println(err)
-		return 64
-	}
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer stop()
-	src := process.Sockets(c.PID, process.Options{Signal: c.Signal, Idle: c.Idle, Logger: log})
-	err := serveFrom(ctx, src, c, log)
-	if closeErr := src.Close(); closeErr != nil {
-		fmt.Println("source:", closeErr)
-	}
-	if err != nil {
-		fmt.Println("failed:", err)
-		return 1
-	}
-	return 0
-}
-
-func serveFrom(ctx context.Context, src *process.Source, c settings, log *slog.Logger) error {
-	gen, err := handoff.Join(ctx, handoff.Config{Path: c.Path, Sources: []handoff.Source{src}, Logger: log, DrainTimeout: 5 * time.Second,
-		Trace: &handoff.Trace{Phase: func(_, to handoff.Phase) { fmt.Println(to) }}})
-	if err != nil {
-		return err
-	}
-	defer gen.Close()
-	mux := http.NewServeMux()
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("X-Segue-Pid", strconv.Itoa(os.Getpid()))
-		fmt.Fprintln(w, "Go", r.FormValue("token"))
-	})
-	srv := &http.Server{Handler: mux}
-	var servers []serve.Server
-	for _, l := range c.Listen {
-		network, address, _ := strings.Cut(l, "/")
-		ln, err := gen.Listen(ctx, network, address)
-		if err != nil {
-			return err
-		}
-		servers = append(servers, serve.HTTP(srv, ln))
-	}
-	return serve.Run(ctx, gen, servers...)
-}
-
-// server starts roleServe.
-func server(t *testing.T, as *syscall.Credential, c settings) *child {
-	t.Helper()
-	c.Path = filepath.Join(workDir(t, as), "s")
-	b, err := json.Marshal(c)
-	must(t, err)
-	return play(t, as, "serve", string(b))
-}
-
-// roleRefuse tries what its argument, a process, is expected to be closed to, and prints the errors.
-func roleRefuse(args []string) int {
-	pid, _ := strconv.Atoi(args[0])
-	p, err := process.Open(pid)
-	if err != nil {
-		fmt.Println("open:", err)
-		return 1
-	}
-	defer p.Close()
-	_, err = p.List(context.Background())
-	fmt.Println("list:", err)
-	fmt.Println("signal:", p.Signal(syscall.SIGTERM))
-	src := process.Sockets(pid, process.Options{MayBeGone: true})
-	_, err = src.Open(context.Background(), "", "tcp", args[1])
-	fmt.Println("open:", err)
-	_ = src.Close()
-	all, refused, err := process.All(context.Background())
-	fmt.Println("all:", err)
-	for _, s := range all {
-		for _, h := range s.Holders {
-			if h.PID == pid {
-				fmt.Println("all: has", s)
-			}
-		}
-	}
-	fmt.Println("refused:", refused)
-	return 0
 }
 
 // freeAddress returns an address that was free a moment ago, for programs that cannot choose one themselves.

@@ -17,11 +17,15 @@ import (
 const envRole = "SEGUE_TEST_ROLE"
 
 var roles = map[string]func(args []string) int{
-	"hold":   roleHold,
-	"serve":  roleServe,
-	"master": roleMaster,
-	"exit":   func([]string) int { return 0 },
-	"refuse": roleRefuse,
+	"hold":     roleHold,
+	"serve":    roleServe,
+	"master":   roleMaster,
+	"headless": roleHeadless,
+	"prefork":  rolePrefork,
+	"exit":     func([]string) int { return 0 },
+	"refuse":   roleRefuse,
+	"forged":   roleForged,
+	"inherit":  roleInherit,
 }
 
 func TestMain(m *testing.M) {

@@ -14,8 +14,9 @@ import (
 // several, if they are a group (SO_REUSEPORT), or if the host is empty.
 //
 // Without a host, as in ":80", it is any socket at that port that takes connections to all addresses of its family,
-// 0.0.0.0 as well as [::]. "0.0.0.0" and "[::]" mean just those, and another host, which may be a name, that address. A
-// path or abstract name of a Unix socket must be as the process gave it, save for what filepath.Clean does.
+// 0.0.0.0 as well as [::]. "0.0.0.0" and "[::]" mean just those, and another host, which may be a name, that address. An
+// abstract name of a Unix socket must be as the process gave it, and so must a path, save for what filepath.Clean does; a
+// relative one is relative to the directory that the process is in now, or this one.
 func Match(ctx context.Context, all []Socket, network, address string) ([]Socket, error) {
 	w, err := parseWant(ctx, network, address)
 	if err != nil {
@@ -33,7 +34,7 @@ func Match(ctx context.Context, all []Socket, network, address string) ([]Socket
 // want is what somebody asks for.
 type want struct {
 	network string     // without 4 or 6
-	path    string     // of a Unix socket
+	path    string     // of a Unix socket, from the root
 	ip      netip.Addr // not valid: any unspecified
 	is4     bool       // only IPv4
 	is6     bool       // only IPv6
@@ -44,7 +45,12 @@ func parseWant(ctx context.Context, network, address string) (want, error) {
 	w := want{network: network}
 	switch network {
 	case "unix", "unixgram", "unixpacket":
-		w.path = cleanPath(address)
+		if w.path = address; address != "" && !strings.HasPrefix(address, "@") {
+			var err error
+			if w.path, err = filepath.Abs(address); err != nil {
+				return w, fmt.Errorf("process: where %s is: %w", address, err)
+			}
+		}
 		return w, nil
 	case "tcp", "udp":
 	case "tcp4", "udp4":
@@ -88,7 +94,10 @@ func (w want) matches(s Socket) bool {
 		return false
 	}
 	if strings.HasPrefix(s.Network, "unix") {
-		return w.path != "" && cleanPath(s.Address) == w.path
+		if strings.HasPrefix(w.path, "@") {
+			return s.Address == w.path
+		}
+		return w.path != "" && s.file() == w.path
 	}
 	ap, err := netip.ParseAddrPort(s.Address)
 	if err != nil || ap.Port() != w.port || w.port == 0 {
@@ -120,13 +129,6 @@ func (w want) clashes(s Socket) bool {
 	}
 	ip := ap.Addr().Unmap()
 	return !w.ip.IsValid() || w.ip.IsUnspecified() || ip.IsUnspecified() || ip.WithZone("") == w.ip.WithZone("")
-}
-
-func cleanPath(p string) string {
-	if p == "" || strings.HasPrefix(p, "@") {
-		return p
-	}
-	return filepath.Clean(p)
 }
 
 // compareAddress puts ports in the order of numbers.

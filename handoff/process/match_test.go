@@ -3,11 +3,16 @@ package process
 import (
 	"errors"
 	"net"
+	"os"
 	"strings"
 	"testing"
 )
 
 func TestMatch(t *testing.T) {
+	wd, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
 	all := []Socket{
 		{Network: "tcp", Address: "0.0.0.0:80", Inode: 1},
 		{Network: "tcp", Address: "[::]:80", Inode: 2},
@@ -18,6 +23,9 @@ func TestMatch(t *testing.T) {
 		{Network: "unix", Address: "/run/a.sock", Inode: 7},
 		{Network: "unix", Address: "@a", Inode: 8},
 		{Network: "unixgram", Address: "/run/a.sock", Inode: 9},
+		{Network: "unix", Address: "a.sock", Inode: 10, path: "/srv/a.sock"},
+		{Network: "unix", Address: "b.sock", Inode: 11, path: wd + "/b.sock"},
+		{Network: "unix", Address: "c.sock", Inode: 12},
 	}
 	for _, tt := range []struct {
 		network, address string
@@ -46,6 +54,11 @@ func TestMatch(t *testing.T) {
 		{"unix", "", nil, false},
 		{"unixgram", "/run/a.sock", []uint64{9}, true},
 		{"unixpacket", "/run/a.sock", nil, false},
+		{"unix", "a.sock", nil, false},
+		{"unix", "/srv/a.sock", []uint64{10}, true},
+		{"unix", "./b.sock", []uint64{11}, true},
+		{"unix", wd + "/b.sock", []uint64{11}, true},
+		{"unix", "c.sock", nil, false},
 	} {
 		found, err := Match(t.Context(), all, tt.network, tt.address)
 		if err != nil {
@@ -90,6 +103,30 @@ func TestNoSocketError(t *testing.T) {
 	}
 	if !strings.Contains(e.Error(), "process 7 has no socket for tcp :1") || !strings.HasSuffix(e.Error(), "tcp [::]:80, and 2 more") {
 		t.Error(e)
+	}
+}
+
+// TestNoSocketErrorRelative names a path as it has to be asked for.
+func TestNoSocketErrorRelative(t *testing.T) {
+	s := Socket{Network: "unix", Address: "a.sock"}
+	s.in("/srv")
+	e := &NoSocketError{PID: 7, Network: "unix", Address: "a.sock", Have: []Socket{s}}
+	if !strings.HasSuffix(e.Error(), "one that it has: unix /srv/a.sock") {
+		t.Error(e)
+	}
+}
+
+// TestPrintable wants no control characters of whoever chose a name in what an operator reads.
+func TestPrintable(t *testing.T) {
+	bad := Socket{Network: "unix", Address: "@a\n\x1b[2J", Holders: []Holder{{PID: 1, Command: "x\r\"y\""}}}
+	e := &NoSocketError{PID: 7, Network: "unix", Address: "@b\n", Have: []Socket{bad}}
+	for _, s := range []string{bad.String(), e.Error(), (&NoSocketError{Address: "@b\n"}).Error()} {
+		if strings.ContainsAny(s, "\n\r\x1b") {
+			t.Errorf("%q", s)
+		}
+	}
+	if want := `unix @a\n\x1b[2J (x\r"y" 1)`; bad.String() != want {
+		t.Errorf("got %s, want %s", bad, want)
 	}
 }
 

@@ -79,17 +79,24 @@ func replaceUnderLoad(t *testing.T, as *syscall.Credential, old *child, c settin
 	var loadErr error
 	var loading sync.WaitGroup
 	dialer := new(load.Dialer)
+	// A client of those that connect anew has one request at a time, so all before are answered.
+	const clients = 4
+	more := func(n int) {
+		t.Helper()
+		enough := dialer.Dials() + clients + kept + n
+		until(t, "requests are made", func() bool { return dialer.Dials() >= enough })
+	}
 	loading.Go(func() {
-		res, loadErr = load.Run(ctx, load.Options{Address: addr, New: 4, Kept: kept, Pace: 4 * time.Millisecond, Dialer: dialer})
+		res, loadErr = load.Run(ctx, load.Options{Address: addr, New: clients, Kept: kept, Pace: 4 * time.Millisecond, Dialer: dialer})
 	})
-	time.Sleep(300 * time.Millisecond) // of load before
+	more(50)
 	next := server(t, as, c)
 	next.line("serving")
 	serving := time.Now()
 	if err := old.wait(); err != nil {
 		t.Errorf("nginx ended with %v", err)
 	}
-	time.Sleep(300 * time.Millisecond) // of load after
+	more(50)
 	stop()
 	loading.Wait()
 	must(t, loadErr)

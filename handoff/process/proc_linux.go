@@ -2,6 +2,7 @@ package process
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // stat is a part of /proc/PID/stat, proc_pid_stat(5).
@@ -16,7 +18,12 @@ type stat struct {
 	state  byte
 	parent int
 	kernel bool // a kernel thread, PF_KTHREAD in include/linux/sched.h
+	ending bool // it is about to be a zombie, PF_EXITING
 }
+
+// over reports whether a process has ended, or is about to: its descriptors are closed, or will be in a moment. So it is
+// with a process whose main thread has ended while others go on.
+func (s stat) over() bool { return s.ending || s.state == 'Z' || s.state == 'X' || s.state == 'x' }
 
 var errStat = errors.New("unknown format of /proc/PID/stat")
 
@@ -43,8 +50,8 @@ func parseStat(b []byte) (stat, error) {
 	if err != nil {
 		return stat{}, fmt.Errorf("%w: %w", errStat, err)
 	}
-	const kthread = 0x00200000
-	return stat{state: f[0][0], parent: parent, kernel: flags&kthread != 0}, nil
+	const exiting, kthread = 0x00000004, 0x00200000
+	return stat{state: f[0][0], parent: parent, kernel: flags&kthread != 0, ending: flags&exiting != 0}, nil
 }
 
 func procDir(pid int) string { return filepath.Join("/proc", strconv.Itoa(pid)) }
@@ -72,35 +79,70 @@ func numbers(dir string) ([]int, error) {
 	return ns, nil
 }
 
+// ended says that a process has ended, or is about to.
+func ended(pid int) error {
+	st, err := statOf(pid)
+	if gone(err) || err == nil && st.over() {
+		return fmt.Errorf("it is ending, and its descriptors are closed: %w", ErrGone)
+	}
+	return nil
+}
+
+// noRoom reports whether an error says nothing about the process that was looked at, but that this one has too many
+// descriptors open, or the system.
+func noRoom(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM)
+}
+
 // descendants returns the processes below pid, parents before their children. A process whose parent has ended belongs to
 // init or a subreaper, and is not found.
-func descendants(pid int) ([]int, error) {
+func descendants(ctx context.Context, pid int) ([]int, error) {
 	all, err := numbers("/proc")
 	if err != nil {
 		return nil, err
 	}
 	children := map[int][]int{}
 	for _, n := range all {
-		if st, err := statOf(n); err == nil { // else it is just gone, or hidden
+		if err := context.Cause(ctx); err != nil {
+			return nil, err
+		}
+		st, err := statOf(n)
+		switch {
+		case err == nil:
 			children[st.parent] = append(children[st.parent], n)
-		}
+		case noRoom(err):
+			return nil, err
+		} // else it is just gone, or hidden
 	}
+	return below(pid, children), nil
+}
+
+// below returns all that is reached from pid, by levels. The table was not read at one instant: when numbers are used
+// again meanwhile, it may have a circle.
+func below(pid int, children map[int][]int) []int {
 	var found []int
-	for next := children[pid]; len(next) > 0; {
-		found = append(found, next...)
-		var below []int
-		for _, n := range next {
-			below = append(below, children[n]...)
+	visited := map[int]bool{pid: true}
+	for level := []int{pid}; len(level) > 0; {
+		var next []int
+		for _, parent := range level {
+			for _, n := range children[parent] {
+				if !visited[n] {
+					visited[n] = true
+					next = append(next, n)
+				}
+			}
 		}
-		next = below
+		found = append(found, next...)
+		level = next
 	}
-	return found, nil
+	return found
 }
 
 // seen is what was seen of one process.
 type seen struct {
 	pid     int
 	command string
+	dir     string // in which it is; "" if that is not known
 	netNS   uint64
 	sockets map[uint64][]int // descriptor numbers by inode
 }
@@ -112,6 +154,11 @@ func lookAt(pid int) (*seen, error) {
 	ns, err := numbers(filepath.Join(dir, "fd"))
 	if err != nil {
 		return nil, err
+	}
+	if len(ns) == 0 {
+		if err := ended(pid); err != nil {
+			return nil, err
+		}
 	}
 	for _, n := range ns {
 		link, err := os.Readlink(filepath.Join(dir, "fd", strconv.Itoa(n)))
@@ -128,6 +175,7 @@ func lookAt(pid int) (*seen, error) {
 	if link, err := os.Readlink(filepath.Join(dir, "ns", "net")); err == nil {
 		s.netNS, _ = inodeOf(link, "net")
 	}
+	s.dir, _ = os.Readlink(filepath.Join(dir, "cwd"))
 	if comm, err := os.ReadFile(filepath.Join(dir, "comm")); err == nil {
 		s.command = strings.TrimSuffix(string(comm), "\n")
 	}
@@ -149,7 +197,7 @@ func inodeOf(link, kind string) (uint64, bool) {
 }
 
 // readEntries finds the sockets of some processes in the tables of the network namespaces that these are in, by inode:
-// inodes are of the whole system, so that two namespaces have none in common.
+// inodes are of the whole system, so that two namespaces practically have none in common (the numbers come again after 2^32).
 func readEntries(all []*seen) (map[uint64]entry, error) {
 	wanted := map[uint64]bool{}
 	for _, s := range all {
@@ -157,15 +205,15 @@ func readEntries(all []*seen) (map[uint64]entry, error) {
 			wanted[ino] = true
 		}
 	}
-	found := make(map[uint64]entry, len(wanted))
+	es := newEntries(len(wanted))
 	read := map[uint64]bool{}
 	for _, s := range all {
 		if len(s.sockets) == 0 || s.netNS != 0 && read[s.netNS] {
 			continue
 		}
-		err := readNet(s.pid, wanted, func(e entry) {
+		err := readNet(s, wanted, func(e entry) {
 			e.netNS = s.netNS
-			found[e.inode] = e
+			es.add(e)
 		})
 		switch {
 		case err == nil:
@@ -175,13 +223,19 @@ func readEntries(all []*seen) (map[uint64]entry, error) {
 			return nil, err
 		}
 	}
-	return found, nil
+	return es.found, nil
 }
 
-func readNet(pid int, wanted map[uint64]bool, add func(entry)) error {
+// readNet reads the tables of the network namespace that a process is in. Those of Unix sockets are asked of sock_diag, if
+// that is this thread's namespace too.
+func readNet(s *seen, wanted map[uint64]bool, add func(entry)) error {
 	opened := false
+	isWanted := func(ino uint64) bool { return wanted[ino] }
 	for _, t := range tables {
-		f, err := os.Open(filepath.Join(procDir(pid), "net", t.name))
+		if t.name == "unix" && diagUnix(s.netNS, isWanted, add) {
+			continue
+		}
+		f, err := os.Open(filepath.Join(procDir(s.pid), "net", t.name))
 		if errors.Is(err, os.ErrNotExist) {
 			continue // a kernel without IPv6, for example
 		}
@@ -189,7 +243,7 @@ func readNet(pid int, wanted map[uint64]bool, add func(entry)) error {
 			return err
 		}
 		opened = true
-		err = readTable(f, t.inode, func(ino uint64) bool { return wanted[ino] }, t.parse, add)
+		err = readTable(f, t.inode, isWanted, t.parse, add)
 		_ = f.Close()
 		if err != nil {
 			return err

@@ -21,9 +21,10 @@ type Process struct {
 
 	look sync.Mutex // one look at a time
 
-	mu     sync.Mutex
-	closed bool
-	held   map[int]*handle // this process, and those descendants that had sockets at the last look
+	mu      sync.Mutex
+	closed  bool
+	refused int             // see Refused
+	held    map[int]*handle // this process, and those descendants that had sockets at the last look
 }
 
 // handle is a process that is held: what package fdpass has, and a pidfd to send signals by.
@@ -92,8 +93,14 @@ func Open(pid int) (*Process, error) {
 	return &Process{pid: pid, held: map[int]*handle{pid: h}}, nil
 }
 
-// withState says of a process that is gone whether it is a zombie, as far as anybody can still tell.
+// withState says of a process that is gone whether it is a zombie, as far as anybody can still tell; and of one that has
+// not what it had whether it is about to be gone.
 func withState(pid int, err error) error {
+	if errors.Is(err, fdpass.ErrNotOpen) {
+		if gone := ended(pid); gone != nil {
+			err = fmt.Errorf("%w: %w", gone, err)
+		}
+	}
 	if errors.Is(err, ErrGone) {
 		if st, stErr := statOf(pid); stErr == nil && st.state == 'Z' {
 			return fmt.Errorf("it is a zombie, ended but not waited for by its parent (process %d); its sockets are closed: %w", st.parent, err)
@@ -132,15 +139,56 @@ func (p *Process) handle(pid int) (*handle, error) {
 
 // List returns the sockets that the process and its descendants listen on, or are bound to for datagrams, each of them
 // once, in the order of networks and addresses. It reads /proc, and takes a copy of each socket for an instant to ask for
-// its details; if that is refused, they stay zero. Descendants that may not be looked at are passed over.
+// its details; if that is refused, they stay zero. Descendants that may not be looked at are passed over; [Process.Refused]
+// says how many.
 //
-// Errors: [ErrGone], [ErrRefused], a context's cause.
+// Errors: [ErrGone], also for a process that is ending; [ErrRefused]; EMFILE; a context's cause.
 func (p *Process) List(ctx context.Context) ([]Socket, error) {
+	all, _, err := p.listAll(ctx)
+	return all, err
+}
+
+// listAll is List; missed says why there may be more.
+func (p *Process) listAll(ctx context.Context) (all []Socket, missed, err error) {
 	s, err := p.survey(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("process: list the sockets of process %d: %w", p.pid, err)
+	if noRoom(err) {
+		return nil, nil, fmt.Errorf("process: list the sockets of process %d: nothing is known of it, for want of descriptors or memory here; raise RLIMIT_NOFILE (ulimit -n, LimitNOFILE=): %w", p.pid, err)
 	}
-	return s.list(), nil
+	if err != nil {
+		return nil, nil, fmt.Errorf("process: list the sockets of process %d: %w", p.pid, err)
+	}
+	p.mu.Lock()
+	p.refused = len(s.refused)
+	p.mu.Unlock()
+	return s.list(), s.missed(), nil
+}
+
+// Refused returns how many descendants the last List passed over, because they may not be looked at: they changed their
+// user, for example, or are not dumpable. They may have sockets.
+func (p *Process) Refused() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.refused
+}
+
+// ownSockets returns the inodes of the sockets that this process holds.
+func ownSockets() (map[uint64]bool, error) {
+	looked, err := lookAt(os.Getpid())
+	if err != nil {
+		return nil, fmt.Errorf("process: look at the sockets of this process: %w", err)
+	}
+	held := map[uint64]bool{}
+	for ino := range looked.sockets {
+		held[ino] = true
+	}
+	return held, nil
+}
+
+// setBlocking clears O_NONBLOCK, for all that share the socket.
+func setBlocking(fd *listener.FD) error {
+	var opErr error
+	err := fd.Control(func(n uintptr) { opErr = unix.SetNonblock(int(n), false) })
+	return errors.Join(err, opErr)
 }
 
 // Take takes a copy of a socket that List returned, from the first of its holders that still has it. The process keeps its
@@ -192,9 +240,9 @@ func verify(fd *listener.FD, s Socket) error {
 	case err != nil:
 		return err
 	case !i.Socket, i.Network != s.Network, i.Address != s.Address && !s.sameAs(i.Address), s.Cookie != 0 && i.Cookie != s.Cookie:
-		return fmt.Errorf("%w: it is %s %s, not %s %s; look again", ErrChanged, i.Network, i.Address, s.Network, s.Address)
+		return fmt.Errorf("%w: it is %s %s, not %s %s; look again", ErrChanged, i.Network, printable(i.Address), s.Network, printable(s.Address))
 	case s.Listening && !i.Listening:
-		return fmt.Errorf("%w: %s %s does not listen any more", ErrChanged, s.Network, s.Address)
+		return fmt.Errorf("%w: %s %s does not listen any more", ErrChanged, s.Network, printable(s.Address))
 	}
 	return nil
 }

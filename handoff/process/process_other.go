@@ -34,6 +34,17 @@ func (*Process) Alive() error { return unsupported("look") }
 // List returns an error that is [errors.ErrUnsupported]: only Linux is supported.
 func (*Process) List(context.Context) ([]Socket, error) { return nil, unsupported("list") }
 
+// Refused returns 0.
+func (*Process) Refused() int { return 0 }
+
+func (*Process) listAll(context.Context) (all []Socket, missed, err error) {
+	return nil, nil, unsupported("list")
+}
+
+func ownSockets() (map[uint64]bool, error) { return nil, unsupported("look") }
+
+func setBlocking(*listener.FD) error { return unsupported("restore") }
+
 // Take returns an error that is [errors.ErrUnsupported]: only Linux is supported.
 func (*Process) Take(Socket) (*listener.FD, error) { return nil, unsupported("take") }
 

@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/segue-go/segue/handoff/process"
 )
 
@@ -67,6 +69,13 @@ func (v *visitors) run(ctx context.Context, workers int, addr string) {
 	wg.Wait()
 }
 
+// answered counts the answers so far.
+func (v *visitors) answered() (byOld, byNew int) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.byOld, v.byNew
+}
+
 // visit makes one request, without any second try.
 func visit(addr string) ([]byte, error) {
 	conn, err := net.DialTimeout("tcp", addr, patience)
@@ -100,13 +109,13 @@ func TestPython(t *testing.T) {
 		v := &visitors{}
 		var visiting sync.WaitGroup
 		visiting.Go(func() { v.run(ctx, 3, addr) })
-		time.Sleep(300 * time.Millisecond) // of load before
+		until(t, "Python answers", func() bool { old, _ := v.answered(); return old >= 20 })
 		next := server(t, as, settings{PID: old.pid(), Listen: []string{"tcp/" + addr}, Signal: syscall.SIGTERM, Idle: patience})
 		next.line("serving")
 		if err := old.wait(); err == nil || old.cmd.ProcessState.Sys().(syscall.WaitStatus).Signal() != syscall.SIGTERM {
 			t.Errorf("Python ended with %v", err)
 		}
-		time.Sleep(300 * time.Millisecond) // of load after
+		until(t, "Go answers", func() bool { _, next := v.answered(); return next >= 20 })
 		stop()
 		visiting.Wait()
 		for i, err := range v.failures {
@@ -153,6 +162,12 @@ func TestSignalIdle(t *testing.T) {
 	defer cancel()
 	if err := p.SignalIdle(ctx, syscall.SIGTERM, all...); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("with a connection: %v", err)
+	}
+	// It was not even stopped: who was continued would be reported.
+	var info unix.Siginfo
+	must(t, unix.Waitid(unix.P_PID, old.pid(), &info, unix.WCONTINUED|unix.WNOHANG|unix.WNOWAIT, nil))
+	if info.Signo != 0 {
+		t.Error("it was stopped all the same")
 	}
 	// It goes on, and serves both that connection and another.
 	if _, err := visit(addr); err != nil {

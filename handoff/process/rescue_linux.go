@@ -2,7 +2,6 @@ package process
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -29,7 +28,8 @@ import (
 // stops, is closed, and clients that wait in its queue are reset. So in a process with several Generations only the one
 // that rescues gets sockets.
 //
-// All sockets are taken or none. Errors: [ErrGone]; [ErrRefused], with its cause, where the kernel forbids it (see What
+// Who holds no rendezvous is no incumbent: nothing is taken then, and handoff kills nobody. All sockets are taken or none.
+// Errors: [ErrNoRendezvous]; [ErrGone]; [ErrRefused], with its cause, where the kernel forbids it (see What
 // it needs, above); EMFILE; a context's cause.
 func Rescue(ctx context.Context, incumbent handoff.Peer) (handoff.Source, error) {
 	if incumbent.PID <= 0 {
@@ -58,6 +58,7 @@ func (p *Process) rescue(ctx context.Context) (*rescued, error) {
 		return nil, err
 	}
 	r := &rescued{pid: p.pid}
+	rendezvous := false
 	seen := map[uint64]bool{} // by cookie
 	for _, s := range all {
 		i := slices.IndexFunc(s.Holders, func(h Holder) bool { return h.PID == p.pid })
@@ -70,6 +71,7 @@ func (p *Process) rescue(ctx context.Context) (*rescued, error) {
 		}
 		s.Holders = s.Holders[i : i+1]
 		h, err := p.salvage(s)
+		rendezvous = rendezvous || h == nil && err == nil
 		if err != nil {
 			r.close()
 			return nil, err
@@ -84,6 +86,10 @@ func (p *Process) rescue(ctx context.Context) (*rescued, error) {
 	if err := p.Alive(); err != nil { // or its number was another's meanwhile
 		r.close()
 		return nil, err
+	}
+	if !rendezvous {
+		r.close()
+		return nil, fmt.Errorf("process: rescue: process %d is no incumbent: %w", p.pid, ErrNoRendezvous)
 	}
 	return r, nil
 }
@@ -104,7 +110,7 @@ func (p *Process) salvage(s Socket) (*salvaged, error) {
 	}
 	// What the socket says now counts.
 	s.Network, s.Address = i.Network, i.Address
-	return &salvaged{Socket: s, fd: fd, cookie: i.Cookie, path: unixPath(i)}, nil
+	return &salvaged{Socket: s, fd: fd, cookie: i.Cookie, path: unixPath(i, s.file())}, nil
 }
 
 // isRendezvous reports whether a socket is one of segue's: who else would want to be told who connects, by pidfd?
@@ -124,6 +130,7 @@ type rescued struct {
 	pid int
 
 	mu   sync.Mutex
+	over bool // what was not asked for is closed
 	left []*salvaged
 	gave []*salvaged // what was asked for; the descriptors are the generation's
 }
@@ -175,6 +182,24 @@ func (r *rescued) Open(ctx context.Context, _, network, address string) (*listen
 	return nil, nil
 }
 
+var (
+	_ handoff.PathSource = (*rescued)(nil)
+	_ handoff.Returner   = (*rescued)(nil)
+)
+
+// Return takes back a socket that the generation could not use: there is no other copy of it.
+func (r *rescued) Return(fd *listener.FD) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	i := slices.IndexFunc(r.gave, func(s *salvaged) bool { return s.fd == fd })
+	if i < 0 || r.over {
+		_ = fd.Close()
+		return
+	}
+	r.left = slices.Insert(r.left, 0, r.gave[i])
+	r.gave = slices.Delete(r.gave, i, i+1)
+}
+
 // UnixPath is asked by the generation for a socket that Open gave it: which file to remove when it is closed for good.
 func (r *rescued) UnixPath(fd *listener.FD) *listener.UnixPath {
 	r.mu.Lock()
@@ -197,6 +222,7 @@ func (r *rescued) Phase(_, to handoff.Phase) {
 func (r *rescued) close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.over = true
 	for _, s := range r.left {
 		_ = s.drop()
 	}
@@ -205,7 +231,7 @@ func (r *rescued) close() {
 
 // unixPath returns the file of a Unix socket, if that is what its bind made: in the place of a file that was removed,
 // another may be.
-func unixPath(i listener.Info) *listener.UnixPath {
+func unixPath(i listener.Info, path string) *listener.UnixPath {
 	if !strings.HasPrefix(i.Network, "unix") || i.Address == "" || strings.HasPrefix(i.Address, "@") {
 		return nil
 	}
@@ -213,62 +239,12 @@ func unixPath(i listener.Info) *listener.UnixPath {
 	if err != nil {
 		return nil // it is not known, so it stays
 	}
-	p, err := listener.StatUnixPath(i.Address)
+	if path == "" {
+		return nil // relative to where nobody knows
+	}
+	p, err := listener.StatUnixPath(path)
 	if err != nil || uint32(p.Ino) != ino || unix.Major(p.Dev)<<20|unix.Minor(p.Dev) != dev {
 		return nil
 	}
 	return p
-}
-
-var errDiag = errors.New("process: unexpected answer of sock_diag")
-
-// boundFile asks sock_diag(7) which file the Unix socket with an inode is bound to. Device and inode are as the kernel
-// has them: 12 and 20 bits, and the low 32 bits.
-func boundFile(socket uint32) (dev, ino uint32, err error) {
-	n, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
-	if err != nil {
-		return 0, 0, err
-	}
-	defer unix.Close(n)
-	const (
-		size      = 16 + 24 // struct nlmsghdr, struct unix_diag_req
-		byFamily  = 20      // SOCK_DIAG_BY_FAMILY
-		showVFS   = 2       // UDIAG_SHOW_VFS
-		attrVFS   = 1       // UNIX_DIAG_VFS
-		answer    = 16 + 16 // struct nlmsghdr, struct unix_diag_msg
-		anyCookie = 0xffffffff
-	)
-	e := binary.NativeEndian
-	b := make([]byte, 0, size)
-	b = e.AppendUint32(b, size)
-	b = e.AppendUint16(b, byFamily)
-	b = e.AppendUint16(b, unix.NLM_F_REQUEST)
-	b = append(b, make([]byte, 8)...) // sequence number, port
-	b = append(b, unix.AF_UNIX, 0, 0, 0)
-	for _, v := range []uint32{anyCookie /* all states */, socket, showVFS, anyCookie, anyCookie} {
-		b = e.AppendUint32(b, v)
-	}
-	if err := unix.Sendto(n, b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return 0, 0, err
-	}
-	b = make([]byte, 4096)
-	got, _, err := unix.Recvfrom(n, b, unix.MSG_DONTWAIT) // the answer is there when sendto returns
-	if err != nil {
-		return 0, 0, err
-	}
-	b = b[:got]
-	if len(b) < answer || e.Uint16(b[4:]) != byFamily || e.Uint32(b[20:]) != socket {
-		return 0, 0, errDiag
-	}
-	for b = b[answer:]; len(b) >= 4; {
-		length, kind := int(e.Uint16(b)), e.Uint16(b[2:])
-		if length < 4 || length > len(b) {
-			return 0, 0, errDiag
-		}
-		if kind == attrVFS && length >= 12 {
-			return e.Uint32(b[8:]), e.Uint32(b[4:]), nil
-		}
-		b = b[min((length+3)&^3, len(b)):]
-	}
-	return 0, 0, errDiag
 }

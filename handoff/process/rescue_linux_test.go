@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -49,7 +50,7 @@ func open(t *testing.T, src handoff.Source, network, address string) (*listener.
 // As an ordinary user: TestRescueStopped of package integration.
 func TestRescue(t *testing.T) {
 	dir := workDir(t, nil)
-	old := play(t, nil, "hold", "tcp/:0", "reuseport:3:tcp/127.0.0.1:0", "udp/127.0.0.1:0",
+	old := play(t, nil, "hold", "rendezvous", "tcp/:0", "reuseport:3:tcp/127.0.0.1:0", "udp/127.0.0.1:0",
 		"unix/"+dir+"/s", "unix/@"+dir, "unixgram/"+dir+"/d", "unixpacket/"+dir+"/p")
 	any := old.line("holds ")
 	group := []string{old.line("holds "), old.line("holds "), old.line("holds ")}[0]
@@ -78,9 +79,7 @@ func TestRescue(t *testing.T) {
 				continue
 			}
 			cookies[i.Cookie] = true
-			p := src.(interface {
-				UnixPath(*listener.FD) *listener.UnixPath
-			}).UnixPath(fd)
+			p := src.(handoff.PathSource).UnixPath(fd)
 			if isPath := filepath.IsAbs(w.want); isPath != (p != nil) || isPath && p.Path != w.want {
 				t.Errorf("the path of %s %s: %v", w.network, w.address, p)
 			}
@@ -99,7 +98,7 @@ func TestRescue(t *testing.T) {
 // A generation gets its sockets from the source, with what waits in their queues, and what it does not ask for is closed
 // once it serves.
 func TestRescueServes(t *testing.T) {
-	old := play(t, nil, "hold", "tcp/127.0.0.1:0", "tcp/127.0.0.1:0")
+	old := play(t, nil, "hold", "rendezvous", "tcp/127.0.0.1:0", "tcp/127.0.0.1:0")
 	wanted, unwanted := old.line("holds "), old.line("holds ")
 	src := rescue(t, old)
 	c, err := net.DialTimeout("tcp", wanted, patience) // nobody accepts yet
@@ -142,7 +141,7 @@ func TestRescueUnixPath(t *testing.T) {
 	}{{"own", false}, {"replaced", true}} {
 		t.Run(c.name, func(t *testing.T) {
 			path := workDir(t, nil) + "/s"
-			old := play(t, nil, "hold", "unix/"+path)
+			old := play(t, nil, "hold", "rendezvous", "unix/"+path)
 			old.line("holds ")
 			if c.foreign {
 				must(t, os.Remove(path))
@@ -165,9 +164,32 @@ func TestRescueUnixPath(t *testing.T) {
 	}
 }
 
+// A path may be relative to the directory in which the incumbent is. It is no other file of that name.
+func TestRescueRelativePath(t *testing.T) {
+	dir, other := workDir(t, nil), workDir(t, nil)
+	cmd := exec.Command("/proc/self/exe", "rendezvous", "unix/app.sock")
+	cmd.Env, cmd.Dir = append(os.Environ(), envRole+"=hold"), dir
+	old := start(t, nil, cmd)
+	old.line("holds ")
+	src := rescue(t, old)
+	t.Chdir(other)
+	for _, path := range []string{"app.sock", other + "/app.sock"} {
+		if fd, i := open(t, src, "unix", path); fd != nil {
+			t.Errorf("%s is %v", path, i)
+		}
+	}
+	fd, _ := open(t, src, "unix", dir+"/app.sock")
+	if fd == nil {
+		t.Fatal("not found by its real path")
+	}
+	if p := src.(handoff.PathSource).UnixPath(fd); p == nil || p.Path != dir+"/app.sock" {
+		t.Errorf("its file is %v", p)
+	}
+}
+
 // Who stops before it serves leaves nothing open: package leak looks.
 func TestRescueStops(t *testing.T) {
-	old := play(t, nil, "hold", "tcp/127.0.0.1:0")
+	old := play(t, nil, "hold", "rendezvous", "tcp/127.0.0.1:0")
 	addr := old.line("holds ")
 	gen := join(t, rescue(t, old))
 	must(t, gen.Close())
@@ -181,7 +203,7 @@ func TestRescueStops(t *testing.T) {
 
 // An address in the way of a socket that is held is told, rather than what bind would say.
 func TestRescueClash(t *testing.T) {
-	old := play(t, nil, "hold", "tcp/127.0.0.1:0")
+	old := play(t, nil, "hold", "rendezvous", "tcp/127.0.0.1:0")
 	addr := old.line("holds ")
 	src := rescue(t, old)
 	_, port, err := net.SplitHostPort(addr)
@@ -220,10 +242,20 @@ func TestRescueRendezvous(t *testing.T) {
 
 // What only a child of the incumbent has is the child's.
 func TestRescueChildren(t *testing.T) {
-	old := play(t, nil, "master", "tcp/127.0.0.1:0")
+	old := play(t, nil, "master", "rendezvous", "tcp/127.0.0.1:0")
 	addr := old.line("holds ")
 	if fd, i := open(t, rescue(t, old), "tcp", addr); fd != nil {
 		t.Errorf("of a child: %v", i)
+	}
+}
+
+// Who has no rendezvous is no incumbent: another program that happens to listen at the path, for example. handoff kills
+// nobody whose rescue fails.
+func TestRescueOther(t *testing.T) {
+	old := play(t, nil, "hold", "tcp/127.0.0.1:0", "unixpacket/@"+t.Name())
+	old.line("holds ")
+	if _, err := process.Rescue(bounded(t), handoff.Peer{PID: old.pid()}); !errors.Is(err, process.ErrNoRendezvous) {
+		t.Errorf("got %v", err)
 	}
 }
 
@@ -242,7 +274,7 @@ func TestRescueErrors(t *testing.T) {
 			t.Errorf("%s: %v, want %v", tt.name, err, tt.want)
 		}
 	}
-	old := play(t, nil, "hold", "tcp/127.0.0.1:0")
+	old := play(t, nil, "hold", "rendezvous", "tcp/127.0.0.1:0")
 	old.line("holds ")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(io.ErrClosedPipe)
@@ -254,7 +286,7 @@ func TestRescueErrors(t *testing.T) {
 // All or none: without room for the last one, those before are closed.
 func TestRescueNoDescriptors(t *testing.T) {
 	args := slices.Repeat([]string{"tcp/127.0.0.1:0"}, 40)
-	old := play(t, nil, "hold", args...)
+	old := play(t, nil, "hold", append([]string{"rendezvous"}, args...)...)
 	for range args {
 		old.line("holds ")
 	}

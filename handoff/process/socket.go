@@ -3,7 +3,9 @@ package process
 import (
 	"cmp"
 	"fmt"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -13,7 +15,7 @@ type Socket struct {
 	Network   string `json:"network"` // as net.Listen takes it: tcp, udp, unix, unixgram or unixpacket
 	Address   string `json:"address"` // as net.Addr prints it; "@name" if abstract
 	Listening bool   `json:"listening"`
-	Inode     uint64 `json:"inode"`           // tells sockets apart while they exist
+	Inode     uint64 `json:"inode"`           // practically tells sockets apart while they exist; the numbers come again after 2^32
 	NetNS     uint64 `json:"netns,omitempty"` // the network namespace, as /proc/PID/ns/net numbers it; 0 if unknown
 
 	// What only the socket itself tells, so known only if it could be taken; see Detailed.
@@ -24,6 +26,23 @@ type Socket struct {
 	ReusePort bool   `json:"reuseport,omitempty"` // may be one of a group with this address
 
 	Holders []Holder `json:"holders"` // ancestors first
+
+	path string // of a Unix socket with a file: where that is, if Address is relative to the directory of its process
+}
+
+// file is the path of a Unix socket's file, from the root; "" if it is not known.
+func (s Socket) file() string {
+	if s.path == "" && filepath.IsAbs(s.Address) {
+		return filepath.Clean(s.Address)
+	}
+	return s.path
+}
+
+// in says in which directory the process is that has the socket.
+func (s *Socket) in(dir string) {
+	if strings.HasPrefix(s.Network, "unix") && s.Address != "" && !strings.HasPrefix(s.Address, "@") && !filepath.IsAbs(s.Address) && filepath.IsAbs(dir) {
+		s.path = filepath.Join(dir, s.Address)
+	}
 }
 
 // Holder is a process that has the socket open.
@@ -33,21 +52,35 @@ type Holder struct {
 	FDs     []int  `json:"fds"`     // under which numbers it has the socket
 }
 
-// String is for the operator: "tcp 0.0.0.0:80 (nginx 4711, nginx 4712)".
+// same reports whether both are the same socket. Inode numbers are 32 bits wide, and may come again once a socket is gone.
+func (s Socket) same(o Socket) bool {
+	if s.Cookie != 0 && o.Cookie != 0 {
+		return s.Cookie == o.Cookie
+	}
+	return s.Inode == o.Inode
+}
+
+// String is for the operator: "tcp 0.0.0.0:80 (nginx 4711, nginx 4712)". What anybody can choose is escaped as in Go.
 func (s Socket) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s", s.Network, s.Address)
+	fmt.Fprintf(&b, "%s %s", s.Network, printable(s.Address))
 	for i, h := range s.Holders {
 		sep := ", "
 		if i == 0 {
 			sep = " ("
 		}
-		fmt.Fprintf(&b, "%s%s %d", sep, h.Command, h.PID)
+		fmt.Fprintf(&b, "%s%s %d", sep, printable(h.Command), h.PID)
 	}
 	if len(s.Holders) > 0 {
 		b.WriteString(")")
 	}
 	return b.String()
+}
+
+// printable keeps names that anybody can choose from driving a terminal, or making lines in a log.
+func printable(s string) string {
+	q := strconv.Quote(s)
+	return strings.ReplaceAll(q[1:len(q)-1], `\"`, `"`)
 }
 
 // NoSocketError says that a process has no socket at an address, and which it has.
@@ -62,7 +95,7 @@ func (e *NoSocketError) Error() string {
 	const most = 20
 	if len(e.Have) == 0 {
 		return fmt.Sprintf("process %d and its children have no listening or bound socket at all, so none for %s %s; is it the right process?",
-			e.PID, e.Network, e.Address)
+			e.PID, e.Network, printable(e.Address))
 	}
 	var has []string
 	for i, s := range e.Have {
@@ -70,10 +103,14 @@ func (e *NoSocketError) Error() string {
 			has = append(has, fmt.Sprintf("and %d more", len(e.Have)-most))
 			break
 		}
-		has = append(has, s.Network+" "+s.Address)
+		address := s.Address
+		if s.path != "" {
+			address = s.path // it has to be asked for from here
+		}
+		has = append(has, s.Network+" "+printable(address))
 	}
 	return fmt.Sprintf("process %d has no socket for %s %s; ask for one that it has: %s",
-		e.PID, e.Network, e.Address, strings.Join(has, ", "))
+		e.PID, e.Network, printable(e.Address), strings.Join(has, ", "))
 }
 
 // sortSockets puts sockets in the order in which they are listed and taken: by address, and those of a group by the

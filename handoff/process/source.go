@@ -16,11 +16,13 @@ import (
 
 // Options say what becomes of the process whose sockets are taken. The zero value leaves it running.
 type Options struct {
-	// Signal is sent to the process once the generation that took its sockets is confirmed, that is, serves and will not
-	// hand them back: SIGQUIT makes nginx finish what it is doing and end. 0: none; both go on accepting, from one queue.
+	// Signal is sent to the process once the generation that took its sockets serves and cannot hand back any more: at once
+	// if it has no predecessor, else when that one has given up its guard. SIGQUIT makes nginx finish what it is doing and
+	// end. 0: none; both go on accepting, from one queue.
 	//
-	// It is withheld, and an error logged and returned by Close, if not all sockets at an address were taken: connections
-	// in the queue of one that is left would be reset when the process closes it.
+	// It is withheld, and an error logged and returned by Close, if not all sockets at an address that was asked for were
+	// taken and are still held, or if that cannot be told, because there are descendants or sockets of the process that
+	// this one may not look at: connections in the queue of one that is left would be reset when the process closes it.
 	Signal syscall.Signal
 
 	// Idle is for processes that drop what they are serving when they get the signal: it is sent when the process has no
@@ -54,15 +56,28 @@ type Source struct {
 
 	open sync.Mutex // one Open at a time
 
-	mu        sync.Mutex
-	taken     map[uint64]Socket // by inode, which a socket keeps while this process holds it
-	asked     []want            // for which something was taken
-	committed bool
-	ended     bool
-	endErr    error
+	mu      sync.Mutex
+	taken   []*taken
+	asked   []want
+	settled bool
+	ended   bool
+	endErr  error
 }
 
-var _ handoff.Source = (*Source)(nil)
+var (
+	_ handoff.Source   = (*Source)(nil)
+	_ handoff.Settler  = (*Source)(nil)
+	_ handoff.Returner = (*Source)(nil)
+)
+
+// taken is a socket that was given to the generation.
+type taken struct {
+	Socket
+	fd *listener.FD // the generation's; only to be compared
+
+	// blocking is a copy, if the process relies on calls that block. It serves to restore that.
+	blocking *listener.FD
+}
 
 // Sockets makes a Source of the sockets of a process and of its descendants. The process is held from now on, so that
 // its number cannot come to mean another; whether that worked is told when the first socket is asked for.
@@ -70,7 +85,7 @@ var _ handoff.Source = (*Source)(nil)
 // The Source ends itself once the signal is sent, or its generation has stopped. Close ends it earlier, and says how it
 // went.
 func Sockets(pid int, o Options) *Source {
-	s := &Source{pid: pid, o: o, taken: map[uint64]Socket{}, log: o.Logger}
+	s := &Source{pid: pid, o: o, log: o.Logger}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -100,6 +115,11 @@ func (s *Source) Open(ctx context.Context, _, network, address string) (*listene
 	if err != nil {
 		return nil, err
 	}
+	s.mu.Lock()
+	if !slices.Contains(s.asked, w) {
+		s.asked = append(s.asked, w) // also if nothing comes of it: then the process has what the program wanted
+	}
+	s.mu.Unlock()
 	const attempts = 3 // a worker may end between the look and the taking
 	for n := 1; ; n++ {
 		fd, err := s.take(ctx, w, network, address)
@@ -133,12 +153,61 @@ func (s *Source) take(ctx context.Context, w want, network, address string) (*li
 	if err != nil {
 		return nil, err
 	}
+	t := &taken{Socket: left[0], fd: fd}
+	if err := s.examine(t); err != nil {
+		_ = fd.Close()
+		return nil, fmt.Errorf("process: %s: %w", t.Socket, err)
+	}
+	if t.blocking != nil {
+		s.log.Warn("the process expects this socket to block, which it does no more once this program serves: unless it is told to end, its next accept may fail with EAGAIN",
+			"socket", t.String())
+	}
 	s.mu.Lock()
-	s.taken[left[0].Inode] = left[0]
-	s.asked = append(s.asked, w)
+	if s.settled { // it may be a successor's one day, which needs it as it is
+		t.forget()
+	}
+	s.taken = append(s.taken, t)
 	s.mu.Unlock()
-	s.log.Info("took a socket", "socket", left[0].String())
+	s.log.Info("took a socket", "socket", t.String())
 	return fd, nil
+}
+
+// examine looks at a socket that was taken.
+func (s *Source) examine(t *taken) error {
+	i, err := listener.Describe(t.fd)
+	if err != nil {
+		return err
+	}
+	t.Cookie, t.Detailed = i.Cookie, true
+	if i.Flags&syscall.O_NONBLOCK != 0 {
+		return nil
+	}
+	t.blocking, err = listener.Dup(t.fd)
+	return err
+}
+
+// Return takes back a socket that the generation could not use; it can be asked for again.
+func (s *Source) Return(fd *listener.FD) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := slices.IndexFunc(s.taken, func(t *taken) bool { return t.fd == fd }); i >= 0 {
+		s.taken[i].restore()
+		s.taken = slices.Delete(s.taken, i, i+1)
+	}
+	_ = fd.Close() // the process has it still
+}
+
+// restore makes the socket as it was for the process.
+func (t *taken) restore() {
+	if t.blocking != nil {
+		_ = setBlocking(t.blocking) // else it is closed already
+	}
+	t.forget()
+}
+
+func (t *taken) forget() {
+	_ = t.blocking.Close()
+	t.blocking = nil
 }
 
 // left returns those of all that match and are not taken.
@@ -147,7 +216,7 @@ func (s *Source) left(all []Socket, match func(Socket) bool) []Socket {
 	defer s.mu.Unlock()
 	var left []Socket
 	for _, so := range all {
-		if _, taken := s.taken[so.Inode]; !taken && match(so) {
+		if match(so) && !slices.ContainsFunc(s.taken, func(t *taken) bool { return t.same(so) }) {
 			left = append(left, so)
 		}
 	}
@@ -157,27 +226,40 @@ func (s *Source) left(all []Socket, match func(Socket) bool) []Socket {
 func (s *Source) over() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.ended || s.committed && s.o.Signal != 0
+	return s.ended || s.settled && s.o.Signal != 0
+}
+
+// Settled is called by the generation, once it cannot hand back any more. It returns at once.
+func (s *Source) Settled() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended || s.settled {
+		return
+	}
+	s.settled = true
+	for _, t := range s.taken {
+		t.forget()
+	}
+	switch {
+	case s.o.Signal == 0: // there may be more to take later
+	case len(s.taken) > 0:
+		s.end.Go(s.tell)
+	default:
+		s.endLocked()
+	}
 }
 
 // Phase is called by the generation. It returns at once.
 func (s *Source) Phase(_, to handoff.Phase) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case s.ended:
-	case to == handoff.PhaseServing && !s.committed:
-		s.committed = true
-		switch {
-		case s.o.Signal == 0: // there may be more to take later
-		case len(s.taken) > 0:
-			s.end.Go(s.tell)
-		default:
-			s.endLocked()
-		}
-	case to == handoff.PhaseStopped:
-		s.endLocked()
+	if to != handoff.PhaseStopped {
+		return
 	}
+	for _, t := range s.taken { // none of them is left with a successor, unless Settled was called
+		t.restore()
+	}
+	s.endLocked()
 }
 
 // tell sends the signal. Afterwards there is nothing left to do here.
@@ -224,20 +306,30 @@ func (s *Source) sockets() []Socket {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var all []Socket
-	for _, so := range s.taken {
-		all = append(all, so)
+	for _, t := range s.taken {
+		all = append(all, t.Socket)
 	}
 	return all
 }
 
-// mayTell returns an error if the process has another socket at one of the addresses that were asked for.
+// mayTell returns an error if the process has another socket at one of the addresses that were asked for, or may have.
 func (s *Source) mayTell() error {
-	all, err := s.p.List(s.ctx)
+	all, missed, err := s.p.listAll(s.ctx)
+	if err != nil {
+		return err
+	}
+	if missed != nil {
+		return fmt.Errorf("process: process %d may have more sockets at an address that was taken over, whose queues would be lost; make sure, and then send %s yourself: %w",
+			s.pid, s.o.Signal, missed)
+	}
+	held, err := ownSockets()
 	if err != nil {
 		return err
 	}
 	s.mu.Lock()
 	asked := slices.Clone(s.asked)
+	// What the program has closed is with the process alone.
+	s.taken = slices.DeleteFunc(s.taken, func(t *taken) bool { return !held[t.Inode] })
 	s.mu.Unlock()
 	left := s.left(all, func(so Socket) bool {
 		return slices.ContainsFunc(asked, func(w want) bool { return w.matches(so) })
@@ -256,12 +348,15 @@ func (s *Source) endLocked() {
 	}
 	s.ended = true
 	s.stop()
+	for _, t := range s.taken {
+		t.forget()
+	}
 	if s.p != nil {
 		s.end.Go(func() { _ = s.p.Close() })
 	}
 }
 
-// Close lets go of the process; a signal that was not sent yet is not sent. It waits for what is running, and returns why
+// Close lets go of the process; a signal that was not sent yet is not sent. Close the generation first. It waits for what is running, and returns why
 // the process was not told, if it was to be. What was taken stays the generation's. It is idempotent.
 func (s *Source) Close() error {
 	s.mu.Lock()

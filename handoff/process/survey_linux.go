@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -26,18 +26,12 @@ func All(ctx context.Context) (all []Socket, refused int, err error) {
 		if err := context.Cause(ctx); err != nil {
 			return nil, 0, err
 		}
-		h, err := fdpass.OpenProcess(pid)
-		if err != nil {
-			continue // gone
-		}
-		looked, err := lookAt(pid)
-		if gone := h.Alive(); gone != nil {
-			err = gone
-		}
-		_ = h.Close()
+		looked, err := lookAtAny(pid)
 		switch {
 		case err == nil:
 			s.seen = append(s.seen, looked)
+		case noRoom(err):
+			return nil, 0, fmt.Errorf("process: %w", err)
 		case errors.Is(err, os.ErrPermission):
 			if st, err := statOf(pid); err == nil && !st.kernel {
 				refused++
@@ -50,11 +44,33 @@ func All(ctx context.Context) (all []Socket, refused int, err error) {
 	return s.list(), refused, nil
 }
 
+// lookAtAny looks at whoever has a number.
+func lookAtAny(pid int) (*seen, error) {
+	h, err := fdpass.OpenProcess(pid)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = h.Close() }()
+	looked, err := lookAt(pid)
+	if gone := h.Alive(); gone != nil {
+		err = gone
+	}
+	return looked, err
+}
+
 // survey is one look at some processes.
 type survey struct {
 	seen    []*seen
+	refused []error // of descendants that could not be looked at
 	entries map[uint64]entry
-	details map[uint64]listener.Info // of what could be taken
+	details map[uint64]detail // of what could be taken
+	unknown map[uint64]error  // what is in no table that can be believed, and why it could not be taken
+}
+
+// detail is what a socket itself says.
+type detail struct {
+	listener.Info
+	connected bool
 }
 
 // survey looks at the process and its descendants.
@@ -65,7 +81,7 @@ func (p *Process) survey(ctx context.Context) (*survey, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &survey{details: map[uint64]listener.Info{}}
+	s := &survey{details: map[uint64]detail{}, unknown: map[uint64]error{}}
 	looked, err := lookAt(p.pid)
 	if gone := main.Alive(); gone != nil {
 		return nil, withState(p.pid, gone)
@@ -83,32 +99,45 @@ func (p *Process) survey(ctx context.Context) (*survey, error) {
 			}
 		}
 	}()
-	below, err := descendants(p.pid)
+	below, err := descendants(ctx, p.pid)
 	if err != nil {
 		return nil, err
 	}
 	for _, pid := range below {
-		if err := context.Cause(ctx); err != nil {
-			clear(handles)
-			return nil, err
-		}
-		h, isNew := p.child(pid)
-		if h == nil {
-			continue
+		err := context.Cause(ctx)
+		var h *handle
+		var isNew bool
+		if err == nil {
+			h, isNew, err = p.child(pid)
 		}
 		if isNew {
 			fresh = append(fresh, h)
 		}
-		if looked := lookAtChild(h, below, p.pid); looked != nil {
+		var looked *seen
+		if err == nil {
+			looked, err = lookAtChild(h, below, p.pid)
+		}
+		switch {
+		case looked != nil:
 			s.seen = append(s.seen, looked)
 			handles[pid] = h
+		case context.Cause(ctx) != nil, noRoom(err):
+			clear(handles)
+			return nil, err
+		case err != nil && !errors.Is(err, ErrGone):
+			s.refused = append(s.refused, fmt.Errorf("process %d, a descendant: %w", pid, err))
 		}
 	}
-	if s.entries, err = readEntries(s.seen); err != nil {
-		clear(handles)
-		return nil, err
+	if s.entries, err = readEntries(s.seen); err == nil {
+		err = s.ask(handles)
 	}
-	s.ask(handles)
+	if err == nil {
+		err = ended(p.pid) // then what was seen is not all that it had
+	}
+	if err != nil {
+		clear(handles)
+		return nil, withState(p.pid, err)
+	}
 	for _, looked := range s.seen[1:] {
 		if !s.holds(looked) {
 			delete(handles, looked.pid)
@@ -118,7 +147,7 @@ func (p *Process) survey(ctx context.Context) (*survey, error) {
 }
 
 // child returns the handle of a descendant, from the last look if it lives, or a new one.
-func (p *Process) child(pid int) (h *handle, isNew bool) {
+func (p *Process) child(pid int) (h *handle, isNew bool, err error) {
 	p.mu.Lock()
 	h = p.held[pid]
 	if h != nil && h.Alive() != nil {
@@ -128,78 +157,134 @@ func (p *Process) child(pid int) (h *handle, isNew bool) {
 	}
 	p.mu.Unlock()
 	if h != nil {
-		return h, false
+		return h, false, nil
 	}
-	h, err := hold(pid)
-	if err != nil {
-		return nil, false // gone
-	}
-	return h, true
+	h, err = hold(pid)
+	return h, err == nil, err
 }
 
-// lookAtChild returns nil if the process is not one of the descendants any more, or may not be looked at.
-func lookAtChild(h *handle, family []int, root int) *seen {
+// lookAtChild returns nil if the process has ended, or is not one of the descendants any more; an error besides ErrGone says
+// that it may not be looked at.
+func lookAtChild(h *handle, family []int, root int) (*seen, error) {
 	pid := h.PID()
 	st, err := statOf(pid)
 	if err != nil || st.parent != root && !slices.Contains(family, st.parent) {
-		return nil
+		if noRoom(err) {
+			return nil, err
+		}
+		return nil, nil
 	}
 	looked, err := lookAt(pid)
-	if err != nil || h.Alive() != nil {
-		return nil
+	if h.Alive() != nil || ended(pid) != nil {
+		return nil, nil
 	}
-	return looked
+	if err != nil && !noRoom(err) {
+		err = refusedLook(h.Process, err)
+	}
+	return looked, err
 }
 
-// ask takes what is a listening or bound socket, or may be one, for an instant.
-func (s *survey) ask(handles map[int]*handle) {
+// ask takes what is a listening or bound socket, or may be one, for an instant. A connection is not to be touched; but who
+// is one is believed only of what cannot be forged. The error is that there is no room for another descriptor.
+func (s *survey) ask(handles map[int]*handle) error {
 	for _, looked := range s.seen {
 		h := handles[looked.pid]
 		for ino, ns := range looked.sockets {
 			if _, done := s.details[ino]; done {
 				continue
 			}
-			if e, known := s.entries[ino]; known {
-				if _, ok := e.socket(); !ok {
-					continue // a connection; not to be touched
-				}
-			}
-			fd, err := h.GetInode(ns[0], ino)
-			if err != nil {
+			e := s.entries[ino]
+			if _, ok := e.socket(); e.sure && !ok {
 				continue
 			}
-			if i, err := listener.Describe(fd); err == nil {
-				s.details[ino] = i
+			d, err := describe(h.Process, ns[0], ino)
+			switch {
+			case err == nil:
+				s.details[ino] = d
+				delete(s.unknown, ino)
+			case noRoom(err):
+				return err
+			case !e.sure && !closed(err):
+				s.unknown[ino] = err
 			}
-			_ = fd.Close()
 		}
 	}
+	return nil
+}
+
+// closed reports whether an error means that the process has closed what was looked at.
+func closed(err error) bool {
+	return errors.Is(err, ErrGone) || errors.Is(err, ErrChanged) || errors.Is(err, fdpass.ErrNotOpen)
+}
+
+// describe asks a socket what it is.
+func describe(p *fdpass.Process, n int, ino uint64) (detail, error) {
+	fd, err := p.GetInode(n, ino)
+	if err != nil {
+		return detail{}, err
+	}
+	defer fd.Close()
+	d := detail{}
+	if d.Info, err = listener.Describe(fd); err != nil {
+		return d, err
+	}
+	err = fd.Control(func(n uintptr) {
+		_, err := unix.Getpeername(int(n))
+		d.connected = err == nil
+	})
+	return d, err
+}
+
+// entry is what a table would say of a socket that was asked.
+func (d detail) entry() entry {
+	e := entry{network: d.Network, inode: d.Ino, sure: true}
+	switch d.Network {
+	case "tcp", "udp":
+		e.local, _ = netip.ParseAddrPort(d.Address)
+		switch {
+		case d.Listening:
+			e.state = tcpListen
+		case d.connected || d.Network == "tcp":
+			e.state = tcpEstablished // or about to be, or closing
+		}
+	default:
+		e.path, e.state = d.Address, unixUnconnected
+		if d.Listening {
+			e.flags = unixAccepting
+		}
+		if d.connected {
+			e.state = unixConnected
+		}
+	}
+	return e
 }
 
 // socket returns what is known of an inode, if it is a listening or bound socket. What the socket itself says comes
 // before what the tables say; sockets that were made in another network namespace are in none of these.
 func (s *survey) socket(ino uint64) (Socket, bool) {
-	e, inTable := s.entries[ino]
-	so, ok := e.socket()
-	i, asked := s.details[ino]
+	d, asked := s.details[ino]
 	if !asked {
-		return so, inTable && ok
+		return s.entries[ino].socket()
 	}
-	switch {
-	case i.Network == "": // of a kind that package net does not know
-		return so, false
-	case i.Listening:
-	case i.Network == "unixgram" && i.Address != "", i.Network == "udp" && !strings.HasSuffix(i.Address, ":0"):
-		if inTable && !ok {
-			return so, false // connected
-		}
-	default:
+	so, ok := d.entry().socket()
+	if !ok || d.Network == "" { // of a kind that package net does not know
 		return so, false
 	}
-	return Socket{
-		Network: i.Network, Address: i.Address, Listening: i.Listening, Inode: ino, NetNS: e.netNS,
-		Detailed: true, Cookie: i.Cookie, MPTCP: i.Protocol == unix.IPPROTO_MPTCP, V6Only: i.V6Only, ReusePort: i.ReusePort,
-	}, true
+	so.Address, so.NetNS = d.Address, s.entries[ino].netNS
+	so.Detailed, so.Cookie, so.MPTCP = true, d.Cookie, d.Protocol == unix.IPPROTO_MPTCP
+	so.V6Only, so.ReusePort = d.V6Only, d.ReusePort
+	return so, true
+}
+
+// missed says why there may be sockets that were not found.
+func (s *survey) missed() error {
+	if len(s.refused) > 0 {
+		return fmt.Errorf("%d of its descendants could not be looked at: %w", len(s.refused), s.refused[0])
+	}
+	for _, err := range s.unknown {
+		return fmt.Errorf("%d of its sockets cannot be told from others: %w", len(s.unknown), err)
+	}
+	return nil
 }
 
 // holds reports whether a process has one of the listening or bound sockets.
@@ -224,6 +309,7 @@ func (s *survey) list() []Socket {
 				if !ok {
 					continue
 				}
+				so.in(looked.dir)
 				i = len(all)
 				at[ino] = i
 				all = append(all, so)

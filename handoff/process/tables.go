@@ -28,13 +28,15 @@ type entry struct {
 	flags   uint32 // of Unix sockets
 	inode   uint64
 	netNS   uint64 // of the table
+	sure    bool   // nobody can have forged it, as anybody can a line in the table of Unix sockets
 }
 
 const (
-	tcpEstablished = 1 // TCP_ESTABLISHED in include/net/tcp_states.h; also of a connected UDP socket
-	tcpListen      = 10
-	unixConnected  = 3       // SS_CONNECTED in include/uapi/linux/net.h
-	unixAccepting  = 1 << 16 // __SO_ACCEPTCON, the same
+	tcpEstablished  = 1 // TCP_ESTABLISHED in include/net/tcp_states.h; also of a connected UDP socket
+	tcpListen       = 10
+	unixUnconnected = 1       // SS_UNCONNECTED in include/uapi/linux/net.h
+	unixConnected   = 3       // SS_CONNECTED
+	unixAccepting   = 1 << 16 // __SO_ACCEPTCON
 )
 
 var errTable = errors.New("unknown format of a table in /proc/net")
@@ -54,7 +56,8 @@ var tables = []struct {
 
 // readTable calls add with each line of a table whose inode, in that column, is wanted: a busy server has a hundred
 // thousand others. It passes over what it does not understand: anybody may put a line break into the name of a Unix
-// socket, and even a whole line. So nothing that the tables say is believed of a socket that is taken; see verify.
+// socket, and even a whole line. So what the table of Unix sockets says is only a hint, see entries.add; and nothing that
+// the tables say is believed of a socket that is taken, see verify.
 func readTable(r io.Reader, column int, wanted func(inode uint64) bool, parse func(string) (entry, error), add func(entry)) error {
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {
@@ -98,7 +101,7 @@ func number(line []byte, column int) (uint64, bool) {
 //
 //	0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000  0 4858273 2 ...
 func parseInet(network, line string) (entry, error) {
-	e := entry{network: network}
+	e := entry{network: network, sure: true}
 	f := strings.Fields(line)
 	if len(f) < 10 {
 		return e, fmt.Errorf("%w: %q", errTable, line)
@@ -165,17 +168,49 @@ func parseUnix(line string) (entry, error) {
 		return e, fmt.Errorf("%w: %q: %w", errTable, line, err)
 	}
 	e.flags, e.state, e.inode = uint32(flags), uint8(state), inode
-	switch typ {
-	case syscall.SOCK_STREAM:
-		e.network = "unix"
-	case syscall.SOCK_DGRAM:
-		e.network = "unixgram"
-	case syscall.SOCK_SEQPACKET:
-		e.network = "unixpacket"
-	default:
+	if e.network = unixNetwork(int(typ)); e.network == "" {
 		return e, fmt.Errorf("%w: %q", errTable, line)
 	}
 	return e, nil
+}
+
+// unixNetwork is the name that net.Listen has for a type of Unix sockets.
+func unixNetwork(typ int) string {
+	switch typ {
+	case syscall.SOCK_STREAM:
+		return "unix"
+	case syscall.SOCK_DGRAM:
+		return "unixgram"
+	case syscall.SOCK_SEQPACKET:
+		return "unixpacket"
+	}
+	return ""
+}
+
+// entries is what is known of sockets, by inode.
+type entries struct {
+	found       map[uint64]entry
+	conflicting map[uint64]bool // there are lines that say different things, and none that is sure
+}
+
+func newEntries(n int) *entries {
+	return &entries{found: make(map[uint64]entry, n), conflicting: map[uint64]bool{}}
+}
+
+// add adds an entry. What may be forged never replaces what is sure; and of two that may, none is believed.
+func (es *entries) add(e entry) {
+	old, have := es.found[e.inode]
+	switch {
+	case e.sure:
+		es.found[e.inode] = e
+		delete(es.conflicting, e.inode)
+	case have && old.sure || es.conflicting[e.inode]:
+	case have && old != e:
+		delete(es.found, e.inode)
+		es.conflicting[e.inode] = true
+	default:
+		es.found[e.inode] = e
+	}
 }
 
 // socket returns what the entry is, if it is a listening or bound socket.
@@ -208,7 +243,7 @@ func (e entry) connectionOf(s Socket) bool {
 		return false
 	}
 	ip := ap.Addr().Unmap()
-	return e.state != tcpListen && e.local.Port() == ap.Port() && (ip.IsUnspecified() || ip.WithZone("") == e.local.Addr().Unmap())
+	return e.state != tcpListen && e.local.Port() == ap.Port() && (ip.IsUnspecified() || ip.WithZone("") == e.local.Addr().Unmap().WithZone(""))
 }
 
 // address prints the address like net.Addr.

@@ -36,7 +36,7 @@ func hexAddr(ip netip.Addr) string {
 
 func TestTables(t *testing.T) {
 	inet := func(network, local string, state uint8, inode uint64) entry {
-		return entry{network: network, local: netip.MustParseAddrPort(local), state: state, inode: inode}
+		return entry{network: network, local: netip.MustParseAddrPort(local), state: state, inode: inode, sure: true}
 	}
 	for _, tt := range []struct {
 		entry

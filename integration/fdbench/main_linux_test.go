@@ -2,16 +2,24 @@ package main
 
 import (
 	"bytes"
-	"context"
+	"errors"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/segue-go/segue/integration/leak"
 )
 
 func TestMain(m *testing.M) {
-	if role := os.Getenv(envRole); role != "" {
+	switch role := os.Getenv(envRole); role {
+	case "":
+	case "main":
+		_ = os.Unsetenv(envRole)
+		main()
+	default:
 		exit(play(role, os.Args[1:]))
 	}
 	os.Exit(leak.Main(m))
@@ -28,17 +36,24 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// A mover that cannot be started leaves nothing behind either, at whichever step it fails: package leak looks.
+// A holder that fails leaves nothing behind: leak.Main looks for descriptors, this one for processes.
 func TestStartMoverFails(t *testing.T) {
-	gone, cancel := context.WithCancel(t.Context())
-	cancel()
-	if m, err := startMover(gone, "pidfd", 1); err == nil {
-		t.Error("the holder was started in a context that has ended", m.close())
+	if _, err := startMover(t.Context(), "pidfd", 0); err == nil {
+		t.Fatal("no descriptors were held")
 	}
-	if m, err := startMover(t.Context(), "pidfd", 0); err == nil { // the holder fails
-		t.Error("a holder of nothing", m.close())
+	if pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); !errors.Is(err, unix.ECHILD) {
+		t.Errorf("there is a child left: %d, %v", pid, err)
 	}
-	if m, err := startMover(t.Context(), "scm", -1); err == nil {
-		t.Error("less than nothing was sent", m.close())
+}
+
+// What cannot be measured is an error of usage.
+func TestUsage(t *testing.T) {
+	for _, args := range [][]string{{"-rounds", "0"}, {"-rounds", "-1"}, {"x"}} {
+		c := exec.Command("/proc/self/exe", args...)
+		c.Env = append(os.Environ(), envRole+"=main")
+		out, err := c.CombinedOutput()
+		if c.ProcessState.ExitCode() != 2 || !strings.Contains(string(out), "-rounds") {
+			t.Errorf("%v: %v: %s", args, err, out)
+		}
 	}
 }

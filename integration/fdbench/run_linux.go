@@ -18,6 +18,9 @@ import (
 	"github.com/segue-go/segue/listener"
 )
 
+// spare is how many descriptors are left for everything else, and below those that move.
+const spare = 500
+
 func run(ctx context.Context, w io.Writer, rounds int) (err error) {
 	dir, err := os.MkdirTemp("", "fdbench")
 	if err != nil {
@@ -32,9 +35,13 @@ func run(ctx context.Context, w io.Writer, rounds int) (err error) {
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		return err
 	}
+	most := int(min(limit.Max, many+spare)) - spare
+	if most <= fdpass.MaxFDs {
+		return fmt.Errorf("RLIMIT_NOFILE is %d; raise it (ulimit -Hn) to %d or more", limit.Max, fdpass.MaxFDs+spare+1)
+	}
 	var figures []figure
 	for _, way := range ways {
-		for _, c := range []struct{ n, reps int }{{1, 2000}, {fdpass.MaxFDs, 20}, {min(many, int(limit.Max)-500), 1}} {
+		for _, c := range []struct{ n, reps int }{{1, 2000}, {fdpass.MaxFDs, 20}, {most, 1}} {
 			if c.n > way.most {
 				continue
 			}
@@ -94,50 +101,48 @@ type mover struct {
 	numbers []int
 }
 
-// startMover returns what is to be closed, if there is no error.
-func startMover(ctx context.Context, way string, n int) (*mover, error) {
-	m := &mover{way: way, n: n, buf: make([]byte, 16)}
-	if err := m.start(ctx); err != nil {
-		return nil, errors.Join(err, m.close())
-	}
-	return m, nil
-}
-
-func (m *mover) start(ctx context.Context) (err error) {
+func startMover(ctx context.Context, way string, n int) (m *mover, err error) {
+	m = &mover{way: way, n: n, buf: make([]byte, 16)}
+	defer func() {
+		if err != nil {
+			m.abort()
+			m = nil
+		}
+	}()
 	if m.a, m.b, err = socketPair(); err != nil {
-		return err
+		return m, err
 	}
-	if m.way == "scm" && m.n <= fdpass.MaxFDs {
-		m.own, err = descriptors(m.way, m.n)
-		return err
+	if way == "scm" && n <= fdpass.MaxFDs {
+		m.own, err = descriptors(way, n)
+		return m, err
 	}
-	if err := m.hold(ctx); err != nil {
-		return err
+	if err := m.startHolder(ctx); err != nil {
+		return m, err
 	}
 	first := make([]byte, 20)
 	k, err := m.b.Read(first)
 	if err != nil {
-		return err
+		return m, fmt.Errorf("the process that holds the descriptors: %w", err)
 	}
 	number, err := strconv.Atoi(string(first[:k]))
 	if err != nil {
-		return err
+		return m, err
 	}
-	for i := range m.n {
+	for i := range n {
 		m.numbers = append(m.numbers, number+i)
 	}
 	m.process, err = fdpass.OpenProcess(m.holder.Process.Pid)
-	return err
+	return m, err
 }
 
-// hold starts the other process with one end of the socket pair.
-func (m *mover) hold(ctx context.Context) error {
+// startHolder starts the other process, with the one end of the socket pair.
+func (m *mover) startHolder(ctx context.Context) error {
 	end, err := listener.Dup(m.a)
-	_ = m.a.Close() // the holder has a copy
-	m.a = nil
 	if err != nil {
 		return err
 	}
+	_ = m.a.Close()
+	m.a = nil
 	f := end.File("socket") // (*os.File).Fd, which os/exec calls, does not touch O_NONBLOCK of this one
 	defer f.Close()
 	holder := exec.CommandContext(ctx, "/proc/self/exe", m.way, strconv.Itoa(m.n))
@@ -211,14 +216,15 @@ func (m *mover) close() error {
 	for _, fd := range m.own {
 		_ = fd.Close()
 	}
-	var err error
-	for _, c := range []*net.UnixConn{m.a, m.b} { // the holder ends by that
-		if c != nil {
-			err = errors.Join(err, c.Close())
-		}
+	if m.a != nil {
+		_ = m.a.Close()
 	}
+	if m.b != nil {
+		_ = m.b.Close() // the holder ends by that
+	}
+	var err error
 	if m.process != nil {
-		err = errors.Join(err, m.process.Close())
+		err = m.process.Close()
 	}
 	if m.holder != nil {
 		err = errors.Join(err, m.holder.Wait())
@@ -226,11 +232,19 @@ func (m *mover) close() error {
 	return err
 }
 
+// abort is close when something else has failed.
+func (m *mover) abort() {
+	if m.holder != nil {
+		_ = m.holder.Process.Kill()
+	}
+	_ = m.close() // what it says follows from what has failed
+}
+
 // play is the other process: it has the descriptors, and sends them for each byte.
 func play(_ string, args []string) error {
 	n, err := strconv.Atoi(args[1])
-	if err != nil {
-		return err
+	if err != nil || n < 1 {
+		return fmt.Errorf("%q is not a number of descriptors", args[1])
 	}
 	f := os.NewFile(3, "socket")
 	nc, err := net.FileConn(f)
@@ -264,42 +278,36 @@ func play(_ string, args []string) error {
 	}
 }
 
-// descriptors returns n, whose numbers are in a row, above those that the runtime has opened, and that were inherited.
+// descriptors returns n whose numbers are in a row, above those that the runtime has opened, and that were inherited.
 func descriptors(way string, n int) (fds []*listener.FD, err error) {
 	const first = 300
-	if n < 1 {
-		return nil, fmt.Errorf("%d descriptors", n)
-	}
-	fds = make([]*listener.FD, n)
 	defer func() {
-		if err == nil {
-			return
+		if err != nil {
+			for _, fd := range fds {
+				_ = fd.Close()
+			}
+			fds = nil
 		}
-		for _, fd := range fds {
-			_ = fd.Close() // it holds nothing
-		}
-		fds = nil
 	}()
-	for i := range fds {
+	for i := range n {
 		var fd int
-		var err error
 		if way == "procfs" {
 			fd, err = unix.MemfdCreate("x", unix.MFD_CLOEXEC)
 		} else {
 			fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 		}
 		if err != nil {
-			return nil, err
+			return fds, err
 		}
 		row, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, first+i)
 		_ = unix.Close(fd)
 		if err != nil {
-			return nil, err
+			return fds, err
 		}
+		fds = append(fds, listener.NewFD(row))
 		if row != first+i {
-			return nil, fmt.Errorf("descriptor %d is number %d", i, row)
+			return fds, fmt.Errorf("descriptor %d is number %d", i, row)
 		}
-		fds[i] = listener.NewFD(row)
 	}
 	return fds, nil
 }

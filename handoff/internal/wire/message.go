@@ -62,7 +62,7 @@ const (
 	CodeMalformed    = "malformed"    // not understood
 	CodeStopping     = "stopping"     // the incumbent stops for good
 	CodeTransport    = "transport"    // no way in common to move descriptors
-	CodeExhausted    = "exhausted"    // the incumbent has no descriptor free for the caller
+	CodeDescriptors  = "descriptors"  // the incumbent has none left
 )
 
 // Hello is the successor's first frame.
