@@ -24,7 +24,7 @@ func (h *httpServer) register() {
 		return
 	}
 	h.tracker = newTracker(h.httpState, h.http, h.ln)
-	h.tracker.moves, h.tracker.records = moves, h.holds
+	h.tracker.moves = moves
 	name := held
 	if moves {
 		name = protocol

@@ -34,7 +34,6 @@ type tracker struct {
 	st       *httpState
 	server   *http.Server
 	moves    bool // it is plain HTTP/1.1, as far as it is not HTTP/2; otherwise requests can be held, and nothing moves
-	records  bool // headers that are not complete are recorded
 	arrivals *arrivals
 
 	now   atomic.Uint64 // the mode
