@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/segue-go/segue/handoff"
+	"github.com/segue-go/segue/handoff/internal/live"
 )
 
 // fakeGeneration is a generation without sockets of its own, whose fate the test decides: supersede, revive, release.
@@ -22,6 +23,8 @@ type fakeGeneration struct {
 	onReady      func(context.Context) error
 	drainTimeout time.Duration // as Config's, but 0 is no limit
 	lns          []net.Listener
+	holds        bool        // has state that moves
+	holder       live.Holder // of the last server
 
 	mu      sync.Mutex
 	current *fakeSuccession
@@ -66,6 +69,11 @@ func (g *fakeGeneration) handBack(err error) {
 	time.Sleep(10 * time.Millisecond)
 	close(g.succession().released)
 	g.check <- err
+}
+
+func (g *fakeGeneration) AddHolder(h live.Holder) (bool, func()) {
+	g.holder = h
+	return g.holds, func() {}
 }
 
 func (g *fakeGeneration) State(string, handoff.Section) error { return nil }

@@ -52,15 +52,18 @@ func (s *spread) init(over *time.Duration, drainTimeout time.Duration) {
 // begin begins a drain.
 func (s *spread) begin() { s.begun.Store(int64(time.Since(s.base))) }
 
-// due reports whether the client at this address is to be asked by now. What decides is a hash of the address, so that
-// nothing need be remembered of a connection; clients on a Unix socket have no addresses, and are asked at one time.
-func (st *httpState) due(client string) bool {
+// due reports whether the client at this address is to be asked by now.
+func (st *httpState) due(client string) bool { return st.until(client) <= 0 }
+
+// until returns how long it is until the client at this address is to be asked. What decides is a hash of the address, so
+// that nothing need be remembered of a connection; clients on a Unix socket have no addresses, and are asked at one time.
+func (st *httpState) until(client string) time.Duration {
 	s := &st.spread
 	if s.over <= 0 || st.stopping.Load() {
-		return true
+		return 0
 	}
 	place := float64(maphash.String(s.seed, client)) / math.MaxUint64
-	return time.Since(s.base)-time.Duration(s.begun.Load()) >= time.Duration(place*float64(s.over))
+	return time.Duration(place*float64(s.over)) - (time.Since(s.base) - time.Duration(s.begun.Load()))
 }
 
 // farewell waits until no connection is left, or ctx ends. Shortly before its deadline, if this generation cannot be revived

@@ -3,6 +3,8 @@ package serve
 import (
 	"bytes"
 	"crypto/tls"
+	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -64,15 +66,28 @@ func TestTicketsInstall(t *testing.T) {
 		"opened":   {UnwrapSession: k.unwrap},
 		"a key":    {SessionTicketKey: [32]byte{1}},
 	} {
-		if got := k.install(c); got != c {
+		if shares(c) {
 			t.Errorf("%s: replaced", name)
 		}
 	}
-	c := &tls.Config{ServerName: "x"}
-	if got := k.install(c); got == c || c.WrapSession != nil || got.WrapSession == nil || got.ServerName != "x" {
+	c := &tls.Config{ServerName: "x", NextProtos: []string{"acme-tls/1"}}
+	s := &http.Server{TLSConfig: c}
+	if !shares(c) {
+		t.Error("an ordinary configuration is not replaced")
+	}
+	k.install(s)
+	got := s.TLSConfig
+	if got == c || c.WrapSession != nil || len(c.NextProtos) != 1 || got.WrapSession == nil || got.ServerName != "x" {
 		t.Errorf("got %+v", got)
 	}
-	if got := k.install(nil); got.UnwrapSession == nil {
-		t.Error("no configuration: tickets are not wrapped")
+	if want := []string{"acme-tls/1", "h2", "http/1.1"}; !slices.Equal(got.NextProtos, want) {
+		t.Errorf("protocols %q, want %q", got.NextProtos, want)
+	}
+	if shares(got) {
+		t.Error("installed twice, for two listeners of one server")
+	}
+	s = &http.Server{TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){}}
+	if k.install(s); s.TLSConfig.UnwrapSession == nil || s.TLSConfig.NextProtos != nil {
+		t.Errorf("no configuration, and no HTTP/2: got %+v", s.TLSConfig)
 	}
 }

@@ -44,6 +44,7 @@ type tracked struct {
 
 	// These are of the Read in progress.
 	inRead  bool
+	starved bool // try found nothing to read
 	stopped bool // try found that it must not read
 	woken   bool // a past deadline was set to end the wait; the one asked for is in deadline
 	buf     []byte

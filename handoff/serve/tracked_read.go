@@ -110,6 +110,8 @@ func (c *tracked) try(fd uintptr) bool {
 		n, ready, err := readNow(fd, c.buf[k:])
 		switch {
 		case !ready:
+			c.starved = true
+			c.t.poke()
 			return false
 		case err != nil:
 			c.n, c.err = 0, c.readError(err)
@@ -144,7 +146,7 @@ func (c *tracked) deliver(n int) {
 
 // leave ends a Read.
 func (c *tracked) leave() {
-	c.inRead, c.buf = false, nil
+	c.inRead, c.starved, c.buf = false, false, nil
 	c.calm()
 }
 
