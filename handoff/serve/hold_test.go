@@ -1,13 +1,14 @@
 package serve
 
 import (
-	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -22,13 +23,14 @@ type stage struct {
 	run     *running
 	started atomic.Int32  // requests whose handler was called
 	goOn    chan struct{} // ends the answers to /slow
+	later   chan struct{} // and to /slower
 }
 
 func newStage(t *testing.T, with func(*http.Server, net.Listener) Server) *stage {
-	s := &stage{t: t, ln: newPipeListener(), goOn: make(chan struct{})}
+	s := &stage{t: t, ln: newPipeListener(), goOn: make(chan struct{}), later: make(chan struct{})}
 	gen := newFake(s.ln)
 	gen.holds = true
-	s.run = start(gen, with(&http.Server{Handler: s, ErrorLog: quietLog()}, s.ln))
+	s.run = start(gen, with(&http.Server{Handler: s}, s.ln))
 	synctest.Wait()
 	return s
 }
@@ -38,6 +40,8 @@ func (s *stage) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/slow":
 		<-s.goOn
+	case "/slower":
+		<-s.later
 	case "/hijack":
 		c, _, err := http.NewResponseController(w).Hijack()
 		if err != nil {
@@ -60,6 +64,7 @@ func (s *stage) client() *client { return newClient(s.t, s.ln.dial()) }
 func (s *stage) end() {
 	s.t.Helper()
 	s.run.stop()
+	<-s.run.done
 	s.run.returned(s.t, nil)
 }
 
@@ -173,7 +178,7 @@ func TestHoldResumes(t *testing.T) {
 			t.Errorf("got %v, %v", resp, err)
 		}
 		_ = b.Close()
-		s.run.returned(t, nil)
+		s.end()
 	})
 }
 
@@ -230,20 +235,20 @@ func TestSettleIsForThoseBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t, HTTP)
 		a, b := s.client(), s.client()
-		a.send("GET /endless HTTP/1.1", "Host: test")
+		a.send("GET /slow HTTP/1.1", "Host: test")
 		synctest.Wait()
-		go func() { _, _ = fmt.Fprintf(b, get, "/slow") }()
-		done := make(chan error)
-		go func() { done <- s.holder().Settle(t.Context()) }()
-		if err := <-done; err != nil {
+		settled := s.hold(s.holder().Settle)
+		b.send("GET /slower HTTP/1.1", "Host: test")
+		synctest.Wait()
+		s.goOn <- struct{}{}
+		a.receive()
+		if err := settled(); err != nil {
 			t.Fatal(err)
 		}
-		a.receive()
-		synctest.Wait()
 		if n := s.holder().gate.left(true); n != 1 {
 			t.Errorf("%d requests are being answered, want b's", n)
 		}
-		close(s.goOn)
+		close(s.later)
 		b.receive()
 		s.holder().Resume()
 		_, _ = a.Close(), b.Close()
@@ -261,14 +266,14 @@ func TestHoldWithoutState(t *testing.T) {
 
 // Over HTTP/2, requests are held one by one; a handler is waited for also if its client has hung up.
 func TestHoldHTTP2(t *testing.T) {
-	cert := testCertificate()
+	certificates, trust := testCertificate()
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t, func(h *http.Server, ln net.Listener) Server {
-			h.TLSConfig = cert
+			h.TLSConfig = certificates
 			return HTTPS(h, ln, "", "")
 		})
 		var conns []net.Conn
-		tr := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: clientConfig(), DialContext: func(context.Context, string, string) (net.Conn, error) {
+		tr := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: trust, DialContext: func(context.Context, string, string) (net.Conn, error) {
 			c := s.ln.dial()
 			conns = append(conns, c)
 			return c, nil
@@ -330,4 +335,9 @@ func TestHoldHTTP2(t *testing.T) {
 	})
 }
 
-var _ = bufio.NewReader
+// testCertificate returns the configurations of a server and of its client.
+func testCertificate() (server, client *tls.Config) {
+	s := httptest.NewTLSServer(nil)
+	defer s.Close()
+	return &tls.Config{Certificates: s.TLS.Certificates}, &tls.Config{InsecureSkipVerify: true, ServerName: "example.com"}
+}
