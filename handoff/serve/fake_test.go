@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -200,6 +201,8 @@ type pipeListener struct {
 	done  chan struct{}
 	once  sync.Once
 	hold  chan struct{} // not nil: what Accept got, it returns only when this is closed
+
+	dialed atomic.Int32
 }
 
 func newPipeListener() *pipeListener {
@@ -223,18 +226,26 @@ func (l *pipeListener) Close() error {
 	return nil
 }
 
-func (l *pipeListener) Addr() net.Addr { return pipeAddr{} }
+func (l *pipeListener) Addr() net.Addr { return pipeAddr("pipe") }
 
-type pipeAddr struct{}
+type pipeAddr string
 
-func (pipeAddr) Network() string { return "pipe" }
-func (pipeAddr) String() string  { return "pipe" }
+func (a pipeAddr) Network() string { return "pipe" }
+func (a pipeAddr) String() string  { return string(a) }
 
+// dial makes a connection from an address of its own.
 func (l *pipeListener) dial() net.Conn {
 	c, s := net.Pipe()
-	l.conns <- s
+	l.conns <- &pipeEnd{s, pipeAddr(fmt.Sprintf("pipe-%d", l.dialed.Add(1)))}
 	return c
 }
+
+type pipeEnd struct {
+	net.Conn
+	from pipeAddr
+}
+
+func (c *pipeEnd) RemoteAddr() net.Addr { return c.from }
 
 // running is a Run in the background.
 type running struct {
