@@ -12,35 +12,63 @@ import (
 // known then.
 var errLateState = errors.New("serve: a section of state was registered after serve.Run had begun; call State before Run")
 
-// Settle is of [live.Holder].
+// Settle is of [live.Holder]. It also finds out which clients are slow: those that are in the midst of the same header
+// for a while, and where the header is not recorded.
 func (st *httpState) Settle(ctx context.Context) error {
 	if !st.holds {
 		return errLateState
 	}
 	st.ask(true)
+	patience := maxPatience
+	if deadline, ok := ctx.Deadline(); ok {
+		patience = min(patience, time.Until(deadline)/10)
+	}
+	inHeader := make(map[*tracked]uint32)
+	for _, c := range st.tracked() {
+		c.mu.Lock()
+		if c.begins() {
+			inHeader[c] = c.requests
+		}
+		c.mu.Unlock()
+	}
+	if len(inHeader) > 0 {
+		timer := time.NewTimer(patience)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+	}
+	for c, n := range inHeader {
+		c.mu.Lock()
+		c.slow = c.begins() && c.requests == n
+		c.mu.Unlock()
+	}
 	if err := st.gate.settle(ctx); err != nil {
-		return st.unanswered(false, err)
+		return st.unanswered(false, nil, err)
 	}
 	return nil
 }
 
+// maxPatience is how long a client may be in the midst of a header until it is slow, but a tenth of the whole time.
+const maxPatience = time.Second
+
 // Hold is of [live.Holder].
 //
 // A tracked connection is stopped in its next Read if it stands between two requests then, or if its header is recorded.
-// It is waited for only as long as net/http has something to do there: a client that is silent in the midst of a header
-// is not, nor one that has always more, from the middle of the time on. The next request of these waits at the gate, as
-// those on other connections do from the beginning.
-func (st *httpState) Hold(ctx context.Context) error {
+// Until then it is waited for, unless its client is slow: the request of that one waits at the gate when it comes, as those
+// on other connections do from the beginning. If it is not the first try, the same is done from the middle of the time on
+// to those that have always more.
+func (st *httpState) Hold(ctx context.Context, again bool) error {
 	st.ask(true)
 	st.gate.set(true, false)
-	var busy []*tracked
 	for _, t := range st.trackers {
 		t.hold(true)
-		busy = append(busy, t.all()...)
 	}
 	// None that is quiet becomes busy, and none that is made or arrives from now on gets beyond its first Read.
+	busy := st.tracked()
 	var half <-chan time.Time
-	if deadline, ok := ctx.Deadline(); ok {
+	if deadline, ok := ctx.Deadline(); ok && again {
 		timer := time.NewTimer(time.Until(deadline) / 2)
 		defer timer.Stop()
 		half = timer.C
@@ -54,14 +82,26 @@ func (st *httpState) Hold(ctx context.Context) error {
 		case <-half:
 			late = true
 		case <-ctx.Done():
-			return st.unanswered(true, ctx.Err())
+			return st.unanswered(true, busy, ctx.Err())
 		}
 	}
 	if err := st.gate.settle(ctx); err != nil {
-		return st.unanswered(true, err)
+		return st.unanswered(true, nil, err)
 	}
 	return nil
 }
+
+// tracked returns the connections that can be held where they are.
+func (st *httpState) tracked() []*tracked {
+	var all []*tracked
+	for _, t := range st.trackers {
+		all = append(all, t.all()...)
+	}
+	return all
+}
+
+// begins reports whether c waits for the rest of a header that is not recorded. Callers hold c.mu.
+func (c *tracked) begins() bool { return c.starved && !c.quiet() && c.stand.inHeader() }
 
 // stillBusy returns those for which a hold has to wait yet. If it is late, that is none: what they have begun the gate
 // knows, and what they begin waits there.
@@ -71,7 +111,7 @@ func stillBusy(conns []*tracked, late bool) []*tracked {
 		c.mu.Lock()
 		switch {
 		case c.quiet():
-		case late, c.starved && c.stand.inHeader():
+		case late, c.slow && c.begins():
 			c.apart = true
 		default:
 			busy = append(busy, c)
@@ -121,21 +161,29 @@ func (st *httpState) ask(yes bool) {
 // maxNamed is how many clients an error names.
 const maxNamed = 3
 
-// unanswered makes err say which requests are being answered yet: all, or those of earlier rounds.
-func (st *httpState) unanswered(all bool, err error) error {
+// unanswered makes err say which requests are being answered yet, all or those of earlier rounds, or are being sent on
+// busy connections.
+func (st *httpState) unanswered(all bool, busy []*tracked, err error) error {
+	n := st.gate.left(all)
 	var to []string
 	for _, c := range st.conns.all() {
-		if st.gate.begun(c.scope, all) == 0 {
+		if st.gate.begun(c.scope, all) > 0 && len(to) < maxNamed {
+			to = append(to, c.RemoteAddr().String())
+		}
+	}
+	for _, c := range busy {
+		if st.gate.begun(&c.scope, all) > 0 {
 			continue
 		}
-		if len(to) == maxNamed {
-			to = append(to, "others")
-			break
+		if n++; len(to) < maxNamed {
+			to = append(to, c.under.RemoteAddr().String())
 		}
-		to = append(to, c.RemoteAddr().String())
+	}
+	if n > len(to) {
+		to = append(to, "others")
 	}
 	return fmt.Errorf("requests still being answered: %d, to %s; raise Config.StateTimeout, set the server's ReadTimeout and "+
-		"WriteTimeout, or have endless responses end by serve.Draining: %w", st.gate.left(all), strings.Join(to, ", "), err)
+		"WriteTimeout, or have endless responses end by serve.Draining: %w", n, strings.Join(to, ", "), err)
 }
 
 // hold begins or ends a hold of the connections.

@@ -8,12 +8,18 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // hold holds n, and fails if that does not end by itself: without a deadline, a client that is slow is not given up.
 func (n *node) hold() {
 	n.t.Helper()
-	if err := n.holder().Hold(n.t.Context()); err != nil {
+	ctx, cancel := context.WithTimeout(n.t.Context(), time.Second)
+	defer cancel()
+	if err := n.holder().Settle(ctx); err != nil {
+		n.t.Fatal(err)
+	}
+	if err := n.holder().Hold(n.t.Context(), false); err != nil {
 		n.t.Fatal(err)
 	}
 }
@@ -142,7 +148,7 @@ func TestHoldPipelined(t *testing.T) {
 	_, _ = fmt.Fprintf(client, get+get, "/one", "/two")
 	await(t, "a request", func() bool { return calls.Load() == 1 })
 	held := make(chan error)
-	go func() { held <- n.holder().Hold(t.Context()) }()
+	go func() { held <- n.holder().Hold(t.Context(), false) }()
 	await(t, "a hold", func() bool { return n.holder().trackers[0].mode().holding() })
 	close(goOn)
 	client.receive()
@@ -174,9 +180,9 @@ func TestHoldFlood(t *testing.T) {
 		}
 	}()
 	go func() { _, _ = io.Copy(io.Discard, client) }()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*lastCall)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	if err := n.holder().Hold(ctx); err != nil {
+	if err := n.holder().Hold(ctx, true); err != nil {
 		t.Error(err)
 	}
 	n.holder().Resume()

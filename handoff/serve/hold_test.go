@@ -59,6 +59,8 @@ func (s *stage) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (s *stage) holder() *httpState { return s.run.gen.holder.(*httpState) }
 
+func (s *stage) holdFirst(ctx context.Context) error { return s.holder().Hold(ctx, false) }
+
 func (s *stage) client() *client { return newClient(s.t, s.ln.dial()) }
 
 func (s *stage) end() {
@@ -83,7 +85,7 @@ func (s *stage) hold(f func(context.Context) error) func() error {
 
 func (s *stage) held() {
 	s.t.Helper()
-	if err := s.holder().Hold(s.t.Context()); err != nil {
+	if err := s.holder().Hold(s.t.Context(), false); err != nil {
 		s.t.Fatal(err)
 	}
 }
@@ -203,7 +205,7 @@ func TestHoldWaits(t *testing.T) {
 
 		a.send("GET /slow HTTP/1.1", "Host: test")
 		synctest.Wait()
-		for name, f := range map[string]func(context.Context) error{"settle": s.holder().Settle, "hold": s.holder().Hold} {
+		for name, f := range map[string]func(context.Context) error{"settle": s.holder().Settle, "hold": s.holdFirst} {
 			err := s.hold(f)()
 			if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "1, to "+a.LocalAddr().String()) {
 				t.Errorf("%s: %v", name, err)
@@ -305,7 +307,7 @@ func TestHoldHTTP2(t *testing.T) {
 		if err := <-lost; err == nil {
 			t.Error("the connection was not cut")
 		}
-		held := s.hold(s.holder().Hold)
+		held := s.hold(s.holdFirst)
 		close(s.goOn)
 		if err := held(); err != nil {
 			t.Fatal(err)

@@ -163,7 +163,7 @@ func (t *tracker) Stay() {
 func (t *tracker) free() {
 	for _, c := range t.all() {
 		c.mu.Lock()
-		c.apart = false
+		c.apart, c.slow = false, false
 		c.settled.Broadcast()
 		c.mu.Unlock()
 	}

@@ -47,7 +47,7 @@ func (x *Exchange) Hold(ctx context.Context) error {
 	if deadline, ok := ctx.Deadline(); ok {
 		short = min(short, time.Until(deadline)/partHold)
 	}
-	for {
+	for again := false; ; again = true {
 		if err := x.each(func(h Holder) error { return h.Settle(ctx) }); err != nil {
 			return err
 		}
@@ -55,7 +55,7 @@ func (x *Exchange) Hold(ctx context.Context) error {
 		x.held = true
 		x.op.Unlock()
 		within, cancel := context.WithTimeout(ctx, short)
-		err := x.each(func(h Holder) error { return h.Hold(within) })
+		err := x.each(func(h Holder) error { return h.Hold(within, again) })
 		cancel()
 		if err == nil || ctx.Err() != nil {
 			return err

@@ -26,7 +26,10 @@ func (h *holder) Settle(ctx context.Context) error {
 	}
 }
 
-func (h *holder) Hold(ctx context.Context) error {
+func (h *holder) Hold(ctx context.Context, again bool) error {
+	if again != slices.Contains(h.told, "hold") {
+		h.told = append(h.told, "again is wrong")
+	}
 	h.told = append(h.told, "hold")
 	if h.stuck--; h.stuck < 0 {
 		return nil

@@ -61,8 +61,8 @@ type Holder interface {
 	// Settle waits until the requests are answered that have begun so far, or ctx ends. Others begin as ever.
 	Settle(ctx context.Context) error
 	// Hold lets no request begin any more, and waits until those that have begun are answered, or ctx ends. From its return
-	// on, until Resume or Gone, no request is being answered.
-	Hold(ctx context.Context) error
+	// on, until Resume or Gone, no request is being answered. again says that it was tried before, in vain.
+	Hold(ctx context.Context, again bool) error
 	// Resume undoes Settle and Hold, whatever they returned, and Gone: the generation serves on, with its state.
 	Resume()
 	// Gone ends Hold: the state has moved, and no request may change it here any more. Depart of each Server follows.
