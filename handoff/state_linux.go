@@ -73,9 +73,9 @@ func (a *attempt) sendAhead(ctx context.Context) error {
 	})
 }
 
-// pauseAndSave pauses the sockets, holds all that changes the exact sections, and moves them. On an error the caller takes
-// back, which also lets go of what is held. Connections that serve knows are held first: that may take as long as the
-// slowest request, and meanwhile all is served on, new connections too.
+// pauseAndSave pauses the sockets, holds all that changes the exact sections, and moves them. On an error the caller
+// takes back, which also lets go of what is held. Connections that serve knows are held first: that may take as long as
+// the slowest request, and meanwhile all is served on, new connections too.
 func (a *attempt) pauseAndSave(ctx context.Context) error {
 	if len(a.state.exact) == 0 {
 		return a.g.pauseClaimed(a)

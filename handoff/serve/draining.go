@@ -12,11 +12,11 @@ import (
 // events: a handler that sees the channel closed returns, and its client goes on with the successor, mostly on the same
 // connection.
 //
-// The channel is closed when a successor has taken over; on a connection that cannot move, at the moment from which on its
-// responses say "Connection: close" ([Server.Spread]), so that the client's next request is the last one there. Where the
-// program has state that moves ([Run] holds the requests then) it is closed already before, for all. If the generation is
-// revived, a new call gives a new channel. For a context that is not of a request of this package's servers the channel is
-// nil, and blocks for ever. It costs nothing until it is called. Safe for concurrent use.
+// The channel is closed when a successor has taken over; on a connection that cannot move, at the moment from which on
+// its responses say "Connection: close" ([Server.Spread]), so that the client's next request is the last one there.
+// Where the program has state that moves ([Run] holds the requests then) it is closed already before, for all. If the
+// generation is revived, a new call gives a new channel. For a context that is not of a request of this package's
+// servers the channel is nil, and blocks for ever. It costs nothing until it is called. Safe for concurrent use.
 func Draining(ctx context.Context) <-chan struct{} {
 	s, ok := ctx.Value(scopeKey{}).(*scope)
 	if !ok {
@@ -178,8 +178,11 @@ func (s *scope) isHeld() bool {
 // leaves reports whether the connection moves on, so that its client need not be told to leave.
 func (s *scope) leaves() bool { return s.conn != nil && s.conn.leaves() }
 
+// connContext is what http.Server calls for each connection.
+type connContext = func(context.Context, net.Conn) context.Context
+
 // connContext returns the function that gives each connection its scope.
-func (st *httpState) connContext(next func(context.Context, net.Conn) context.Context) func(context.Context, net.Conn) context.Context {
+func (st *httpState) connContext(next connContext) connContext {
 	return func(ctx context.Context, c net.Conn) context.Context {
 		if next != nil {
 			if ctx = next(ctx, c); ctx == nil {

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// On a connection that cannot move, an endless response is asked to end at that connection's moment, and the next one is
-// the last there: so its client comes back to the successor at once, and not with all others.
+// On a connection that cannot move, an endless response is asked to end at that connection's moment, and the next one
+// is the last there: so its client comes back to the successor at once, and not with all others.
 func TestDrainingIsSpread(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n, over = 40, 20 * time.Second

@@ -52,7 +52,8 @@ func (h *handler) gated(w http.ResponseWriter, r *http.Request) {
 	h.serve(w, r)
 }
 
-// refuse turns a request away that comes when the state has moved. again says that it is not the first on its connection.
+// refuse turns a request away that comes when the state has moved. again says that it is not the first on its
+// connection.
 func refuse(w http.ResponseWriter, r *http.Request, again bool) {
 	stream := accepts(r, "text/event-stream")
 	if r.ProtoMajor == 1 && (stream || again && repeatable(r)) {

@@ -10,7 +10,7 @@ import (
 
 // errLateState is what a program gets that has no section when Run begins, and one later: nothing of its requests is
 // known then.
-var errLateState = errors.New("serve: a section of state was registered after serve.Run had begun; call State before Run")
+var errLateState = errors.New("a section of state was registered after serve.Run had begun; call State before Run")
 
 // Settle is of [live.Holder]. It also finds out which clients are slow: those that are in the midst of the same header
 // for a while, and where the header is not recorded.
@@ -55,10 +55,10 @@ const maxPatience = time.Second
 
 // Hold is of [live.Holder].
 //
-// A tracked connection is stopped in its next Read if it stands between two requests then, or if its header is recorded.
-// Until then it is waited for, unless its client is slow: the request of that one waits at the gate when it comes, as those
-// on other connections do from the beginning. If it is not the first try, the same is done from the middle of the time on
-// to those that have always more.
+// A tracked connection is stopped in its next Read if it stands between two requests then, or if its header is
+// recorded. Until then it is waited for, unless its client is slow: the request of that one waits at the gate when it
+// comes, as those on other connections do from the beginning. If it is not the first try, the same is done from the
+// middle of the time on to those that have always more.
 func (st *httpState) Hold(ctx context.Context, again bool) error {
 	st.ask(true)
 	st.gate.set(true, false)
@@ -136,8 +136,8 @@ func (st *httpState) Gone() {
 	st.ask(false)
 }
 
-// abandon ends a hold of which nobody will say how it has ended, since the generation was closed: its requests are turned
-// away, as if the state had moved.
+// abandon ends a hold of which nobody will say how it has ended, since the generation was closed: its requests are
+// turned away, as if the state had moved.
 func (st *httpState) abandon() {
 	if st.gate.abandon() {
 		for _, t := range st.trackers {
@@ -182,8 +182,8 @@ func (st *httpState) unanswered(all bool, busy []*tracked, err error) error {
 	if n > len(to) {
 		to = append(to, "others")
 	}
-	return fmt.Errorf("requests still being answered: %d, to %s; raise Config.StateTimeout, set the server's ReadTimeout and "+
-		"WriteTimeout, or have endless responses end by serve.Draining: %w", n, strings.Join(to, ", "), err)
+	return fmt.Errorf("requests still being answered: %d, to %s; raise Config.StateTimeout, set the server's "+
+		"ReadTimeout and WriteTimeout, or have endless responses end by serve.Draining: %w", n, strings.Join(to, ", "), err)
 }
 
 // hold begins or ends a hold of the connections.

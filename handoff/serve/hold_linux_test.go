@@ -55,7 +55,8 @@ func (n *node) silent(last string) *tracked {
 // A connection in the midst of a header is not waited for: it is held where it is if what it has said is recorded;
 // otherwise its request waits.
 func TestHoldSlowHeader(t *testing.T) {
-	const first, rest = "GET /one HTTP/1.1\r\nHost: test\r\n\r\n", "ST /two HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n"
+	const first = "GET /one HTTP/1.1\r\nHost: test\r\n\r\n"
+	const rest = "ST /two HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n"
 	for _, c := range []struct {
 		name  string
 		head  string
@@ -71,8 +72,10 @@ func TestHoldSlowHeader(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var calls atomic.Int32
-			s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { calls.Add(1); echo(w, r) })}
-			n := newNode(t, "tcp", s, true)
+			n := newNode(t, "tcp", &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				calls.Add(1)
+				echo(w, r)
+			})}, true)
 			client := newClient(t, n.dial())
 			head := c.head
 			switch {
@@ -133,8 +136,8 @@ func TestHoldSlowHeader(t *testing.T) {
 	}
 }
 
-// What net/http has read of a request when a hold begins it answers, and the connection is held afterwards; also if that
-// was more than one request.
+// What net/http has read of a request when a hold begins it answers, and the connection is held afterwards; also if
+// that was more than one request.
 func TestHoldPipelined(t *testing.T) {
 	goOn := make(chan struct{})
 	var calls atomic.Int32

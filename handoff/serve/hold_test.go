@@ -275,11 +275,12 @@ func TestHoldHTTP2(t *testing.T) {
 			return HTTPS(h, ln, "", "")
 		})
 		var conns []net.Conn
-		tr := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: trust, DialContext: func(context.Context, string, string) (net.Conn, error) {
+		dial := func(context.Context, string, string) (net.Conn, error) {
 			c := s.ln.dial()
 			conns = append(conns, c)
 			return c, nil
-		}}
+		}
+		tr := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: trust, DialContext: dial}
 		defer tr.CloseIdleConnections()
 		do := func(method, path string) (int, string, error) {
 			req, err := http.NewRequestWithContext(t.Context(), method, "https://example.com"+path, nil)

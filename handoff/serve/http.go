@@ -13,18 +13,21 @@ import (
 // HTTP makes a [Server] of an *http.Server and a listener, which should be of the generation that [Run] is given, or
 // wrap one that is (tls.NewListener, netutil.LimitListener).
 //
-// Idle HTTP/1.1 connections that ln itself accepts, TCP or Unix, move to the successor, if it serves the same listener by
-// HTTP too. net/http then gets them wrapped: what Hijack returns has the *net.TCPConn or *net.UnixConn in it, by its method
-// NetConn. Reading and closing go through the wrapper, everything else (sendfile among it) is that of the connection.
-// s.ConnState hears that a connection that moves is closed here, and that it is new there. Connections of a listener
-// that wraps ln are left as they are, and do not move.
+// Idle HTTP/1.1 connections that ln itself accepts, TCP or Unix, move to the successor, if it serves the same listener
+// by HTTP too. net/http then gets them wrapped: what Hijack returns has the *net.TCPConn or *net.UnixConn in it, by its
+// method NetConn. Reading and closing go through the wrapper, everything else (sendfile among it) is that of the
+// connection. s.ConnState hears that a connection that moves is closed here, and that it is new there. Connections of a
+// listener that wraps ln are left as they are, and do not move.
 //
-// Run takes s and ln, and closes both. It replaces s.Handler, s.ConnState and s.ConnContext by functions that call what is
-// there (http.DefaultServeMux for a nil Handler) and touches nothing else; s must not be changed from then on. Handlers get
-// exactly net/http's own ResponseWriter, and a request costs no allocation more than without this package.
+// Run takes s and ln, and closes both. It replaces s.Handler, s.ConnState and s.ConnContext by functions that call what
+// is there (http.DefaultServeMux for a nil Handler) and touches nothing else; s must not be changed from then on.
+// Handlers get exactly net/http's own ResponseWriter, and a request costs no allocation more than without this package.
 //
-// The same s may be given with several listeners. Functions that s knows by RegisterOnShutdown are called when the
-// generation has ended, once.
+// While sections of state move, no request of s is begun, also if its listener is not of the generation (see the
+// package).
+//
+// The same s may be given with several listeners; the first one's Spread counts. Functions that s knows by
+// RegisterOnShutdown are called when the generation has ended, once.
 func HTTP(s *http.Server, ln net.Listener) Server {
 	return newHTTP("http", s, ln, s.Serve)
 }
@@ -32,10 +35,11 @@ func HTTP(s *http.Server, ln net.Listener) Server {
 // HTTPS is [HTTP] for HTTP/1.1 and HTTP/2 over TLS, as by s.ServeTLS: the names of files may be empty if s.TLSConfig
 // has a certificate.
 //
-// The keys of TLS session tickets travel with the handoff, so that clients that connect again resume their sessions: Run
-// replaces s.TLSConfig by a copy with WrapSession and UnwrapSession. It does not where one of these is set, or
-// SessionTicketKey, or tickets are disabled. Who shares keys among machines by SetSessionTicketKeys sets WrapSession and
-// UnwrapSession to the configuration's own EncryptTicket and DecryptTicket.
+// The keys of TLS session tickets travel with the handoff, so that clients that connect again resume their sessions:
+// Run replaces s.TLSConfig by a copy with WrapSession and UnwrapSession. It does not where one of these is set, or
+// SessionTicketKey, or tickets are disabled. Who shares keys among machines by SetSessionTicketKeys sets WrapSession
+// and UnwrapSession to the configuration's own EncryptTicket and DecryptTicket. A configuration that GetConfigForClient
+// returns has keys of its own. The keys are a section of state, whose name begins with segue/ (handoff.Section).
 func HTTPS(s *http.Server, ln net.Listener, certFile, keyFile string) Server {
 	return newHTTP("https", s, ln, func(l net.Listener) error {
 		return s.ServeTLS(l, certFile, keyFile)
@@ -185,8 +189,8 @@ func (h *httpServer) drain(ctx context.Context) error {
 	return err
 }
 
-// leave reports whether clients are to be told to leave. After a revival they are not, also if drain has not noticed yet:
-// connections that have come back from their way to the successor are read from at once.
+// leave reports whether clients are to be told to leave. After a revival they are not, also if drain has not noticed
+// yet: connections that have come back from their way to the successor are read from at once.
 func (st *httpState) leave() bool {
 	if st.leaving.Load() == 0 {
 		return false

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Clients on connections that cannot move are asked to leave one after the other, over the time that is set, and each is
-// served until then.
+// Clients on connections that cannot move are asked to leave one after the other, over the time that is set, and each
+// is served until then.
 func TestSpread(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n, over = 40, 20 * time.Second

@@ -194,8 +194,8 @@ func countsExactly(t *testing.T, wrapped bool) {
 	}
 }
 
-// While one request takes long, others are answered, those on new connections too; the state moves when it is done. If it
-// is not done in time, the upgrade fails, and the error says who is served so long.
+// While one request takes long, others are answered, those on new connections too; the state moves when it is done. If
+// it is not done in time, the upgrade fails, and the error says who is served so long.
 func TestSlowRequestHoldsNobody(t *testing.T) {
 	c := newChain(t)
 	begun, goOn := make(chan struct{}), make(chan struct{})

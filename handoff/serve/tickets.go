@@ -17,8 +17,8 @@ import (
 )
 
 // tickets has the keys of TLS session tickets of one listener. They travel with the handoff, so that a client that
-// connects again after an upgrade resumes its session (RFC 8446, section 2.2) instead of proving everything anew. They are
-// in memory only.
+// connects again after an upgrade resumes its session (RFC 8446, section 2.2) instead of proving everything anew. They
+// are in memory only.
 //
 // crypto/tls makes such keys itself, but nobody gets at those. So a [tls.Config] that is used for nothing else encrypts
 // and decrypts the tickets.
@@ -86,8 +86,8 @@ func (t *tickets) unwrap(identity []byte, cs tls.ConnectionState) (*tls.SessionS
 	return t.box.DecryptTicket(identity, cs)
 }
 
-// shares reports whether the tickets of s are to have keys that travel: not where the owner has arranged the tickets, and
-// not where they have them already, because s is given with several listeners.
+// shares reports whether the tickets of s are to have keys that travel: not where the owner has arranged the tickets,
+// and not where they have them already, because s is given with several listeners.
 func shares(c *tls.Config) bool {
 	if c == nil {
 		return true
@@ -119,8 +119,8 @@ func (t *tickets) install(s *http.Server) {
 	s.TLSConfig = c
 }
 
-// section is how the keys travel: while the predecessor serves, without a gap. What it makes later its successor does not
-// know, but that is one key a day.
+// section is how the keys travel: while the predecessor serves, without a gap. What it makes later its successor does
+// not know, but that is one key a day.
 func (t *tickets) section() handoff.Section {
 	return handoff.Section{
 		Probation: true, // a key that is known too widely by a generation that was revived harms nobody

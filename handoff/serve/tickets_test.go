@@ -2,11 +2,14 @@ package serve
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -90,4 +93,34 @@ func TestTicketsInstall(t *testing.T) {
 	if k.install(s); s.TLSConfig.UnwrapSession == nil || s.TLSConfig.NextProtos != nil {
 		t.Errorf("no configuration, and no HTTP/2: got %+v", s.TLSConfig)
 	}
+}
+
+// One server may be given with a listener without TLS and with one that has it, and serves HTTP/2 on the latter, whichever
+// is served first.
+func TestTicketsKeepHTTP2(t *testing.T) {
+	certificates, trust := testCertificate()
+	synctest.Test(t, func(t *testing.T) {
+		plain, secure := newPipeListener(), newPipeListener()
+		s := &http.Server{Handler: http.HandlerFunc(echo), TLSConfig: certificates}
+		newTickets(time.Now).install(s)
+		go func() { _ = s.Serve(plain) }()
+		newClient(t, plain.dial()).get("/plain", false)
+		go func() { _ = s.ServeTLS(secure, "", "") }()
+		tr := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: trust}
+		tr.DialContext = func(context.Context, string, string) (net.Conn, error) { return secure.dial(), nil }
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://example.com/x", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := tr.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.ProtoMajor != 2 {
+			t.Errorf("served by %s", resp.Proto)
+		}
+		tr.CloseIdleConnections()
+		_ = s.Close()
+	})
 }

@@ -11,8 +11,8 @@ type Key struct {
 	Protocol string
 }
 
-// Exchange knows the servers of one generation, and tells them what becomes of their connections. The zero value is ready
-// for use. Its methods may be called concurrently.
+// Exchange knows the servers of one generation, and tells them what becomes of their connections. The zero value is
+// ready for use. Its methods may be called concurrently.
 type Exchange struct {
 	op sync.Mutex // held while servers are told; taken before mu
 
@@ -26,8 +26,8 @@ type Exchange struct {
 
 type registration struct{ server Server }
 
-// Register adds s to those that track the connections of k, and take those that arrive for it. If there are several, they
-// take turns.
+// Register adds s to those that track the connections of k, and take those that arrive for it. If there are several,
+// they take turns.
 func (x *Exchange) Register(k Key, s Server) (unregister func()) {
 	x.op.Lock()
 	defer x.op.Unlock()

@@ -39,9 +39,9 @@ const (
 // Hold stops all requests, and returns when none is being answered or ctx has ended. Resume or Depart must follow in
 // either case.
 //
-// It goes in rounds. First, while all is served on, it waits for the requests that had begun when the round did. Then no
-// more begin, and it waits for those few that have begun meanwhile, but not for long: one client that is slow must not
-// keep all others waiting. If they are not done, all is served again, and another round begins.
+// It goes in rounds. First, while all is served on, it waits for the requests that had begun when the round did. Then
+// no more begin, and it waits for those few that have begun meanwhile, but not for long: one client that is slow must
+// not keep all others waiting. If they are not done, all is served again, and another round begins.
 func (x *Exchange) Hold(ctx context.Context) error {
 	short := maxHold
 	if deadline, ok := ctx.Deadline(); ok {

@@ -1,5 +1,6 @@
 // Package live has what packages handoff and serve say to each other about connections that move: which ones leave a
-// generation, which ones arrive in it, and which are held while its state moves.
+// generation, which ones arrive in it; and about requests, which a [Holder] stops while the state of a generation
+// moves.
 //
 // A [Server], in serve, tracks connections that clients have made. The [Exchange], one of each generation, knows all
 // servers and where connections go: through a [Departure] to the successor, and from the predecessor by way of the
@@ -55,13 +56,13 @@ type Server interface {
 	Arrive(c net.Conn, p Position)
 }
 
-// Holder stops requests while the program's state moves, whatever connections they come on. Its methods are called by one
-// goroutine at a time.
+// Holder stops requests while the program's state moves, whatever connections they come on. Its methods are called by
+// one goroutine at a time.
 type Holder interface {
 	// Settle waits until the requests are answered that have begun so far, or ctx ends. Others begin as ever.
 	Settle(ctx context.Context) error
-	// Hold lets no request begin any more, and waits until those that have begun are answered, or ctx ends. From its return
-	// on, until Resume or Gone, no request is being answered. again says that it was tried before, in vain.
+	// Hold lets no request begin any more, and waits until those that have begun are answered, or ctx ends. From its
+	// return on, until Resume or Gone, no request is being answered. again says that it was tried before, in vain.
 	Hold(ctx context.Context, again bool) error
 	// Resume undoes Settle and Hold, whatever they returned, and Gone: the generation serves on, with its state.
 	Resume()
