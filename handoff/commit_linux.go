@@ -35,10 +35,7 @@ func (a *attempt) commit(ctx context.Context) error {
 	tell := g.setPhaseLocked(PhaseSwitching)
 	g.mu.Unlock()
 	tell()
-	err := g.pauseClaimed(a)
-	if err == nil {
-		err = a.moveState(ctx)
-	}
+	err := a.pauseAndSave(ctx)
 	if a.bequeathable(err) {
 		a.bequeath()
 		return err

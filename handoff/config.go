@@ -52,8 +52,8 @@ type Config struct {
 	// StepTimeout bounds each single message of the protocol. Default: 5 seconds.
 	StepTimeout time.Duration
 
-	// StateTimeout bounds what sections of state may take as long as nobody serves, from the pause to the commit: to hold
-	// connections, to save and to restore. What is sent ahead has the same time, for all sections again. Default: 10
+	// StateTimeout bounds what sections of state may take up to the commit: to wait for the requests in flight, while all
+	// is served on, to hold what is left, to save and to restore. What is sent ahead has the same time, for all sections again. Default: 10
 	// seconds. See [Section].
 	StateTimeout time.Duration
 
