@@ -1,0 +1,104 @@
+package integration
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// logLine is a message in the source.
+type logLine struct{ level, text, where string }
+
+// logLines returns what the packages of handoff write to a *slog.Logger, of the levels that name an operator's business.
+func logLines(t *testing.T) (lines []logLine) {
+	t.Helper()
+	files := token.NewFileSet()
+	err := filepath.WalkDir("../handoff", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
+			return err
+		}
+		file, err := parser.ParseFile(files, name, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok || len(call.Args) == 0 {
+				return true
+			}
+			called, ok := call.Fun.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			level := strings.ToLower(called.Sel.Name)
+			text, ok := call.Args[0].(*ast.BasicLit)
+			if !ok || text.Kind != token.STRING || level != "info" && level != "warn" && level != "error" {
+				return true
+			}
+			s, err := strconv.Unquote(text.Value)
+			if err != nil {
+				t.Errorf("%v: %v", files.Position(text.Pos()), err)
+			}
+			lines = append(lines, logLine{level, s, files.Position(text.Pos()).String()})
+			return true
+		})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lines
+}
+
+// TestLogTable compares the table of docs/operations.md with the source: each line of level warn or error is in it, and
+// nothing is in it that nobody writes.
+func TestLogTable(t *testing.T) {
+	page, err := os.ReadFile("../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := regexp.MustCompile(`(?m)^\| (info|warn|error) \| ([^|]*) \|`)
+	quoted := regexp.MustCompile("`([^`]+)`")
+	type entry struct {
+		logLine
+		pattern *regexp.Regexp
+		written bool
+	}
+	var table []*entry
+	for _, cells := range row.FindAllStringSubmatch(string(page), -1) {
+		for _, q := range quoted.FindAllStringSubmatch(cells[2], -1) {
+			pattern := strings.ReplaceAll(regexp.QuoteMeta(q[1]), `\.\.\.`, ".*") // an ellipsis stands for anything
+			table = append(table, &entry{
+				logLine: logLine{level: cells[1], text: q[1]}, pattern: regexp.MustCompile("^" + pattern + "$"),
+			})
+		}
+	}
+	lines := logLines(t)
+	if len(lines) < 50 || len(table) < 50 {
+		t.Errorf("only %d lines in the source and %d in the table: is either not read any more?", len(lines), len(table))
+	}
+	for _, l := range lines {
+		found := false
+		for _, e := range table {
+			if e.level == l.level && e.pattern.MatchString(l.text) {
+				e.written, found = true, true
+			}
+		}
+		if !found && l.level != "info" {
+			t.Errorf("%s: %s: %q is not in the table of docs/operations.md; say there what it means and what to do",
+				l.where, l.level, l.text)
+		}
+	}
+	for _, e := range table {
+		if !e.written {
+			t.Errorf("docs/operations.md: nobody writes `%s` with level %s", e.text, e.level)
+		}
+	}
+}
