@@ -102,3 +102,36 @@ func TestLogTable(t *testing.T) {
 		}
 	}
 }
+
+// TestArchitectureNamesFiles compares the tables of docs/architecture.md with the files of the two packages that have one
+// each.
+func TestArchitectureNamesFiles(t *testing.T) {
+	page, err := os.ReadFile("../docs/architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := make(map[string]bool)
+	for _, dir := range []string{"../handoff", "../handoff/serve"} {
+		names, err := filepath.Glob(dir + "/*.go")
+		if err != nil || len(names) == 0 {
+			t.Fatal(names, err)
+		}
+		for _, name := range names {
+			base := filepath.Base(name)
+			there[base] = true
+			if base == "doc.go" || strings.HasSuffix(base, "_test.go") {
+				continue
+			}
+			if !strings.Contains(string(page), "`"+base+"`") {
+				t.Errorf("%s is in no table of docs/architecture.md; say there what its topic is", name)
+			}
+		}
+	}
+	for _, row := range regexp.MustCompile("(?m)^\\| (`[a-z_]+\\.go`[^|]*) \\|").FindAllStringSubmatch(string(page), -1) {
+		for _, q := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(row[1], -1) {
+			if !there[q[1]] {
+				t.Errorf("docs/architecture.md has a row for %s, which is not there", q[1])
+			}
+		}
+	}
+}
