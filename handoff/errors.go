@@ -42,7 +42,7 @@ var (
 
 // Error is what this package's functions return.
 type Error struct {
-	Op    string // what was tried: join, listen, file, state, ready, wait, upgrade
+	Op    string // what was tried: join, listen, file, state, ready, wait, upgrade, give, take and so on
 	Phase Phase  // where the generation stood
 	Err   error
 }

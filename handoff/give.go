@@ -14,8 +14,10 @@ import (
 	"github.com/segue-go/segue/listener"
 )
 
-// ErrNoSuccessor means that there is nobody to give a connection to: this generation is not superseded (any more), or the
-// successor cannot take connections, or has no descriptors left.
+// ErrNoSuccessor means that there is nobody to give a connection to: this generation is not superseded, or not any
+// more, because it was revived or is over, also by Close; or the successor cannot take connections, or has no
+// descriptors left. Serve on with the connection then, as long as this generation lives, or close it. To try again and
+// again is of no use.
 var ErrNoSuccessor = errors.New("no successor takes connections")
 
 // Give hands a live connection to the successor, whose program gets it from [Generation.Take] with the same name, and with
@@ -61,7 +63,9 @@ func (g *Generation) give(ctx context.Context, name string, c net.Conn, state []
 // caller's, a *net.TCPConn or *net.UnixConn with the options that it had.
 //
 // The error is [io.EOF] once nothing comes any more, because this generation has ended: Wait has returned, or Close was
-// called. Connections that nobody has taken go on to the next successor, or are closed with the last generation.
+// called. Connections that nobody has taken go on to the next successor, or are closed with the last generation. Unless
+// ctx has ended, any other error means that a connection cannot be made just now, for want of descriptors: it is kept,
+// and Take is to be called again after a pause. At once, it would give the same error.
 func (g *Generation) Take(ctx context.Context, name string) (net.Conn, []byte, error) {
 	c, state, err := g.gifts.take(ctx, name)
 	if errors.Is(err, io.EOF) {
