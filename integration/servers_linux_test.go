@@ -70,6 +70,14 @@ func answers(handled string) (http.Handler, error) {
 		ms, _ := strconv.Atoi(r.FormValue("ms"))
 		time.Sleep(time.Duration(ms) * time.Millisecond) // what was asked for
 	})
+	mux.HandleFunc("GET /until", func(w http.ResponseWriter, r *http.Request) {
+		f, err := os.Open(r.FormValue("gate")) // a FIFO: this takes until somebody has it open for writing
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		_ = f.Close()
+	})
 	mux.HandleFunc("POST /upload", func(w http.ResponseWriter, r *http.Request) {
 		sum := sha256.New()
 		n, err := io.Copy(sum, r.Body)
