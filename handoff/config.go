@@ -36,8 +36,9 @@ type Config struct {
 	// Signals each start an Upgrade. They are installed by Join, acted on from Ready, and given back by Close.
 	Signals []os.Signal
 
-	// Probation is how long this generation serves, as a successor, before it confirms. Until it confirms, an end of any
-	// kind but a wished one gives the sockets back. Default: none.
+	// Probation is how long this generation serves, as a successor, before it confirms. Until it confirms, an end of
+	// any kind but a wished one gives the sockets back. Live connections stay with the predecessor until then, so that
+	// a version that soon fails does not take them along. Default: none.
 	Probation time.Duration
 
 	// Check is called once, as a successor, after it owns the sockets and after Probation, with a context that ends

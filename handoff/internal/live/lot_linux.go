@@ -189,8 +189,8 @@ func (l *Lot) start() error {
 }
 
 // run is the watcher: it takes connections out of their spots, and lets them arrive one after the other. A thread waits in
-// epoll_wait(2) for it: an epoll instance that is itself watched, by the runtime's poller, takes five times as long to add
-// to (fs/eventpoll.c: do_epoll_ctl, full_check).
+// epoll_wait(2) for it: an epoll instance that is itself watched, by the runtime's poller, takes longer to add to
+// (fs/eventpoll.c: do_epoll_ctl, full_check).
 func (l *Lot) run() {
 	defer close(l.done)
 	defer l.epoll.Close()
