@@ -59,7 +59,7 @@ func (a *attempt) guard() {
 		case err == nil:
 			f.raw.Close()
 			if failed, ok := f.msg.(*wire.Failed); ok {
-				a.revive(unexpected(failed))
+				a.revive(a.link.unexpected(failed))
 				return
 			}
 			a.heard(f.msg, pinged)

@@ -68,6 +68,7 @@ func (g *Generation) succeed(ctx context.Context, conn *net.UnixConn) error {
 		ponged:   newEvent(),
 		watched:  make(chan struct{}),
 	}
+	p.link.other = "incumbent"
 	err := g.beWelcomed(ctx, p)
 	if err == nil {
 		err = g.takeOffers(ctx, p)
@@ -125,7 +126,7 @@ func (g *Generation) beWelcomed(ctx context.Context, p *predecessor) error {
 			if m, ok := m.(*wire.Refuse); ok && m.Code == wire.CodeStopping {
 				return errIncumbentLeft
 			}
-			return unexpected(m)
+			return l.unexpected(m)
 		}
 	}
 }
@@ -152,7 +153,7 @@ func (g *Generation) welcome(p *predecessor, f frame, m *wire.Welcome) (err erro
 	p.moves = slices.Contains(m.Features, featureConns)
 	p.state = slices.Contains(m.Features, featureState)
 	p.stateWithin = min(time.Duration(m.StateWithin)*time.Millisecond, maxState)
-	if p.pulls, err = g.cfg.Transport.pullable(m.Features); err != nil {
+	if p.pulls, err = g.cfg.Transport.pullable(m.Features, p.link); err != nil {
 		return err
 	}
 	g.mu.Lock()
@@ -173,7 +174,7 @@ func (g *Generation) takeOffers(ctx context.Context, p *predecessor) error {
 		m, ok := f.msg.(*wire.Offer)
 		if !ok {
 			f.raw.Close()
-			return unexpected(f.msg)
+			return p.link.unexpected(f.msg)
 		}
 		if p.pulls && len(f.raw.FDs) == 0 {
 			f.raw.FDs, err = p.pull(m.Items)
