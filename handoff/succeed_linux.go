@@ -176,7 +176,8 @@ func (g *Generation) takeOffers(ctx context.Context, p *predecessor) error {
 			f.raw.Close()
 			return p.link.unexpected(f.msg)
 		}
-		if p.pulls && len(f.raw.FDs) == 0 {
+		pulled := p.pulls && len(f.raw.FDs) == 0
+		if pulled {
 			f.raw.FDs, err = p.pull(m.Items)
 			if err != nil && refusable(err) && g.cfg.Transport != TransportPidfd {
 				f.raw.Close()
@@ -188,9 +189,12 @@ func (g *Generation) takeOffers(ctx context.Context, p *predecessor) error {
 				continue
 			}
 		}
+		if len(f.raw.FDs) > 0 && err == nil && !pulled && g.cfg.Transport == TransportPidfd {
+			err = fmt.Errorf("%w: %s sends its descriptors; its log says why", ErrTransport, p.link.who())
+		}
 		if err == nil {
 			err = g.takeOffer(p, m, f.raw.FDs, batch)
-		} else if refusable(err) {
+		} else if pulled && refusable(err) {
 			err = fmt.Errorf("%w: %w; or set Config.Transport to automatic", ErrTransport, err)
 		}
 		f.raw.Close()
