@@ -46,7 +46,7 @@ func (g *Generation) receiveConns(p *predecessor, m *wire.Conns, raw *fdpass.Mes
 	n, answered := len(raw.FDs), false
 	err := g.parkConns(p, m, raw, func() error {
 		answered = true
-		err := p.link.send(&wire.Taken{Batch: m.Batch, Room: max(room(), 0)})
+		err := p.link.send(&wire.Taken{Batch: m.Batch, Room: room()})
 		if err != nil && over(err) && p.died(exitGrace) {
 			return nil // so nobody else has them
 		}
@@ -79,12 +79,11 @@ func (g *Generation) parkConns(p *predecessor, m *wire.Conns, raw *fdpass.Messag
 			return err
 		}
 		for i, fd := range raw.FDs {
-			f := &gift{gen: g, name: m.Name, fd: fd, state: append([]byte(nil), records[i].State...)}
-			if g.giveAway(f) != nil { // it is not this generation's any more to serve
-				g.gifts.put(f)
-			}
+			g.gifts.put(&gift{gen: g, name: m.Name, fd: fd, state: append([]byte(nil), records[i].State...)})
 			raw.FDs[i] = nil
 		}
+		g.passOn() // depart calls it too: whichever comes second finds what the other has left
+		g.expectTaker(m.Name)
 		return nil
 	}
 	k, err := g.arrivalKey(p, m)
@@ -142,13 +141,61 @@ func (g *Generation) giveAway(f *gift) error {
 	return nil
 }
 
-// passOn passes on what nobody has taken.
+// passOn passes on what nobody has taken, if there is a successor.
 func (g *Generation) passOn() {
+	g.mu.Lock()
+	open := g.departure.open()
+	g.mu.Unlock()
+	if !open {
+		return
+	}
 	for _, f := range g.gifts.all() {
 		if g.giveAway(f) != nil {
 			g.gifts.put(f)
 		}
 	}
+}
+
+// expectTaker warns if nobody takes connections of this name: their clients wait for an answer. It is no mistake yet, since
+// the program may call Take a little later.
+func (g *Generation) expectTaker(name string) {
+	if !g.gifts.expect(name) {
+		return
+	}
+	g.task(func() {
+		select {
+		case <-time.After(g.cfg.StepTimeout):
+		case <-g.ctx.Done():
+			return
+		}
+		if n := g.gifts.untaken(name); n > 0 {
+			g.log.Warn("the predecessor has given connections that nobody takes; their clients wait: "+
+				"is this program older, or calls it Take with another name?", "name", name, "connections", n)
+		}
+	})
+}
+
+// flush lets what is moving arrive, or is about to move, before this generation ends. After it nothing moves any more.
+func (g *Generation) flush() {
+	g.mu.Lock()
+	var settled event
+	if g.attempt != nil {
+		settled = g.attempt.settled
+	}
+	g.mu.Unlock()
+	if settled.c != nil { // the successor owns, or is about to, and says so at once
+		t := time.NewTimer(g.cfg.StepTimeout)
+		defer t.Stop()
+		select {
+		case <-settled.c:
+		case <-t.C:
+		}
+	}
+	g.mu.Lock()
+	g.flushed = true
+	d := g.departure
+	g.mu.Unlock()
+	d.flush()
 }
 
 // settle waits until nothing is on its way to or from this generation any more, so that it can end. It reports whether

@@ -31,6 +31,7 @@ type attempt struct {
 	items         int         // how many things were, with the standard output
 	claimed       []bool      // by the successor
 	confirmWithin time.Duration
+	settled       event // made with the commit, if CONFIRM is to follow at once; happens with it, or when it will not come
 
 	departure *departure // nil until the successor has confirmed, and if it takes no connections
 	state     moving
@@ -170,7 +171,11 @@ func (g *Generation) makeRoom(a *attempt) {
 	}
 	g.mu.Lock()
 	g.attempt = nil
+	settled := a.settled
 	g.mu.Unlock()
+	if settled.c != nil {
+		settled.happen()
+	}
 }
 
 // handOver runs an attempt. It returns an error if the successor did not come to confirm. Otherwise it calls confirmed

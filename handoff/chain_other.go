@@ -44,6 +44,7 @@ func (g *Generation) giveAway(*gift) error {
 func (g *Generation) settle(context.Context, int) bool { return false }
 func (g *Generation) arrived() int                     { return 0 }
 func (g *Generation) movedLocked() (int, int)          { return 0, 0 }
+func (g *Generation) flush()                           {}
 func (g *Generation) leave()                           {}
 func (g *Generation) bye()                             {}
 func (g *Generation) letGo(bool)                       {}

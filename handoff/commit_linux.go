@@ -29,6 +29,9 @@ func (a *attempt) commit(ctx context.Context) error {
 			r.fresh = false // from here on the path may be the successor's
 		}
 	}
+	if a.confirmWithin == 0 {
+		a.settled = newEvent()
+	}
 	tell := g.setPhaseLocked(PhaseSwitching)
 	g.mu.Unlock()
 	tell()

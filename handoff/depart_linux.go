@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,18 +41,11 @@ type departure struct {
 	swept    chan struct{} // closed when sweep has
 }
 
-// lane has the connections that go to one place.
-type lane struct {
-	d       *departure
-	head    wire.Conns  // without batch and records
-	left    []live.Conn // wait to be sent, and nobody reads from them meanwhile
-	offered []live.Conn // can be asked to leave
-}
-
 // shipment is a batch in flight.
 type shipment struct {
 	batch int
 	conns []live.Conn
+	sent  time.Time // when it was sent, or the successor was last known to be alive
 }
 
 // shipments is how many batches may be in flight: one that the successor parks, and one that is there when it has.
@@ -79,10 +71,13 @@ func (a *attempt) depart(m *wire.Confirm) {
 		d.takes[live.Key{Socket: a.sockets[t.Item], Protocol: t.Protocol}] = l
 		d.lanes = append(d.lanes, l)
 	}
-	a.departure = d
 	g.mu.Lock()
+	if g.flushed {
+		g.mu.Unlock()
+		return // it is being closed
+	}
 	g.sent += g.departure.count()
-	g.departure = d
+	g.departure, a.departure = d, d
 	g.mu.Unlock()
 	leave := func(k live.Key) live.Departure {
 		if l := d.takes[k]; l != nil {
@@ -97,43 +92,6 @@ func (a *attempt) depart(m *wire.Confirm) {
 	// done: Close waits for both.
 	g.task(d.sweep)
 	g.task(d.run)
-}
-
-// Offer is part of live.Departure.
-func (l *lane) Offer(c live.Conn) {
-	l.d.mu.Lock()
-	defer l.d.mu.Unlock()
-	l.add(&l.offered, c)
-}
-
-// Move is part of live.Departure.
-func (l *lane) Move(c live.Conn) bool {
-	l.d.mu.Lock()
-	defer l.d.mu.Unlock()
-	return l.add(&l.left, c)
-}
-
-// add queues c. Callers hold mu.
-func (l *lane) add(queue *[]live.Conn, c live.Conn) bool {
-	if l.d.closed {
-		return false
-	}
-	*queue = append(*queue, c)
-	if l.d.queued++; l.d.queued == 1 {
-		l.d.change.Broadcast()
-	}
-	return true
-}
-
-// cut takes up to n connections off a queue. Callers hold mu.
-func (l *lane) cut(queue *[]live.Conn, n int) []live.Conn {
-	n = min(len(*queue), n)
-	conns := (*queue)[:n:n]
-	if *queue = (*queue)[n:]; len(*queue) == 0 {
-		*queue = nil
-	}
-	l.d.queued -= n
-	return conns
 }
 
 // open reports whether connections still move. It is called with Generation.mu held.
@@ -211,38 +169,6 @@ func (d *departure) next() (*lane, []live.Conn, bool) {
 	}
 }
 
-// pick takes up to n connections of one lane, those that have left first. Callers hold mu, which is let go of meanwhile.
-func (d *departure) pick(n int) (*lane, []live.Conn) {
-	var l *lane
-	for i := range d.lanes {
-		at := d.lanes[(d.turn+i)%len(d.lanes)]
-		if len(at.left) > 0 {
-			l = at
-			break
-		}
-		if l == nil && len(at.offered) > 0 {
-			l = at
-		}
-	}
-	d.turn++
-	conns := l.cut(&l.left, n)
-	offered := l.cut(&l.offered, n-len(conns))
-	if len(offered) == 0 {
-		return l, conns
-	}
-	d.leaving = true // so that nobody takes this for the end
-	d.mu.Unlock()
-	conns = slices.Clone(conns)
-	for _, c := range offered {
-		if c.Leave() {
-			conns = append(conns, c)
-		}
-	}
-	d.mu.Lock()
-	d.leaving = false
-	return l, conns
-}
-
 // ship sends conns, in as many batches as their records need.
 func (d *departure) ship(l *lane, conns []live.Conn) {
 	now := time.Now()
@@ -275,7 +201,7 @@ func (d *departure) send(m *wire.Conns, conns []live.Conn) {
 	}
 	m.Batch = d.batch % wire.MaxSockets
 	d.batch++
-	d.flight = append(d.flight, shipment{m.Batch, conns})
+	d.flight = append(d.flight, shipment{m.Batch, conns, time.Now()})
 	d.mu.Unlock()
 	err := d.a.link.sendConns(m, conns)
 	if err == nil || over(err) {
@@ -289,6 +215,7 @@ func (d *departure) send(m *wire.Conns, conns []live.Conn) {
 		if s.batch == m.Batch {
 			d.flight, mine = append(d.flight[:i:i], d.flight[i+1:]...), true
 			d.batch--
+			d.room += len(conns)
 			break
 		}
 	}
@@ -374,15 +301,11 @@ func keep(conns []live.Conn) {
 // stop ends the moving: what has not been sent stays here, and is told to leave in the ordinary way. What is in flight is
 // still to be answered.
 func (d *departure) stop(why string) {
-	n := d.shut()
-	if n > 0 || why != "" {
-		d.a.g.log.Warn("connections stay in this process until they are drained", "waiting", n, "reason", why)
-	}
+	d.a.g.log.Warn("connections stay in this process until they are drained", "waiting", d.shut(), "reason", why)
 }
 
 // shut is stop without a word.
 func (d *departure) shut() (kept int) {
-	g := d.a.g
 	d.mu.Lock()
 	if d.closed {
 		d.mu.Unlock()
@@ -398,15 +321,59 @@ func (d *departure) shut() (kept int) {
 	d.queued = 0
 	d.signal()
 	d.mu.Unlock()
-	g.exchange.Stay() // first, so that what is kept knows
-	g.lot.Stay()
+	d.stay()
 	keep(queued)
 	return kept
 }
 
-// end is stop for when there is nobody any more to answer: what is in flight stays here as well. The caller knows that the
-// successor has nothing of it: it is dead, or had not answered when it hung up, and so never reads from it.
-func (d *departure) end() {
+// stay tells who has connections that no more of them move: first, so that what is kept knows.
+func (d *departure) stay() {
+	d.a.g.exchange.Stay()
+	d.a.g.lot.Stay()
+}
+
+// flush waits until all that is queued has arrived, as long as the successor goes on taking it, and then ends the moving:
+// nothing is accepted any more that could not be sent. Whoever ends a generation calls it before.
+func (d *departure) flush() {
+	if d == nil {
+		return
+	}
+	t := time.NewTimer(d.a.g.cfg.StepTimeout)
+	defer t.Stop()
+	moved := d.count()
+	for !d.shutIfIdle() {
+		select {
+		case <-d.flushed():
+		case <-t.C:
+			if now := d.count(); now != moved {
+				moved = now
+				t.Reset(d.a.g.cfg.StepTimeout)
+				continue
+			}
+			d.stop("the successor has taken nothing for " + d.a.g.cfg.StepTimeout.String() + "; is it stopped or stuck?")
+			return
+		}
+	}
+}
+
+// shutIfIdle is shut when there is nothing queued or in flight, and reports whether the moving has ended.
+func (d *departure) shutIfIdle() bool {
+	d.mu.Lock()
+	if d.closed || !d.quiet() {
+		defer d.mu.Unlock()
+		return d.closed
+	}
+	d.closed = true
+	d.signal()
+	d.mu.Unlock()
+	d.stay()
+	return true
+}
+
+// end ends the moving for when there is nobody any more to answer. dead says that the successor has nothing of what is in
+// flight: it is dead, or had not answered when it hung up, and so never reads from it; that stays here as well. If it may
+// have some of it, or take it yet, nobody here reads from that any more: the own copies are closed without a word.
+func (d *departure) end(dead bool) {
 	if d == nil || !d.over.CompareAndSwap(false, true) {
 		return
 	}
@@ -418,19 +385,59 @@ func (d *departure) end() {
 	moved := d.moved
 	d.signal()
 	d.mu.Unlock()
+	lost := 0
 	for _, s := range flight {
-		keep(s.conns)
+		if dead {
+			keep(s.conns)
+			continue
+		}
+		for _, c := range s.conns {
+			c.Moved()
+		}
+		lost += len(s.conns)
 	}
 	<-d.swept
+	if lost > 0 {
+		d.a.g.log.Warn("connections were on their way when this process ended; the successor has them, or nobody", "connections", lost)
+	}
 	if moved > 0 {
 		d.a.g.log.Info("no more connections move", "moved", moved)
 	}
 }
 
+// overdue returns when the oldest batch in flight should have been answered; false if nothing is in flight.
+func (d *departure) overdue() (time.Time, bool) {
+	if d == nil {
+		return time.Time{}, false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.flight) == 0 {
+		return time.Time{}, false
+	}
+	return d.flight[0].sent.Add(d.a.g.cfg.StepTimeout), true
+}
+
+// excuse begins the time of the oldest batch in flight anew, and returns how many connections are in flight.
+func (d *departure) excuse() (waiting int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i := range d.flight {
+		d.flight[i].sent = time.Now()
+		waiting += len(d.flight[i].conns)
+	}
+	return waiting
+}
+
+// quiet reports whether nothing is queued or in flight. Callers hold mu.
+func (d *departure) quiet() bool {
+	return d.queued == 0 && !d.leaving && len(d.flight) == 0 && len(d.arrived) == 0 && !d.sweeping
+}
+
 // signal tells those who wait. Callers hold mu.
 func (d *departure) signal() {
 	d.change.Broadcast()
-	if d.idle != nil && d.queued == 0 && !d.leaving && len(d.flight) == 0 && len(d.arrived) == 0 && !d.sweeping {
+	if d.idle != nil && d.quiet() {
 		close(d.idle)
 		d.idle = nil
 	}

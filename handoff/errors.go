@@ -31,6 +31,9 @@ var (
 	ErrHandedBack = errors.New("sockets handed back to the predecessor")
 	// ErrChanged: the incumbent opened or closed a socket while its successor prepared. Try again.
 	ErrChanged = errors.New("sockets were opened or closed meanwhile; try again")
+	// ErrNoSuccessor: there is nobody to give a connection to. This generation is not superseded (any more) or has ended, or
+	// the successor cannot take connections, or has no descriptors left.
+	ErrNoSuccessor = errors.New("no successor takes connections; go on serving this one, or close it")
 	// ErrSection: a [Section] that cannot be registered, or that the successor cannot restore. The error says why.
 	ErrSection = errors.New("this section of state cannot be moved")
 	// ErrState: a [Section] failed to move, or took too long. Nothing has happened: the incumbent serves on.
@@ -42,7 +45,7 @@ var (
 
 // Error is what this package's functions return.
 type Error struct {
-	Op    string // what was tried: join, listen, file, state, ready, wait, upgrade
+	Op    string // what was tried: join, listen, file, state, ready, wait, upgrade, give, take
 	Phase Phase  // where the generation stood
 	Err   error
 }

@@ -241,7 +241,8 @@ func (g *Generation) Status() Status {
 // stays with the predecessor. As the incumbent, it closes the sockets, removes their paths, and says goodbye to a
 // predecessor in its guard, which is then not revived. An attempt to hand over that has not come to its commit is
 // ended, and a successor that was spawned for it is killed; one that somebody else started gets the sockets, if nobody
-// older could be revived. Close is idempotent.
+// older could be revived. Connections that are moving to a successor have StepTimeout to arrive, and longer as long as
+// some do. Close is idempotent.
 func (g *Generation) Close() error {
 	g.mu.Lock()
 	if g.closing {
@@ -255,6 +256,7 @@ func (g *Generation) Close() error {
 	g.readying.Lock() // a Ready under way finds out first whether it owns
 	g.leave()         // before the links are closed
 	g.readying.Unlock()
+	g.flush()
 	g.cancel(net.ErrClosed)
 	g.tasks.Wait()
 	g.stop()

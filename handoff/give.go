@@ -14,10 +14,6 @@ import (
 	"github.com/segue-go/segue/listener"
 )
 
-// ErrNoSuccessor means that there is nobody to give a connection to: this generation is not superseded (any more), or the
-// successor cannot take connections, or has no descriptors left.
-var ErrNoSuccessor = errors.New("no successor takes connections")
-
 // Give hands a live connection to the successor, whose program gets it from [Generation.Take] with the same name, and with
 // state: at most 32 KiB of the program's own, which say where the connection stands. It is for the drain function of
 // [Generation.Wait], and whenever this generation is superseded. Give may be called thousands of times, by one goroutine or
@@ -27,7 +23,8 @@ var ErrNoSuccessor = errors.New("no successor takes connections")
 // refused with an error that is [errors.ErrUnsupported]: its keys cannot move. Nobody may read from c or write to it any
 // more when Give is called, and what was read and not used belongs into state. Give copies state, and takes the connection
 // inside of c; once the successor has it, that is closed without a word to the client, and what wraps it is left as it is. On
-// an error, which may be [ErrNoSuccessor], c is still the caller's, and deadlines are removed.
+// an error, which may be [ErrNoSuccessor], c is still the caller's, and deadlines are removed. If this generation has ended,
+// it is net.ErrClosed as well.
 //
 // If the successor ends before it has the connection, this generation's own Take returns it, with its state. ctx is only
 // looked at when Give begins.
@@ -52,7 +49,11 @@ func (g *Generation) give(ctx context.Context, name string, c net.Conn, state []
 	if err := inner.SetDeadline(time.Time{}); err != nil {
 		return err
 	}
-	return g.giveAway(&gift{gen: g, name: name, conn: inner, state: append([]byte(nil), state...)})
+	err = g.giveAway(&gift{gen: g, name: name, conn: inner, state: append([]byte(nil), state...)})
+	if err != nil && g.currentPhase() == PhaseStopped {
+		err = fmt.Errorf("%w: %w", err, net.ErrClosed)
+	}
+	return err
 }
 
 // Take returns a connection that the predecessor gave under this name, and its state. It waits for one until ctx ends. A
@@ -136,8 +137,9 @@ func (f *gift) close() {
 type gifts struct {
 	mu      sync.Mutex
 	waiting map[string][]*gift
-	changed chan struct{} // closed when those who wait must look again; nil if nobody does
-	taken   int           // so far
+	takers  map[string]bool // the names that were asked for; false: only warned of
+	changed chan struct{}   // closed when those who wait must look again; nil if nobody does
+	taken   int             // so far
 	over    bool
 }
 
@@ -171,11 +173,13 @@ func (s *gifts) take(ctx context.Context, name string) (net.Conn, []byte, error)
 			return nil, nil, err
 		}
 		if f.conn != nil {
+			s.served()
 			return f.conn, f.state, nil
 		}
 		c, err := listener.ConnFromFD(f.fd)
 		switch {
 		case err == nil:
+			s.served()
 			return c, f.state, nil
 		case errors.Is(err, listener.ErrNotConnected):
 			f.close() // reset by its client meanwhile: as if it had never come
@@ -194,11 +198,18 @@ func (s *gifts) next(ctx context.Context, name string) (*gift, error) {
 			s.mu.Unlock()
 			return nil, io.EOF
 		}
+		if s.takers == nil {
+			s.takers = make(map[string]bool)
+		}
+		s.takers[name] = true
 		if w := s.waiting[name]; len(w) > 0 {
-			s.waiting[name] = w[1:]
-			s.taken++
+			f := w[0]
+			w[0] = nil
+			if s.waiting[name] = w[1:]; len(w) == 1 {
+				delete(s.waiting, name)
+			}
 			s.mu.Unlock()
-			return w[0], nil
+			return f, nil
 		}
 		if s.changed == nil {
 			s.changed = make(chan struct{})
@@ -225,6 +236,37 @@ func (s *gifts) all() []*gift {
 	return all
 }
 
+// served counts one that was taken.
+func (s *gifts) served() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.taken++
+}
+
+// expect reports, once, that nobody has asked for this name.
+func (s *gifts) expect(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, known := s.takers[name]; known {
+		return false
+	}
+	if s.takers == nil {
+		s.takers = make(map[string]bool)
+	}
+	s.takers[name] = false
+	return true
+}
+
+// untaken returns how many wait of a name for which nobody has asked.
+func (s *gifts) untaken(name string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.takers[name] {
+		return 0
+	}
+	return len(s.waiting[name])
+}
+
 // count returns how many were taken so far.
 func (s *gifts) count() int {
 	s.mu.Lock()
@@ -234,13 +276,10 @@ func (s *gifts) count() int {
 
 // close ends it all.
 func (s *gifts) close() {
-	for _, f := range s.all() {
-		f.close()
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.over = true
-	for _, w := range s.waiting { // that came in between
+	for _, w := range s.waiting {
 		for _, f := range w {
 			f.close()
 		}

@@ -18,6 +18,9 @@ func (a *attempt) confirmed(m *wire.Confirm) {
 	g := a.g
 	g.log.Info("superseded", "successor", a.pidNow())
 	a.depart(m) // before anybody drains, so that nobody is told to leave who can move
+	if a.settled.c != nil {
+		a.settled.happen()
+	}
 	g.setPhase(PhaseDraining)
 	for i, r := range a.sockets {
 		if a.claimed[i] || r.sock == nil {
@@ -45,30 +48,49 @@ func (a *attempt) confirmed(m *wire.Confirm) {
 }
 
 // guard keeps this generation revivable for a while, and then lets go for good, if the successor is still well: one that
-// was stopped in the meantime does not answer the PING. It returns when there is nothing left to do.
+// was stopped in the meantime does not answer the PING. One that does not answer a batch of connections is asked earlier,
+// since their clients wait. It returns when there is nothing left to do.
 func (a *attempt) guard() {
 	g := a.g
-	defer a.departure.end()
-	deadline, pinged := time.Now().Add(max(g.cfg.Guard, 0)), false
+	defer a.departure.end(false)
+	ends := time.Now().Add(max(g.cfg.Guard, 0))
+	var pinged time.Time // when an answer was asked for that has not come
 	if g.cfg.Guard < 0 {
 		a.release("no guard is configured")
 	}
 	for !a.released() {
-		f, err := a.link.recv(g.ctx, max(time.Until(deadline), time.Millisecond))
+		until := ends
+		if !pinged.IsZero() {
+			until = pinged.Add(g.cfg.StepTimeout)
+		} else if t, ok := a.departure.overdue(); ok && t.Before(until) {
+			until = t
+		}
+		f, err := a.link.recv(g.ctx, max(time.Until(until), time.Millisecond))
 		switch {
 		case err == nil:
 			f.raw.Close()
-			if failed, ok := f.msg.(*wire.Failed); ok {
-				a.revive(a.link.unexpected(failed))
+			switch m := f.msg.(type) {
+			case *wire.Failed:
+				a.revive(a.link.unexpected(m))
 				return
+			case *wire.Pong:
+				switch {
+				case pinged.IsZero() || a.link.peer.Dead(): // if it has died since, the next recv says so
+				case time.Now().Before(ends):
+					pinged = time.Time{}
+					a.departure.excuse()
+				default:
+					a.release("the guard is over")
+				}
+			default:
+				a.heard(m)
 			}
-			a.heard(f.msg, pinged)
 		case g.ctx.Err() != nil:
 			return // done, or closed: Close gives up the rest
 		case a.wished(err):
 			a.release("somebody ended the successor: " + err.Error())
-		case errors.Is(err, os.ErrDeadlineExceeded) && !pinged:
-			pinged, deadline = true, time.Now().Add(g.cfg.StepTimeout)
+		case errors.Is(err, os.ErrDeadlineExceeded) && pinged.IsZero():
+			pinged = time.Now()
 			if err := a.link.send(&wire.Ping{}); err != nil {
 				g.log.Debug("ping", "error", err) // recv is going to say what that means
 			}
@@ -77,21 +99,8 @@ func (a *attempt) guard() {
 			return
 		}
 	}
-	// Nothing hangs on the link any more, but BYE goes over it when this generation is drained.
-	for {
-		f, err := a.link.recv(g.ctx, 0)
-		if err != nil {
-			break
-		}
-		f.raw.Close()
-		switch m := f.msg.(type) {
-		case *wire.Release:
-			_ = a.link.send(&wire.Released{})
-		case *wire.Taken:
-			a.departure.taken(m)
-		}
-	}
-	a.departure.end()
+	a.passOn()
+	a.departure.end(g.ctx.Err() == nil)
 	// What becomes of the successor is not this generation's business any more, but for a child that has to be reaped.
 	select {
 	case <-g.ctx.Done():
@@ -100,6 +109,37 @@ func (a *attempt) guard() {
 			a.child.leave()
 		}
 		<-g.ctx.Done()
+	}
+}
+
+// passOn goes on moving connections after the guard, until the link ends. Nothing else hangs on that any more, but BYE goes
+// over it when this generation is drained.
+func (a *attempt) passOn() {
+	g := a.g
+	for {
+		var patience time.Duration
+		overdue, inFlight := a.departure.overdue()
+		if inFlight {
+			patience = max(time.Until(overdue), time.Millisecond)
+		}
+		f, err := a.link.recv(g.ctx, patience)
+		switch {
+		case err == nil:
+			f.raw.Close()
+			switch m := f.msg.(type) {
+			case *wire.Release:
+				_ = a.link.send(&wire.Released{})
+			case *wire.Taken:
+				a.departure.taken(m)
+			}
+		case errors.Is(err, os.ErrDeadlineExceeded) && g.ctx.Err() == nil:
+			if n := a.departure.excuse(); n > 0 {
+				g.log.Warn("the successor does not answer; is it stopped or stuck? clients wait for it",
+					"successor", a.link.peer.PID, "connections", n)
+			}
+		default:
+			return
+		}
 	}
 }
 
@@ -117,14 +157,10 @@ func (a *attempt) revive(cause error) {
 }
 
 // heard acts on what a successor says within the guard.
-func (a *attempt) heard(m wire.Message, pinged bool) {
+func (a *attempt) heard(m wire.Message) {
 	switch m := m.(type) {
 	case *wire.Release:
 		a.release("the successor has one of its own")
-	case *wire.Pong:
-		if pinged && !a.link.peer.Dead() { // if it has died since, the next recv says so
-			a.release("the guard is over")
-		}
 	case *wire.Goodbye:
 		a.release("the successor stops for good: " + m.Reason)
 	case *wire.Drop:

@@ -125,7 +125,8 @@ func (g *Generation) resume(a *attempt) {
 	if revived {
 		old.revived.happen() // first, so that no client whose connection stays after all is told to leave
 	}
-	a.departure.end() // the successor is dead, or has let go
+	a.state.letGo(g)      // before connections come back, whose requests would be turned away
+	a.departure.end(true) // the successor is dead, or has let go
 	waiting, err := reopen(a.sockets)
 	g.mu.Lock()
 	tell := g.setPhaseLocked(PhaseServing)
@@ -134,7 +135,6 @@ func (g *Generation) resume(a *attempt) {
 	if revived {
 		g.writePIDFile()
 	}
-	a.state.letGo(g)
 	g.log.Warn("this generation serves again")
 	if len(waiting) > 0 {
 		g.log.Error("some sockets cannot be opened yet; trying on", "error", err)

@@ -56,6 +56,7 @@ func (g *Generation) Wait(ctx context.Context, drain func(context.Context) error
 		if g.ctx.Err() != nil {
 			return g.errorf("wait", g.ended(ctx, drain))
 		}
+		g.flush() // also what a drain that was cut short has given
 		g.log.Info("drained; this generation is done")
 		g.bye()
 		g.stop()

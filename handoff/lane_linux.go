@@ -1,0 +1,85 @@
+package handoff
+
+import (
+	"slices"
+
+	"github.com/segue-go/segue/handoff/internal/live"
+	"github.com/segue-go/segue/handoff/internal/wire"
+)
+
+// lane has the connections that go to one place.
+type lane struct {
+	d       *departure
+	head    wire.Conns  // without batch and records
+	left    []live.Conn // wait to be sent, and nobody reads from them meanwhile
+	offered []live.Conn // can be asked to leave
+}
+
+// Offer is part of live.Departure.
+func (l *lane) Offer(c live.Conn) {
+	l.d.mu.Lock()
+	defer l.d.mu.Unlock()
+	l.add(&l.offered, c)
+}
+
+// Move is part of live.Departure.
+func (l *lane) Move(c live.Conn) bool {
+	l.d.mu.Lock()
+	defer l.d.mu.Unlock()
+	return l.add(&l.left, c)
+}
+
+// add queues c. Callers hold mu.
+func (l *lane) add(queue *[]live.Conn, c live.Conn) bool {
+	if l.d.closed {
+		return false
+	}
+	*queue = append(*queue, c)
+	if l.d.queued++; l.d.queued == 1 {
+		l.d.change.Broadcast()
+	}
+	return true
+}
+
+// cut takes up to n connections off a queue. Callers hold mu.
+func (l *lane) cut(queue *[]live.Conn, n int) []live.Conn {
+	n = min(len(*queue), n)
+	conns := (*queue)[:n:n]
+	if *queue = (*queue)[n:]; len(*queue) == 0 {
+		*queue = nil
+	}
+	l.d.queued -= n
+	return conns
+}
+
+// pick takes up to n connections of one lane, those that have left first. Callers hold mu, which is let go of meanwhile.
+func (d *departure) pick(n int) (*lane, []live.Conn) {
+	var l *lane
+	for i := range d.lanes {
+		at := d.lanes[(d.turn+i)%len(d.lanes)]
+		if len(at.left) > 0 {
+			l = at
+			break
+		}
+		if l == nil && len(at.offered) > 0 {
+			l = at
+		}
+	}
+	d.turn++
+	conns := l.cut(&l.left, n)
+	offered := l.cut(&l.offered, n-len(conns))
+	if len(offered) == 0 {
+		return l, conns
+	}
+	d.leaving = true // so that nobody takes this for the end
+	d.mu.Unlock()
+	conns = slices.Clone(conns)
+	for _, c := range offered {
+		if c.Leave() {
+			conns = append(conns, c)
+		}
+	}
+	d.mu.Lock()
+	d.leaving = false
+	return l, conns
+}
