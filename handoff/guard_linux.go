@@ -72,7 +72,7 @@ func (a *attempt) guard() {
 			f.raw.Close()
 			switch m := f.msg.(type) {
 			case *wire.Failed:
-				a.revive(unexpected(m))
+				a.revive(a.link.unexpected(m))
 				return
 			case *wire.Pong:
 				switch {
