@@ -51,7 +51,7 @@ func (a *attempt) awaitStarted(ctx context.Context) error {
 	switch {
 	case err == nil:
 		f.raw.Close()
-		return unexpected(f.msg)
+		return a.link.unexpected(f.msg)
 	case errors.Is(err, errStarted):
 		return nil
 	default:
@@ -101,23 +101,20 @@ func (a *attempt) offer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	pull, err := g.cfg.Transport.pullable(a.features, "incumbent", "successor")
+	pull, err := g.cfg.Transport.pullable(a.features, a.link)
 	if err != nil {
 		return err
 	}
-	withdraw := func() {}
 	if pull {
 		reserve(items)
-		withdraw = allowPull(ctx, a.link.peer, g.cfg.StepTimeout/2) // the successor waits for OFFER that long, too
 	}
-	defer func() { withdraw() }()
 	offers, err := wire.Offers(items)
 	if err != nil {
 		return err
 	}
 	for _, o := range offers {
 		n := len(o.Items)
-		if err := a.sendBatch(ctx, o, fds[:n], &pull, withdraw); err != nil {
+		if err := a.sendBatch(ctx, o, fds[:n], &pull); err != nil {
 			return err
 		}
 		fds = fds[n:]

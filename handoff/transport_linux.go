@@ -6,67 +6,24 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"os"
 	"slices"
-	"sync"
 	"syscall"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/segue-go/segue/handoff/fdpass"
-	"github.com/segue-go/segue/handoff/internal/peer"
 	"github.com/segue-go/segue/handoff/internal/wire"
 	"github.com/segue-go/segue/listener"
 )
 
 // pullable reports whether both sides want the successor to take its descriptors itself, and fails if one of them wants
-// nothing else. this and other are the roles of who asks, and of the process at the other end.
-func (t Transport) pullable(agreed []string, this, other string) (bool, error) {
+// nothing else. other is at the other end.
+func (t Transport) pullable(agreed []string, other *link) (bool, error) {
 	pull := slices.Contains(agreed, featurePull)
 	if t == TransportPidfd && !pull {
-		return false, fmt.Errorf("%w: the %s does not take part in pidfd; set its Config.Transport, or the %s's, to automatic",
-			ErrTransport, other, this)
+		return false, fmt.Errorf("%w: %s does not take part in pidfd; set its Config.Transport to automatic, "+
+			"or that of process %d, which insists on it", ErrTransport, other.who(), os.Getpid())
 	}
 	return pull, nil
-}
-
-// errShort: there is no room to expose descriptors, and sending needs none.
-var errShort = errors.New("the incumbent has no room for copies of the descriptors; raise its RLIMIT_NOFILE (ulimit -n, LimitNOFILE=)")
-
-// ptracer is held by the generation that has set PR_SET_PTRACER. A process has one, so that two generations would take each
-// other's away: like pathlessJoined, it is kept per process because the kernel does.
-var ptracer = make(chan struct{}, 1)
-
-// allowPull lets p, and nobody else, take descriptors of this process while Yama's ptrace_scope is 1 (PR_SET_PTRACER,
-// prctl(2)), and returns the function that withdraws it, which may be called more than once. Without Yama there is nothing
-// to allow. While another generation of this process allows its own peer, it waits, but not for ever: without, the peer is
-// refused under Yama, and nowhere else.
-func allowPull(ctx context.Context, p *peer.Peer, patience time.Duration) (withdraw func()) {
-	nothing := func() {}
-	if p.PID == 0 || p.Self() {
-		return nothing
-	}
-	t := time.NewTimer(patience)
-	defer t.Stop()
-	select {
-	case ptracer <- struct{}{}:
-	case <-t.C:
-		return nothing
-	case <-ctx.Done():
-		return nothing
-	}
-	if unix.Prctl(unix.PR_SET_PTRACER, uintptr(p.PID), 0, 0, 0) != nil {
-		<-ptracer
-		return nothing
-	}
-	withdraw = sync.OnceFunc(func() {
-		_ = unix.Prctl(unix.PR_SET_PTRACER, 0, 0, 0, 0)
-		<-ptracer
-	})
-	if p.Dead() { // its number may have been another's by then; as long as it lives, it is its own
-		withdraw()
-	}
-	return withdraw
 }
 
 // expose names the descriptors of one batch by their numbers in this process, and says what each is. They are copies, so
@@ -116,22 +73,24 @@ func plain(o *wire.Offer) *wire.Offer {
 }
 
 // sendBatch sends one OFFER and waits for TAKEN. If pull is set, the successor is to take the descriptors itself; if it
-// must not, they are sent after all, pull is cleared, and withdraw called.
-func (a *attempt) sendBatch(ctx context.Context, o *wire.Offer, fds []syscall.Conn, pull *bool, withdraw func()) error {
+// must not, they are sent after all, and pull is cleared.
+func (a *attempt) sendBatch(ctx context.Context, o *wire.Offer, fds []syscall.Conn, pull *bool) error {
 	if *pull {
 		refused, err := a.pullBatch(ctx, o, fds)
-		switch automatic := a.g.cfg.Transport != TransportPidfd; {
-		case errors.Is(err, errShort) && automatic:
-			a.g.log.Warn("this process has no descriptors free to let the successor take its own; they are sent", "error", err)
-		case err != nil || refused == "":
+		unable := errors.Is(err, errNotAllowed) || errors.Is(err, errNoCopies)
+		switch {
+		case err != nil && !unable, err == nil && refused == "":
 			return err
-		case !automatic:
+		case unable && a.g.cfg.Transport == TransportPidfd:
+			return fmt.Errorf("%w: %w; or set Config.Transport to automatic", ErrTransport, err)
+		case unable:
+			a.g.log.Warn("this process cannot let its successor take descriptors; they are sent", "error", err)
+		case a.g.cfg.Transport == TransportPidfd:
 			return fmt.Errorf("%w: %s; or set Config.Transport to automatic", ErrTransport, refused)
 		default:
 			a.g.log.Info("the successor must not take descriptors itself; they are sent", "reason", refused)
 		}
 		*pull = false
-		withdraw()
 	}
 	taken, err := a.offerBatch(ctx, plain(o), fds...)
 	if err == nil && taken.Refused != "" {
@@ -140,16 +99,27 @@ func (a *attempt) sendBatch(ctx context.Context, o *wire.Offer, fds []syscall.Co
 	return err
 }
 
-// pullBatch lets the successor take a batch itself, and says why not if that cannot be.
+// errNoCopies: this process has no room for copies of what it offers. To send it needs none.
+var errNoCopies = errors.New("the incumbent has no room for the copies that its successor would take; " +
+	"raise its RLIMIT_NOFILE (ulimit -n, LimitNOFILE=)")
+
+// pullBatch lets the successor take a batch itself, and returns what it says if it must not. An error that is
+// errNotAllowed or errNoCopies means that this process could not let it.
 func (a *attempt) pullBatch(ctx context.Context, o *wire.Offer, fds []syscall.Conn) (refused string, err error) {
 	items, done, err := expose(o.Items, fds)
 	if outOfDescriptors(err) {
-		return "", fmt.Errorf("offer: %w: %w", errShort, err)
+		return "", fmt.Errorf("%w: %w", errNoCopies, err)
 	}
 	if err != nil {
 		return "", err
 	}
 	defer done()
+	// The successor, which waits for this OFFER, has as much patience as this side for the turn and the answer.
+	withdraw, err := thisPtracer.allow(ctx, a.link.peer, a.g.cfg.StepTimeout/2)
+	if err != nil {
+		return "", err
+	}
+	defer withdraw()
 	taken, err := a.offerBatch(ctx, &wire.Offer{Batch: o.Batch, Last: o.Last, Items: items})
 	if err != nil {
 		return "", err

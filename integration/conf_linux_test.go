@@ -46,6 +46,10 @@ type conf struct {
 	Traced bool
 	// AnyUser makes the rendezvous reachable for every user.
 	AnyUser bool
+	// Everyone may take part in a handoff, of whichever user.
+	Everyone bool
+	// SetUID is a user whom a process that is root's becomes when it starts, for good.
+	SetUID int
 
 	// State is what goes wrong, once, with the state of the role counter: a callback and "fails", "hangs" or "stops".
 	State string
@@ -62,8 +66,6 @@ type conf struct {
 	Deaf bool
 	// Undumpable is what a process is that dropped root by setuid: nobody of its user may take from it.
 	Undumpable bool
-	// Setuid is the user to whom this process drops root; 0 is none.
-	Setuid int
 	// Seccomp refuses pidfd_getfd with this error: EPERM or ENOSYS.
 	Seccomp syscall.Errno
 	// Ptracer emits an event for each PR_SET_PTRACER, and lets it succeed as with Yama.

@@ -54,12 +54,13 @@ func (c conf) constrain(h *handoff.Config, e *emitter) {
 			e.emit(event{Ev: "deaf"})
 			select {}
 		}
-	case c.Rescue == "all":
+	case c.Rescue == "all", c.Everyone:
 		h.Authorize = func(handoff.Peer) error { return nil }
 	}
 	var errs []error
-	if c.Setuid != 0 {
-		errs = append(errs, syscall.Setgid(c.Setuid), syscall.Setuid(c.Setuid)) // all threads
+	if c.SetUID != 0 {
+		errs = append(errs, syscall.Setgroups(nil), syscall.Setresgid(c.SetUID, c.SetUID, c.SetUID),
+			syscall.Setresuid(c.SetUID, c.SetUID, c.SetUID))
 	}
 	if c.Undumpable {
 		errs = append(errs, unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0))
@@ -69,7 +70,7 @@ func (c conf) constrain(h *handoff.Config, e *emitter) {
 		errs = append(errs, err)
 	}
 	if c.Ptracer {
-		watching.Do(func() { errs = append(errs, traced(e)) })
+		errs = append(errs, traced(e))
 	}
 	if err := errors.Join(errs...); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -144,9 +145,6 @@ const (
 	notifRecv = 0xc0502100
 	notifSend = 0xc0182101
 )
-
-// watching: a process with two generations has one filter.
-var watching sync.Once
 
 // traced makes an event of each prctl(PR_SET_PTRACER), which then succeeds though there is no Yama.
 func traced(e *emitter) error {

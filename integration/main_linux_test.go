@@ -98,12 +98,3 @@ func play(role string) int {
 	e.emit(event{Ev: "exit", N: code})
 	return code
 }
-
-// missing skips a test for want of something, unless this is where everything is to be tested.
-func missing(t *testing.T, what string) {
-	t.Helper()
-	if os.Getenv("CI") == "true" {
-		t.Fatal("missing: " + what)
-	}
-	t.Skip("missing: " + what)
-}

@@ -1,12 +1,13 @@
 package integration
 
 import (
+	"fmt"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -53,16 +54,16 @@ func TestTransports(t *testing.T) {
 var refusals = []struct {
 	name       string
 	user       uint32
-	successor  uint32        // its user, if that is another
-	dropped    bool          // the incumbent, by setuid, to user
 	undumpable bool          // the incumbent
+	dropped    bool          // the incumbent began as root, and became user by setuid(2)
+	other      uint32        // the successor's user, if it is not user
 	seccomp    syscall.Errno // in the successor
 	wrap       []string      // the successor
 	cause      string
 }{
 	{name: "not dumpable", user: stranger, undumpable: true, cause: "let it call prctl(PR_SET_DUMPABLE, 1)"},
 	{name: "dropped root", user: stranger, dropped: true, cause: "let it call prctl(PR_SET_DUMPABLE, 1)"},
-	{name: "another user", user: stranger, successor: 54321, cause: "run both as the same user"},
+	{name: "another user", user: neighbour, other: stranger, cause: "run both as the same user and group"},
 	{name: "EPERM", seccomp: unix.EPERM, cause: "allow it in the container's seccomp profile"},
 	{name: "EPERM, ordinary user", user: stranger, seccomp: unix.EPERM, cause: "allow it in the container's seccomp profile"},
 	{name: "ENOSYS", seccomp: unix.ENOSYS, cause: "needs Linux 5.6, or is filtered"},
@@ -79,40 +80,32 @@ func TestTransportRefused(t *testing.T) {
 			name := map[string]string{"": "auto"}[transport] + transport
 			t.Run(strings.NewReplacer(" ", "_", ",", "").Replace(c.name)+"/"+name, func(t *testing.T) {
 				t.Parallel()
-				if c.wrap != nil && os.Getuid() != 0 {
-					missing(t, "root, to make a PID namespace")
+				if c.wrap != nil {
+					needRoot(t, "to make a PID namespace")
 				}
 				w := newWorld(t, "tcp")
 				if c.user != 0 {
 					w.belongTo(c.user)
 				}
-				if c.successor != 0 {
-					w.conf.AnyUser, w.conf.Rescue = true, "all"
-					for name, mode := range map[string]os.FileMode{w.dir: 0o777, w.conf.Events: 0o666} {
-						if err := os.Chmod(name, mode); err != nil {
-							t.Fatal(err)
-						}
-					}
+				if c.other != 0 {
+					w.openToAll()
 				}
+				user := w.cred
 				w.conf.Undumpable = c.undumpable
 				if c.dropped {
-					w.conf.Setuid, w.cred = int(c.user), nil
+					w.cred, w.conf.SetUID = &syscall.Credential{}, int(c.user)
 				}
 				a := w.serving("tcp")
-				if c.dropped {
-					w.conf.Setuid = 0
-					w.cred = &syscall.Credential{Uid: c.user, Gid: c.user}
-				}
 				vs := come(t, w.addr, 3)
 				vs.answered(t, a.pid)
+				w.cred, w.conf.SetUID = user, 0
+				if c.other != 0 {
+					w.cred = &syscall.Credential{Uid: c.other, Gid: c.other}
+				}
 				w.conf.Undumpable, w.conf.Seccomp, w.conf.Transport = false, c.seccomp, transport
 				w.wrap = c.wrap
 				mark := w.mark()
-				cred := w.cred
-				if c.successor != 0 {
-					cred = &syscall.Credential{Uid: c.successor, Gid: c.successor}
-				}
-				b := w.startAs("tcp", cred)
+				b := w.start("tcp")
 				w.conf.Seccomp, w.conf.Transport, w.wrap = 0, "", nil
 				owner := a
 				if transport == "" {
@@ -125,6 +118,7 @@ func TestTransportRefused(t *testing.T) {
 					w.ended(a)
 					owner = b
 				} else {
+					w.cred = user
 					e := w.wait(mark, b.pid, "join", "")
 					if !strings.Contains(e.Is, "transport") || !strings.Contains(e.Err, c.cause) || !strings.Contains(e.Err, "Config.Transport") {
 						t.Errorf("Join: %q, errors.Is says %q", e.Err, e.Is)
@@ -138,42 +132,6 @@ func TestTransportRefused(t *testing.T) {
 				faultCase{way: "upgrade"}.goOn(t, w, owner)
 			})
 		}
-	}
-}
-
-// TestTransportShort: an incumbent that has no room for the copies that a successor is to take sends, and does not blame the
-// successor; the explicit transport fails, and says what helps.
-func TestTransportShort(t *testing.T) {
-	for _, transport := range []string{"", "pidfd"} {
-		t.Run("transport_"+transport, func(t *testing.T) {
-			t.Parallel()
-			w := newWorld(t, "tcp")
-			for i := range 60 {
-				w.conf.Listen = append(w.conf.Listen, "unix/@"+w.dir+strconv.Itoa(i))
-			}
-			w.conf.Start, w.conf.Transport = "nofile=110", transport
-			a := w.serving("tcp")
-			w.conf.Start, w.conf.Transport = "", ""
-			b := w.start("tcp")
-			e := w.wait(0, b.pid, "join", "")
-			if transport == "pidfd" {
-				if !strings.Contains(e.Err, "the incumbent has no room") || !strings.Contains(e.Err, "RLIMIT_NOFILE") {
-					t.Errorf("Join: %q", e.Err)
-				}
-				soleOwner(t, w.addr, a.pid)
-				return
-			}
-			if e := w.wait(0, b.pid, "ready", ""); e.Err != "" {
-				t.Fatalf("Ready: %s", e.Err)
-			}
-			if e := w.wait(0, a.pid, "log", "this process has no descriptors free to let the successor take its own; they are sent"); !strings.Contains(e.Err, "RLIMIT_NOFILE") {
-				t.Errorf("logged %q", e.Err)
-			}
-			if _, blamed := w.poll(0, 0, func(e event) bool { return e.Msg == sentInstead }); blamed {
-				t.Error("the successor is blamed")
-			}
-			soleOwner(t, w.addr, b.pid)
-		})
 	}
 }
 
@@ -199,6 +157,78 @@ func TestTransportRefusedUpgrade(t *testing.T) {
 	soleOwner(t, w.addr, a.pid)
 }
 
+// openToAll makes it a world in which processes of several users hand over to each other.
+func (w *world) openToAll() {
+	w.t.Helper()
+	for name, mode := range map[string]os.FileMode{w.dir: 0o777, w.conf.Events: 0o666} {
+		if err := os.Chmod(name, mode); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	w.conf.AnyUser, w.conf.Everyone = true, true
+}
+
+// TestTransportNoCopies: an incumbent that has no room for the copies that its successor would take sends its own, and
+// says whose lack it is. Who insists on the other way is told.
+func TestTransportNoCopies(t *testing.T) {
+	for _, c := range []struct{ incumbent, successor, is, says string }{
+		{"", "", "", ""},
+		{"", "pidfd", "transport", "the incumbent (process %d) sends its descriptors; its log says why"},
+		{"pidfd", "", "aborted", "the incumbent (process %d) says: "},
+	} {
+		t.Run(c.incumbent+"_"+c.successor, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, "tcp")
+			const many, few = 60, 20 // sockets; and descriptors for all else that a handover needs
+			for i := range many {
+				w.conf.Listen = append(w.conf.Listen, fmt.Sprintf("unix/%s/%d", w.dir, i))
+			}
+			w.conf.Transport = c.incumbent
+			a := w.serving("tcp")
+			open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", a.pid))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var was unix.Rlimit
+			if err := unix.Prlimit(a.pid, unix.RLIMIT_NOFILE, nil, &was); err != nil {
+				t.Fatal(err)
+			}
+			room := unix.Rlimit{Cur: uint64(len(open) + few), Max: was.Max}
+			if err := unix.Prlimit(a.pid, unix.RLIMIT_NOFILE, &room, nil); err != nil {
+				t.Fatal(err)
+			}
+			w.conf.Transport = c.successor
+			b := w.start("tcp")
+			w.conf.Transport = ""
+			e := w.wait(0, b.pid, "join", "")
+			if c.says == "" {
+				if e.Err != "" {
+					t.Fatalf("Join: %s", e.Err)
+				}
+			} else if says := fmt.Sprintf(c.says, a.pid); !strings.Contains(e.Is, c.is) || !strings.Contains(e.Err, says) {
+				t.Errorf("Join: %q, errors.Is says %q; want %q", e.Err, e.Is, says)
+			}
+			if c.incumbent == "" {
+				e = w.wait(0, a.pid, "log", "this process cannot let its successor take descriptors; they are sent")
+			}
+			if !strings.Contains(e.Err, "the incumbent has no room") || !strings.Contains(e.Err, "RLIMIT_NOFILE") {
+				t.Errorf("the cause is not said: %q", e.Err)
+			}
+			owner := a
+			if c.says == "" {
+				w.ended(a)
+				owner = b
+			} else {
+				w.ended(b)
+				if err := unix.Prlimit(a.pid, unix.RLIMIT_NOFILE, &was, nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			faultCase{way: "upgrade"}.goOn(t, w, owner)
+		})
+	}
+}
+
 // TestPtracer: for Yama's scope 1 the incumbent allows its successor, and nobody else, to take from it, and withdraws that
 // when all is taken, or refused. There is no Yama here; what it would be told is intercepted.
 func TestPtracer(t *testing.T) {
@@ -216,7 +246,7 @@ func TestPtracer(t *testing.T) {
 			w := newWorld(t, "tcp")
 			w.conf.Ptracer, w.conf.Traced = true, true
 			a := w.serving("tcp")
-			w.conf.Ptracer, w.conf.Seccomp, w.conf.Fault = false, c.seccomp, c.fault
+			w.conf.Ptracer, w.conf.Traced, w.conf.Seccomp, w.conf.Fault = false, false, c.seccomp, c.fault
 			mark := w.mark()
 			b := w.start("tcp")
 			allowed := w.wait(mark, a.pid, "ptracer", "")
@@ -235,64 +265,75 @@ func TestPtracer(t *testing.T) {
 				t.Fatalf("Ready: %s", e.Err)
 			}
 			w.ended(a)
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			var what []string
-			for _, e := range w.events {
-				if e.PID == a.pid && e.Ev == "ptracer" {
-					what = append(what, map[bool]string{true: "withdrawn", false: "allowed"}[e.N == 0])
-				}
-				if e.PID == a.pid && e.Ev == "sent" && e.Msg == "offer" {
-					what = append(what, "offered")
-				}
-			}
-			want := []string{"allowed", "offered", "withdrawn"}
+			want := []string{fmt.Sprint("allowed ", b.pid), "offer", "allowed 0"}
 			if c.seccomp != 0 {
-				want = append(want, "offered") // sent
+				want = append(want, "offer") // which is after the withdrawal
 			}
-			if !slices.Equal(what, want) {
-				t.Errorf("%v, want %v", what, want)
+			if got := w.allowed(a); !slices.Equal(got, want) {
+				t.Errorf("the incumbent did %q, want %q", got, want)
 			}
 		})
 	}
 }
 
-// TestPtracerOfTwo: two generations of one process hand over at the same time. The one does not take away what the other has
-// allowed, and does not wait for it for ever.
-func TestPtracerOfTwo(t *testing.T) {
+// allowed is when a process called PR_SET_PTRACER, and for whom, and when it sent an OFFER, if that was traced.
+func (w *world) allowed(p *proc) (did []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, e := range w.events {
+		switch {
+		case e.PID != p.pid:
+		case e.Ev == "ptracer":
+			did = append(did, fmt.Sprint("allowed ", e.N))
+		case e.Ev == "sent" && e.Msg == "offer":
+			did = append(did, e.Msg)
+		}
+	}
+	return did
+}
+
+// TestPtracerTogether: two generations of one process hand over at the same time. A process has one PR_SET_PTRACER, so one
+// of them waits; if the other does not get on it sends its descriptors.
+func TestPtracerTogether(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "embed")
 	w.conf.Listen = append(w.conf.Listen, "tcp/"+strings.Replace(w.addr, ":7000", ":7001", 1))
-	w.conf.Chains, w.conf.Ptracer = []int{0, 1}, true
-	both := w.start("embed")
-	for _, ready := range []string{"ready0", "ready1"} {
-		if e := w.wait(0, both.pid, ready, ""); e.Err != "" {
-			t.Fatal(e.Err)
+	w.conf.StepTimeout = 3 * time.Second
+	join := func(fault string, chains ...int) *proc {
+		w.conf.Fault, w.conf.Chains = fault, chains
+		return w.start("embed")
+	}
+	ready := func(p *proc, chain int) {
+		t.Helper()
+		if e := w.wait(0, p.pid, fmt.Sprintf("ready%d", chain), ""); e.Err != "" {
+			t.Fatalf("pid %d, chain %d: %s", p.pid, chain, e.Err)
 		}
 	}
-	w.conf.Ptracer, w.conf.Chains, w.conf.Fault = false, []int{0}, "stop received offer"
-	mark := w.mark()
-	first := w.start("embed")
-	w.wait(mark, first.pid, "fault", "")
-	w.conf.Chains, w.conf.Fault = []int{1}, ""
-	second := w.start("embed")
-	if e := w.wait(mark, second.pid, "ready1", ""); e.Err != "" {
-		t.Errorf("Ready of the second chain: %s", e.Err)
+	w.conf.Ptracer = true
+	both := join("", 0, 1)
+	ready(both, 0)
+	ready(both, 1)
+	w.conf.Ptracer = false
+
+	first := join("stop received offer", 0)
+	w.wait(0, both.pid, "ptracer", "")
+	w.stopped(first)
+	second := join("", 1)
+	ready(second, 1)
+	w.signal(first, unix.SIGKILL)
+	w.ended(first)
+	w.await(0, "withdrawal", func(e event) bool { return e.PID == both.pid && e.Ev == "ptracer" && e.N == 0 })
+	third := join("", 0)
+	ready(third, 0)
+	w.ended(both)
+	got := w.allowed(both)
+	for i, did := range got {
+		if (did == "allowed 0") != (i%2 == 1) {
+			t.Fatalf("both allowed something at the same time: %q", got)
+		}
 	}
-	w.await(mark, "the end of what was allowed to the first", func(e event) bool {
-		return e.PID == both.pid && e.Ev == "ptracer" && e.N == 0
-	})
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	allowed := 0
-	for _, e := range w.events {
-		if e.PID != both.pid || e.Ev != "ptracer" {
-			continue
-		}
-		if allowed != 0 && e.N != 0 {
-			t.Errorf("allowed to %d, while it is to %d", e.N, allowed)
-		}
-		allowed = e.N
+	if n := len(got); n < 4 || n%2 != 0 || got[0] != fmt.Sprint("allowed ", first.pid) || got[n-2] != fmt.Sprint("allowed ", third.pid) {
+		t.Errorf("the incumbent did %q", got)
 	}
 }
 
