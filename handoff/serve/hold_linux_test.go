@@ -194,8 +194,8 @@ func TestHoldFlood(t *testing.T) {
 	<-stopped
 }
 
-// Who finds that a connection is not held any more finds that the state has moved: Depart follows Gone.
-func TestHoldEndsBehindTheGate(t *testing.T) {
+// A connection that is held does not notice a revival. If it does not move, its request finds that the state has moved.
+func TestHoldTracked(t *testing.T) {
 	n := newNode(t, "tcp", &http.Server{Handler: http.HandlerFunc(echo)}, true)
 	client := newClient(t, n.dial())
 	client.get("/one", false)
@@ -203,7 +203,7 @@ func TestHoldEndsBehindTheGate(t *testing.T) {
 	n.hold()
 	_, _ = fmt.Fprintf(client, get, "/two")
 	n.holder().Gone()
-	n.holder().Resume() // of another server of the generation, say: nothing is lost
+	n.holder().Resume()
 	if body, closes := client.receive(); body != "/two" || closes {
 		t.Errorf("got %q, close %t", body, closes)
 	}
