@@ -91,7 +91,7 @@ func (a *attempt) awaitOwned(ctx context.Context) error {
 			}
 			drops = append(drops, m)
 		default:
-			return unexpected(m)
+			return a.link.unexpected(m)
 		}
 	}
 }
@@ -119,9 +119,9 @@ func (a *attempt) awaitConfirm() (*wire.Confirm, error) {
 		case *wire.Drop:
 			a.dropped(m)
 		case *wire.Failed:
-			return nil, a.takeBack(unexpected(m), true)
+			return nil, a.takeBack(a.link.unexpected(m), true)
 		case *wire.Goodbye:
-			return nil, a.forgo(unexpected(m))
+			return nil, a.forgo(a.link.unexpected(m))
 		}
 	}
 }
@@ -168,7 +168,7 @@ func (a *attempt) takeBack(cause error, seenOwned bool) error {
 			}
 		case *wire.Failed:
 			if mine, _ := a.token.take(); mine {
-				return a.comeBack(fmt.Errorf("%w; %w", cause, unexpected(m)), true)
+				return a.comeBack(fmt.Errorf("%w; %w", cause, a.link.unexpected(m)), true)
 			}
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -31,7 +32,8 @@ import (
 // when that time is over, when the generation is closed, and when the other process dies or gives up (but see below);
 // they are expected to return then. This generation serves on without waiting for one that does not, which then runs
 // beside a program that serves again: what it reads must be under the program's own lock, and not only under Hold.
-// Close waits for it, and an upgrade that is tried meanwhile fails.
+// Close waits for it, and an upgrade that is tried meanwhile fails. A panic counts as an error, and is logged with its
+// stack.
 //
 // # Without a predecessor's word
 //
@@ -178,7 +180,7 @@ func (g *Generation) callBack(ctx context.Context, s *section, what string, f fu
 	}
 	done := make(chan error, 1)
 	g.task(func() {
-		err := f(ctx)
+		err := g.recovered(ctx, s, what, f)
 		s.running.Unlock() // before anybody hears of it, who may call the next one
 		done <- err
 	})
@@ -199,6 +201,22 @@ func (g *Generation) callBack(ctx context.Context, s *section, what string, f fu
 		return &sectionError{s.name, what, err}
 	}
 	return nil
+}
+
+// recovered calls f, and makes an error of a panic: the program could not recover from it itself, and it must not take what
+// serves with it.
+func (g *Generation) recovered(ctx context.Context, s *section, what string, f func(context.Context) error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			g.log.Error("a callback panicked", "section", s.name, "callback", what, "panic", v, "stack", string(debug.Stack()))
+			if err, _ = v.(error); err != nil {
+				err = fmt.Errorf("panic: %w", err)
+			} else {
+				err = fmt.Errorf("panic: %v", v)
+			}
+		}
+	}()
+	return f(ctx)
 }
 
 // callbackGrace is how long a callback may take to return once its context has ended.

@@ -36,7 +36,7 @@ func benchServer() *http.Server {
 	return &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })}
 }
 
-// bare serves without this package, tracked with it.
+// serveBare serves without this package, serveTracked with it.
 func serveBare(tb testing.TB) net.Addr {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -14,14 +14,21 @@ import (
 // wrap one that is (tls.NewListener, netutil.LimitListener).
 //
 // Idle HTTP/1.1 connections that ln itself accepts, TCP or Unix, move to the successor, if it serves the same listener
-// by HTTP too. net/http then gets them wrapped: what Hijack returns has the *net.TCPConn or *net.UnixConn in it, by its
-// method NetConn. Reading and closing go through the wrapper, everything else (sendfile among it) is that of the
-// connection. s.ConnState hears that a connection that moves is closed here, and that it is new there. Connections of a
-// listener that wraps ln are left as they are, and do not move.
+// by HTTP too. net/http then gets them wrapped: what s.ConnContext and s.ConnState get, and Hijack returns, is no
+// *net.TCPConn or *net.UnixConn, but has one in it, by its method NetConn; its method SyscallConn is that of the
+// connection, too. Reading and closing go through the wrapper, everything else (sendfile among it) is that of the
+// connection. s.ConnState hears that a connection that moves is closed here, and that it is new there, where
+// s.ConnContext is called anew: what it had put into the context stays behind. Connections of a listener that wraps ln
+// are left as they are, and do not move.
 //
 // Run takes s and ln, and closes both. It replaces s.Handler, s.ConnState and s.ConnContext by functions that call what
 // is there (http.DefaultServeMux for a nil Handler) and touches nothing else; s must not be changed from then on.
 // Handlers get exactly net/http's own ResponseWriter, and a request costs no allocation more than without this package.
+// s.BaseContext gets listeners of Run's own, with the address of ln, and is called once more for the connections that
+// move here.
+//
+// That connections do not move, because net/http is not as expected, is written to s.ErrorLog, or with slog's default
+// logger if there is none; so is a connection of the predecessor that cannot be served here.
 //
 // While sections of state move, no request of s is begun, also if its listener is not of the generation (see the
 // package).
@@ -39,7 +46,12 @@ func HTTP(s *http.Server, ln net.Listener) Server {
 // Run replaces s.TLSConfig by a copy with WrapSession and UnwrapSession. It does not where one of these is set, or
 // SessionTicketKey, or tickets are disabled. Who shares keys among machines by SetSessionTicketKeys sets WrapSession
 // and UnwrapSession to the configuration's own EncryptTicket and DecryptTicket. A configuration that GetConfigForClient
-// returns has keys of its own. The keys are a section of state, whose name begins with segue/ (handoff.Section).
+// returns has keys of its own, which do not travel.
+//
+// A client that resumes is not verified anew: crypto/tls does not call VerifyPeerCertificate for it, so that a
+// certificate that the old program has accepted is good in the new one, for up to a week, whatever that thinks of it.
+// Who decides by certificates which clients are welcome does so in VerifyConnection, which is called for resumed
+// sessions too, or in the handler; or sets SessionTicketsDisabled.
 func HTTPS(s *http.Server, ln net.Listener, certFile, keyFile string) Server {
 	return newHTTP("https", s, ln, func(l net.Listener) error {
 		return s.ServeTLS(l, certFile, keyFile)

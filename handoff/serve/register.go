@@ -14,7 +14,6 @@ func (h *httpServer) register() {
 		return
 	}
 	h.tracker = newTracker(h.httpState, h.http, h.ln)
-	h.tracker.records = h.holds
 	h.trackers = append(h.trackers, h.tracker)
 	h.forget = reg.Register(protocol, h.tracker)
 }

@@ -14,8 +14,8 @@ import (
 // should not all come at once. Each connection gets a moment within d, by chance; until then it is served as before,
 // and from then on its next response says "Connection: close", or is preceded by GOAWAY.
 //
-// The default is a quarter of Config.DrainTimeout, but 10 seconds at most. Zero is at once. It is of no effect on
-// servers other than those of [HTTP] and [HTTPS].
+// The default is a quarter of Config.DrainTimeout, but 10 seconds at most. Zero is at once. It is of no effect on servers
+// other than those of [HTTP] and [HTTPS]. Of several servers of one *http.Server, the first one's holds for all.
 func (s Server) Spread(d time.Duration) Server {
 	if h, ok := s.impl.(*httpServer); ok {
 		c := *h

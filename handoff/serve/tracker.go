@@ -33,7 +33,6 @@ func (m mode) departure() mode { return m &^ modeHolding }
 type tracker struct {
 	st       *httpState
 	server   *http.Server
-	records  bool // headers that are not complete are recorded
 	arrivals *arrivals
 
 	now atomic.Uint64 // the mode
