@@ -153,7 +153,7 @@ func ExampleGeneration_Give() {
 
 	_ = client.Close()
 	done() // as on SIGTERM
-	<-second
+	_ = <-second
 	// Output:
 	// first: "one\n" is line 1
 	// the first ended: <nil>

@@ -91,7 +91,8 @@ func TestHoldSlowHeader(t *testing.T) {
 				_, _ = io.WriteString(client, first+head)
 				client.receive()
 			}
-			tail := strings.TrimPrefix("PO"+rest, head)
+			whole := "PO" + rest
+			tail := strings.TrimPrefix(whole, head)
 			if c.name == "too long" {
 				tail = "\r\nHost: test\r\nContent-Length: 0\r\n\r\n"
 			}
