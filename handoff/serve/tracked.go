@@ -68,7 +68,10 @@ func (c *tracked) state(st http.ConnState) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.stand.state(st)
-	if st != http.StateNew && st != http.StateIdle {
+	switch st {
+	case http.StateActive:
+		c.record.active()
+	case http.StateHijacked, http.StateClosed:
 		c.record.end()
 	}
 }
