@@ -86,7 +86,7 @@ func (a *attempt) greet(ctx context.Context) error {
 	defer f.raw.Close()
 	hello, isHello := f.msg.(*wire.Hello)
 	if !isHello {
-		return unexpected(f.msg)
+		return a.link.unexpected(f.msg)
 	}
 	p, err := a.g.introduce(a.link, f)
 	if err != nil {
@@ -108,7 +108,7 @@ func (a *attempt) greet(ctx context.Context) error {
 	}
 	a.features = wire.Common(a.g.cfg.features(), hello.Features)
 	a.moves = slices.Contains(a.features, featureConns)
-	_, err = a.g.cfg.Transport.pullable(a.features)
+	_, err = a.g.cfg.Transport.pullable(a.features, a.link)
 	return err
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"sync"
 	"testing"
@@ -100,8 +99,7 @@ func TestNobodyTakes(t *testing.T) {
 	ended := waiting(t, a, giving(a, "chat", servers))
 	c := config(t, path)
 	c.StepTimeout = 100 * time.Millisecond
-	log := &logWriter{}
-	c.Logger = slog.New(slog.NewTextHandler(log, nil))
+	log := logs(&c)
 	b := join(t, c)
 	ready(t, b)
 	if err := result(t, "the end of Wait", ended); err != nil {

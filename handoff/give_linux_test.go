@@ -33,7 +33,7 @@ func pairOf(t *testing.T, network string) (client, server net.Conn) {
 	return client, server
 }
 
-// taking calls g.Take in a loop until it ends, and returns what it took.
+// taker calls Take in a loop until that ends, and keeps what it took.
 type taker struct {
 	mu    sync.Mutex
 	conns map[string]net.Conn // by state

@@ -190,7 +190,8 @@ func TestDeathAfterMoving(t *testing.T) {
 	a := w.firstHTTP()
 	ks := w.crowd(n, a.pid)
 	slow := w.connect(n)
-	if err := slow.send("/slow?ms=2000&"); err != nil {
+	target, open := w.gate()
+	if err := slow.send(target); err != nil {
 		t.Fatal(err)
 	}
 	w.connect(n+1).answeredBy(t, a.pid) // the slow one is under way
@@ -202,6 +203,7 @@ func TestDeathAfterMoving(t *testing.T) {
 	if got := count(t, ks); got.dropped != n {
 		t.Errorf("of %d connections that had moved: %+v", n, got)
 	}
+	open()
 	if pid, leave, err := slow.reply(); err != nil || pid != a.pid || leave {
 		t.Errorf("the slow request: answered by %d (the last answer: %t), %v; want %d", pid, leave, err, a.pid)
 	}

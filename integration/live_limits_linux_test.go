@@ -5,21 +5,24 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 )
 
-// TestSlowConnectionMovesThroughAChain: while the first generation is still at a request of some seconds, the second
+// TestSlowConnectionMovesThroughAChain: while the first generation is still at a request that takes long, the second
 // hands over to the third, and that to the fourth. The connection is answered by the first, and then moves to the fourth.
 func TestSlowConnectionMovesThroughAChain(t *testing.T) {
 	t.Parallel()
 	w, first := liveWorld(t, "tcp")
+	target, open := w.gate()
 	var slow, idle []*lane
 	gens := []*proc{first}
 	for i := range 3 {
 		from := gens[i]
 		s := w.connect(2 * i)
-		if err := s.send("/slow?ms=4000&"); err != nil {
+		if err := s.send(target); err != nil {
 			t.Fatal(err)
 		}
 		slow = append(slow, s)
@@ -34,6 +37,7 @@ func TestSlowConnectionMovesThroughAChain(t *testing.T) {
 	if !first.alive() {
 		t.Error("the first generation has not waited for its request")
 	}
+	open()
 	for i, s := range slow {
 		if pid, leave, err := s.reply(); err != nil || pid != gens[i].pid || leave {
 			t.Errorf("slow request %d: answered by %d (the last answer: %t), %v; want %d", i, pid, leave, err, gens[i].pid)
@@ -107,10 +111,14 @@ func TestTimeoutsGoOn(t *testing.T) {
 	for _, upgrades := range []int{1, 3} {
 		t.Run(map[int]string{1: "one upgrade", 3: "three upgrades"}[upgrades], func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, "http")
-			w.conf.IdleTimeout, w.conf.ReadHeaderTimeout, w.conf.DrainTimeout = idles, headers, time.Minute
-			w.conf.Guard = 100 * time.Millisecond
-			p := w.firstHTTP()
+			server := func() (*world, *proc) {
+				w := newWorld(t, "http")
+				w.conf.IdleTimeout, w.conf.ReadHeaderTimeout, w.conf.DrainTimeout = idles, headers, time.Minute
+				w.conf.Guard = 100 * time.Millisecond
+				return w, w.firstHTTP()
+			}
+			w, p := server()
+			other, alone := server()
 
 			begun := time.Now()
 			mute, word, rested := w.connect(0), w.connect(1), w.connect(2)
@@ -122,36 +130,50 @@ func TestTimeoutsGoOn(t *testing.T) {
 			later.answeredBy(t, p.pid)
 			time.Sleep(headers / 2) // the time that is to be counted
 
-			upgraded := time.Now() // from which it would be counted, if it began anew
+			// These come now, to a server that is not upgraded. If the time of those above began anew with the upgrade, these
+			// would be closed first.
+			newMute, newRested := other.connect(4), other.connect(5)
+			newRested.answeredBy(t, alone.pid)
 			for i := range upgrades {
 				p = w.take(ways[i%2], p, "http")
-			}
-			if time.Since(upgraded) > headers/4 {
-				t.Logf("the upgrades took %v", time.Since(upgraded))
 			}
 			// One that says half a word now has its whole time from here.
 			half := time.Now()
 			if _, err := later.c.Write([]byte("GET /token")); err != nil {
 				t.Fatal(err)
 			}
+			var mu sync.Mutex
+			var wg sync.WaitGroup
+			var order []string
 			for _, c := range []struct {
 				name  string
 				k     *lane
 				from  time.Time
 				limit time.Duration
-				anew  time.Time
 			}{
-				{"nothing said", mute, begun, headers, upgraded},
-				{"half a word said before", word, begun, headers, upgraded},
-				{"idle", rested, begun, idles, upgraded},
-				{"half a word said after", later, half, headers, half.Add(headers)},
+				{"nothing said", mute, begun, headers},
+				{"half a word said before", word, begun, headers},
+				{"idle", rested, begun, idles},
+				{"half a word said after", later, half, headers},
+				{"new, nothing said", newMute, half, 0},
+				{"new, idle", newRested, half, 0},
 			} {
-				end := c.k.ended(t, time.Until(c.from.Add(c.limit+patience)))
-				if end.Before(c.from.Add(c.limit)) {
-					t.Errorf("%s: closed after %v, which is before its time, %v", c.name, end.Sub(c.from), c.limit)
-				}
-				if !end.Before(c.anew.Add(c.limit)) {
-					t.Errorf("%s: closed after %v; its time, %v, has begun anew with the upgrade", c.name, end.Sub(c.from), c.limit)
+				wg.Go(func() {
+					end := c.k.ended(t, time.Until(c.from.Add(c.limit+patience)))
+					if end.Before(c.from.Add(c.limit)) {
+						t.Errorf("%s: closed after %v, which is before its time, %v", c.name, end.Sub(c.from), c.limit)
+					}
+					mu.Lock()
+					defer mu.Unlock()
+					order = append(order, c.name)
+				})
+			}
+			wg.Wait()
+			for old, anew := range map[string]string{
+				"nothing said": "new, nothing said", "half a word said before": "new, nothing said", "idle": "new, idle",
+			} {
+				if slices.Index(order, old) > slices.Index(order, anew) {
+					t.Errorf("%s: closed after one that came later; its time has begun anew. In order: %q", old, order)
 				}
 			}
 		})

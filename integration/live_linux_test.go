@@ -9,13 +9,17 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/segue-go/segue/integration/raw"
 )
@@ -161,6 +165,27 @@ func (k *lane) send(target string) error {
 	k.token = fmt.Sprintf("lane-%d-%d.", k.id, k.n)
 	_, err := fmt.Fprintf(k.c, "GET %stoken=%s HTTP/1.1\r\nHost: x\r\n\r\n", target, k.token)
 	return err
+}
+
+// gate returns a target that is not answered before open is called, for lane.send.
+func (w *world) gate() (target string, open func()) {
+	w.t.Helper()
+	path := filepath.Join(w.dir, "gate")
+	if err := unix.Mkfifo(path, 0o666); err != nil {
+		w.t.Fatal(err)
+	}
+	var f *os.File
+	open = sync.OnceFunc(func() {
+		var err error
+		if f, err = os.OpenFile(path, os.O_RDWR, 0); err != nil {
+			w.t.Error(err)
+		}
+	})
+	w.t.Cleanup(func() {
+		open() // whoever is behind it still
+		_ = f.Close()
+	})
+	return "/until?gate=" + url.QueryEscape(path) + "&", open
 }
 
 // reply reads the answer to what was sent: who answered, and whether the connection ends with it.

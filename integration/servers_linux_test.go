@@ -70,6 +70,18 @@ func answers(handled string) (http.Handler, error) {
 		ms, _ := strconv.Atoi(r.FormValue("ms"))
 		time.Sleep(time.Duration(ms) * time.Millisecond) // what was asked for
 	})
+	mux.HandleFunc("GET /page", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		fmt.Fprint(w, browserPage)
+	})
+	mux.HandleFunc("GET /until", func(w http.ResponseWriter, r *http.Request) {
+		f, err := os.Open(r.FormValue("gate")) // a FIFO: this takes until somebody has it open for writing
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		_ = f.Close()
+	})
 	mux.HandleFunc("POST /upload", func(w http.ResponseWriter, r *http.Request) {
 		sum := sha256.New()
 		n, err := io.Copy(sum, r.Body)
@@ -91,6 +103,7 @@ func answers(handled string) (http.Handler, error) {
 		}
 		w.Header().Set("X-Token", token)
 		w.Header().Set("X-Segue-Pid", strconv.Itoa(os.Getpid()))
+		w.Header().Set("X-Port", r.RemoteAddr[strings.LastIndexByte(r.RemoteAddr, ':')+1:])
 		mux.ServeHTTP(w, r)
 		if r.Method != http.MethodHead {
 			fmt.Fprintln(w, token)

@@ -15,12 +15,12 @@ import (
 // The socket's options stay what they are. net.FileConn alone would turn on TCP_NODELAY and keep-alive, with its own times
 // (net/tcpsock.go: newTCPConn), whatever a program had set. It sets O_NONBLOCK, for all that share the socket.
 //
-// Errors: [ErrNotSocket], [ErrSocketType], [ErrNotConnected] (also if the other side has reset the connection), or a want of
-// descriptors: two more are needed for a moment.
+// Errors: [ErrNotSocket], [ErrSocketType], [ErrNotConnected] (also if the socket listens, or the other side has reset a tcp
+// connection), or a want of descriptors: two more are needed for a moment.
 func ConnFromFD(f *FD) (net.Conn, error) {
 	var before tcpOptions
 	var domain, typ int
-	var askErr error
+	var askErr, peerErr error
 	err := f.Control(func(fd uintptr) {
 		n := int(fd)
 		if domain, askErr = unix.GetsockoptInt(n, unix.SOL_SOCKET, unix.SO_DOMAIN); askErr != nil {
@@ -32,6 +32,8 @@ func ConnFromFD(f *FD) (net.Conn, error) {
 		if domain != unix.AF_UNIX && typ == unix.SOCK_STREAM {
 			before, askErr = askTCP(n)
 		}
+		// getpeername(2): ENOTCONN. A Unix socket whose other end is closed still has it (net/unix/af_unix.c).
+		_, peerErr = unix.Getpeername(n)
 	})
 	switch {
 	case err != nil:
@@ -42,6 +44,10 @@ func ConnFromFD(f *FD) (net.Conn, error) {
 		return nil, fmt.Errorf("listener: rebuild a connection: %w", os.NewSyscallError("getsockopt", askErr))
 	case typ == unix.SOCK_DGRAM || domain != unix.AF_UNIX && domain != unix.AF_INET && domain != unix.AF_INET6:
 		return nil, wrongType(fmt.Sprintf("a socket of domain %d, type %d", domain, typ), wantConn, ErrSocketType)
+	case errors.Is(peerErr, unix.ENOTCONN):
+		return nil, wrongType("the socket has no other end", wantConn, ErrNotConnected)
+	case peerErr != nil:
+		return nil, fmt.Errorf("listener: rebuild a connection: %w", os.NewSyscallError("getpeername", peerErr))
 	}
 	own, err := Dup(f)
 	if err != nil {
@@ -55,10 +61,6 @@ func ConnFromFD(f *FD) (net.Conn, error) {
 	}
 	switch c := c.(type) {
 	case *net.TCPConn:
-		if c.RemoteAddr() == nil {
-			_ = c.Close()
-			return nil, wrongType("the socket has no other end", wantConn, ErrNotConnected)
-		}
 		before.restore(c)
 	case *net.UnixConn:
 	default:

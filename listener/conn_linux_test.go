@@ -122,6 +122,18 @@ func TestConnFromFDErrors(t *testing.T) {
 		}
 		return NewFD(n)
 	}
+	listening := func(network, address string) *FD {
+		ln, err := net.Listen(network, address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = ln.Close() })
+		fd, err := Dup(ln.(syscall.Conn))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fd
+	}
 	file := func() *FD {
 		n, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
 		if err != nil {
@@ -138,6 +150,10 @@ func TestConnFromFDErrors(t *testing.T) {
 		{"udp", socket(unix.AF_INET, unix.SOCK_DGRAM), ErrSocketType},
 		{"netlink", socket(unix.AF_NETLINK, unix.SOCK_RAW), ErrSocketType},
 		{"not connected", socket(unix.AF_INET, unix.SOCK_STREAM), ErrNotConnected},
+		{"unix, not connected", socket(unix.AF_UNIX, unix.SOCK_STREAM), ErrNotConnected},
+		{"unix, listening", listening("unix", filepath.Join(t.TempDir(), "s")), ErrNotConnected},
+		{"unixpacket, listening", listening("unixpacket", filepath.Join(t.TempDir(), "p")), ErrNotConnected},
+		{"tcp, listening", listening("tcp", "127.0.0.1:0"), ErrNotConnected},
 		{"closed", NewFD(-1), net.ErrClosed},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -149,6 +165,27 @@ func TestConnFromFDErrors(t *testing.T) {
 				t.Error("the descriptor is not the caller's any more")
 			}
 			_ = tt.fd.Close()
+		})
+	}
+}
+
+// Who has hung up is connected still: there may be bytes to read.
+func TestConnFromFDHungUp(t *testing.T) {
+	for network, address := range map[string]string{"tcp": "127.0.0.1:0", "unix": filepath.Join(t.TempDir(), "s")} {
+		t.Run(network, func(t *testing.T) {
+			client, server := connected(t, network, address)
+			if _, err := client.Write([]byte("bye")); err != nil {
+				t.Fatal(err)
+			}
+			_ = client.Close()
+			c, err := ConnFromFD(dup(t, server))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			if b, err := io.ReadAll(c); err != nil || string(b) != "bye" {
+				t.Errorf("read %q, %v", b, err)
+			}
 		})
 	}
 }

@@ -32,6 +32,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -62,7 +63,9 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer gen.Close()
+	var loops sync.WaitGroup
+	defer loops.Wait()
+	defer gen.Close()                          // ends them
 	ln, err := gen.Listen(ctx, "tcp", *listen) // inherited, or bound afresh
 	if err != nil {
 		return err
@@ -74,8 +77,8 @@ func run(ctx context.Context) error {
 	fmt.Println("listening on", ln.Addr())
 	f.Strike(ctx)
 
-	go accept(ln, r)    // waits until Ready
-	go r.take(ctx, gen) // in the first generation too: users come back from a successor that dies
+	loops.Go(func() { accept(ln, r) })    // waits until Ready
+	loops.Go(func() { r.take(ctx, gen) }) // in the first generation too: users come back from a successor that dies
 	if err := gen.Ready(ctx); err != nil {
 		return err
 	}

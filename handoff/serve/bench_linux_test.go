@@ -36,7 +36,7 @@ func benchServer() *http.Server {
 	return &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })}
 }
 
-// bare serves without this package, tracked with it.
+// serveBare serves without this package, serveTracked with it.
 func serveBare(tb testing.TB) net.Addr {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -60,8 +60,9 @@ func serveTracked(tb testing.TB, holds bool) net.Addr {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	reg := &registrar{Listener: ln, holds: holds}
-	r := start(newFake(ln), HTTP(benchServer(), reg))
+	gen := newFake(ln)
+	gen.holds = holds
+	r := start(gen, HTTP(benchServer(), &registrar{Listener: ln}))
 	tb.Cleanup(func() {
 		r.stop()
 		<-r.done

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// servers are those with settings that make a difference to the calls of net/http.
+// settings are servers with settings that make a difference to the calls of net/http.
 func settings() map[string]*http.Server {
 	h2c := new(http.Protocols)
 	h2c.SetHTTP1(true)

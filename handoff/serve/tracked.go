@@ -36,6 +36,8 @@ type tracked struct {
 	deferred bool // Close was called while the outcome of a move was unknown
 	forwards bool // came from a predecessor, and so somebody else may have a copy of it for a moment yet
 	apart    bool // left out of a hold: its next request is to wait
+	slow     bool // a hold does not wait for the rest of its header
+	requests uint32
 	deadline time.Time
 	moved    mode // the departure to which it was given
 	kept     mode // the departure that gave it back
@@ -45,6 +47,7 @@ type tracked struct {
 
 	// These are of the Read in progress.
 	inRead  bool
+	starved bool // try found nothing to read
 	stopped bool // try found that it must not read
 	cut     bool // it got no more than stand.cut says
 	woken   bool // a past deadline was set to end the wait; the one asked for is in deadline
@@ -70,6 +73,7 @@ func (c *tracked) state(st http.ConnState) {
 	c.stand.state(st)
 	switch st {
 	case http.StateActive:
+		c.requests++
 		c.record.active()
 	case http.StateHijacked, http.StateClosed:
 		c.record.end()

@@ -108,6 +108,8 @@ func (c *tracked) try(fd uintptr) bool {
 		n, ready, err := c.take(fd, k)
 		switch {
 		case !ready:
+			c.starved = true
+			c.t.poke()
 			return false
 		case err != nil:
 			c.n, c.err = 0, c.readError(err)
@@ -145,7 +147,7 @@ func (c *tracked) deliver(n int) {
 
 // leave ends a Read.
 func (c *tracked) leave() {
-	c.inRead, c.buf = false, nil
+	c.inRead, c.starved, c.buf = false, false, nil
 	c.calm()
 }
 

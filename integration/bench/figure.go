@@ -55,9 +55,12 @@ type comparison int
 
 const (
 	unrelated  comparison = iota // the figure itself; the floor is shown beside it
-	ratio                        // figure / floor, at least the limit; or at most, if that is above 1
+	atLeast                      // figure / floor, not below the limit
+	atMost                       // figure / floor, not above the limit
 	difference                   // figure - floor, at most the limit
 )
+
+func (c comparison) ratio() bool { return c == atLeast || c == atMost }
 
 // compared returns what the aim is about, in each round. Rounds are compared one by one, because what else happens on
 // the machine changes from one to the next, but hits a figure and its floor alike.
@@ -65,7 +68,7 @@ func (f figure) compared() []float64 {
 	c := make([]float64, len(f.ours))
 	for i, v := range f.ours {
 		switch f.aim.by {
-		case ratio:
+		case atLeast, atMost:
 			c[i] = v / f.floor[i]
 		case difference:
 			c[i] = v - f.floor[i]
@@ -81,7 +84,7 @@ func (f figure) compared() []float64 {
 func (f figure) verdict() string {
 	c := f.compared()
 	behind := median(c) - f.aim.limit
-	if f.aim.by == ratio && f.aim.limit < 1 {
+	if f.aim.by == atLeast {
 		behind = -behind
 	}
 	uncertain := 2 * 0.93 * (quantile(c, 0.75) - quantile(c, 0.25)) / math.Sqrt(float64(len(c)))
@@ -97,7 +100,7 @@ func (f figure) verdict() string {
 
 // print prints a value of compared.
 func (f figure) print(v float64) string {
-	if f.aim.by == ratio {
+	if f.aim.by.ratio() {
 		return fmt.Sprintf("%.3f", v)
 	}
 	return f.unit(v)
@@ -106,16 +109,20 @@ func (f figure) print(v float64) string {
 // table prints all figures.
 func table(w io.Writer, figures []figure) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(t, "figure\tours\tfloor\tcompared\thalf of the rounds\taim\t")
+	fmt.Fprintln(t, "figure\trounds\tours\tfloor\tcompared\thalf of the rounds\taim\t")
 	for _, f := range figures {
 		c := f.compared()
-		how := map[comparison]string{ratio: "× ", difference: "+ "}[f.aim.by]
+		how := map[comparison]string{atLeast: "× ", atMost: "× ", difference: "+ "}[f.aim.by]
 		verdict := "\t"
 		if f.aim.text != "" {
 			verdict = f.aim.text + "\t" + f.verdict()
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s%s\t%s to %s\t%s\n", f.name, f.unit(median(f.ours)), f.unit(median(f.floor)),
-			how, f.print(median(c)), f.print(quantile(c, 0.25)), f.print(quantile(c, 0.75)), verdict)
+		spread := "-" // of one or two rounds there is none
+		if len(c) > 2 {
+			spread = f.print(quantile(c, 0.25)) + " to " + f.print(quantile(c, 0.75))
+		}
+		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s%s\t%s\t%s\n", f.name, len(c), f.unit(median(f.ours)), f.unit(median(f.floor)),
+			how, f.print(median(c)), spread, verdict)
 	}
 	return t.Flush()
 }

@@ -33,7 +33,7 @@ func TestQuantile(t *testing.T) {
 func TestCompared(t *testing.T) {
 	ours, floor := []float64{10, 30}, []float64{20, 20}
 	for by, want := range map[comparison][]float64{
-		unrelated: {10, 30}, ratio: {0.5, 1.5}, difference: {-10, 10},
+		unrelated: {10, 30}, atLeast: {0.5, 1.5}, atMost: {0.5, 1.5}, difference: {-10, 10},
 	} {
 		f := figure{ours: ours, floor: floor, aim: aim{by: by}}
 		if got := f.compared(); !slices.Equal(got, want) {
@@ -43,7 +43,8 @@ func TestCompared(t *testing.T) {
 }
 
 func TestVerdict(t *testing.T) {
-	atLeast, atMost := aim{by: ratio, limit: 0.98}, aim{by: ratio, limit: 1.02}
+	most := aim{by: atMost, limit: 1.02}
+	least := aim{by: atLeast, limit: 0.98}
 	below := aim{by: unrelated, limit: 100}
 	ones := []float64{1, 1, 1, 1}
 	for name, tt := range map[string]struct {
@@ -51,11 +52,13 @@ func TestVerdict(t *testing.T) {
 		ours []float64
 		want string
 	}{
-		"at least, met":    {atLeast, []float64{0.98, 0.98, 0.98, 0.98}, "met"},
-		"at least, missed": {atLeast, []float64{0.97, 0.97, 0.97, 0.97}, "MISSED"},
-		"at least, noise":  {atLeast, []float64{0.5, 0.9, 1, 1.4}, "too noisy to tell"},
-		"at most, met":     {atMost, ones, "met"},
-		"at most, missed":  {atMost, []float64{1.1, 1.1, 1.1, 1.1}, "MISSED"},
+		"at least, met":    {least, []float64{0.98, 0.98, 0.98, 0.98}, "met"},
+		"at least, missed": {least, []float64{0.97, 0.97, 0.97, 0.97}, "MISSED"},
+		"at least, noise":  {least, []float64{0.5, 0.9, 1, 1.4}, "too noisy to tell"},
+		"at most, met":     {most, ones, "met"},
+		"at most, below 1": {aim{by: atMost, limit: 0.5}, ones, "MISSED"},
+		"at least, double": {aim{by: atLeast, limit: 2}, ones, "MISSED"},
+		"at most, missed":  {most, []float64{1.1, 1.1, 1.1, 1.1}, "MISSED"},
 		"below, met":       {below, []float64{10, 20, 30, 900}, "met"},
 		"below, missed":    {below, []float64{150, 150, 151, 151}, "MISSED"},
 		"below, noise":     {below, []float64{20, 20, 190, 200}, "too noisy to tell"},
@@ -85,13 +88,14 @@ func TestUnits(t *testing.T) {
 func TestTable(t *testing.T) {
 	var b bytes.Buffer
 	err := table(&b, []figure{
-		{name: "fast", unit: perSecond, ours: []float64{99}, floor: []float64{100}, aim: aim{by: ratio, limit: 0.98, text: "≥ 0.98"}},
+		{name: "fast", unit: perSecond, ours: []float64{99}, floor: []float64{100}, aim: aim{by: atLeast, limit: 0.98, text: "≥ 0.98"}},
 		{name: "free", unit: count, ours: []float64{3}, floor: []float64{3}},
+		{name: "often", unit: count, ours: []float64{1, 1, 1, 1, 1, 1, 1}, floor: make([]float64, 7)},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"99/s", "100/s", "× 0.990", "≥ 0.98", "met", "free", "3.00"} {
+	for _, want := range []string{"99/s", "100/s", "× 0.990", "≥ 0.98", "met", "free", "3.00", "7       1.00", "1.00 to 1.00"} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, &b)
 		}

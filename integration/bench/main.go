@@ -51,7 +51,7 @@ func exit(err error) {
 
 func mainErr() error {
 	var o options
-	flag.IntVar(&o.rounds, "rounds", 60, "take the median over this `number` of rounds")
+	flag.IntVar(&o.rounds, "rounds", 60, "take medians over this `number` of rounds, fewer of what takes long")
 	flag.DurationVar(&o.slice, "slice", 25*time.Millisecond, "how long to apply load, in each round of a throughput")
 	flag.IntVar(&o.idle, "idle", 18_000, "how many idle connections move at once; RLIMIT_NOFILE bounds it")
 	flag.BoolVar(&o.verbose, "v", false, "show where the time of a handover goes")

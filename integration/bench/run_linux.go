@@ -42,7 +42,7 @@ func run(ctx context.Context, w io.Writer, o options) error {
 		}
 		figures = append(figures, f...)
 	}
-	fmt.Fprintf(w, "%d rounds in %.0f s, %s, %d CPUs\n\n", o.rounds, time.Since(began).Seconds(), runtime.Version(), runtime.NumCPU())
+	fmt.Fprintf(w, "%.0f s, %s, %d CPUs; medians of as many rounds as the table says\n\n", time.Since(began).Seconds(), runtime.Version(), runtime.NumCPU())
 	if err := table(w, figures); err != nil || !o.verbose || tl == nil {
 		return err
 	}

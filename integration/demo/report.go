@@ -27,7 +27,7 @@ func (d *demo) report() error {
 		failures = append(failures, d.watch.failures...)
 		d.checkOrder()
 		d.result.Lasting = append(d.result.Lasting, load.Lasting{Name: "chat users", Connections: chatUsers,
-			Lost: d.talk.Reconnects, Reconnects: d.talk.Reconnects})
+			Lost: d.talk.Dropped, Reconnects: d.talk.Reconnects})
 		d.checkLasting()
 		failures = append(failures, d.talk.Failures...)
 		d.checkTalk()

@@ -35,8 +35,10 @@ type ChatCounts struct {
 	Lost       int // that did not, although both the speaker and the listener stayed connected
 	Doubled    int // that arrived once more
 	Wrong      int // that arrived and had not been said
-	Reconnects int // connections that the server ended
-	Excused    int // of Reconnects, and no longer counted there: see Chat.Excuse
+	Dropped    int // connections of users who were logged in that ended
+	Refused    int // logins that failed
+	Reconnects int // logins of users whose connection had ended
+	Excused    int // of Dropped and Refused, and no longer counted there: see Chat.Excuse
 	Moves      int // notices that another process serves
 }
 
@@ -136,8 +138,8 @@ func (c *Chat) Present() int {
 	return len(c.said)
 }
 
-// Excuse takes the reconnects for which match is true out of the count. It is for what a test itself destroyed. It returns
-// how many they were. match must not call methods of c.
+// Excuse takes the ends and the failed logins for which match is true out of the count. It is for what a test itself
+// destroyed. It returns how many they were. match must not call methods of c.
 func (c *Chat) Excuse(match func(Failure) bool) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -147,11 +149,15 @@ func (c *Chat) Excuse(match func(Failure) bool) int {
 			return false
 		}
 		n++
+		if f.Op == opLogin {
+			c.counts.Refused--
+		} else {
+			c.counts.Dropped--
+		}
 		c.pardoned = append(c.pardoned, f)
 		return true
 	})
 	c.counts.Excused += n
-	c.counts.Reconnects -= n
 	return n
 }
 
@@ -172,21 +178,21 @@ type ChatResult struct {
 	Seed         uint64
 	ChatCounts
 	Slowest  time.Duration // that a line needed from its speaker back to him
-	Failures []Failure     // the first 10,000 of Lost, Doubled, Wrong and Reconnects
+	Failures []Failure     // the first 10,000 of Lost, Doubled, Wrong, Dropped and Refused
 	Pardoned []Failure     // those that Excuse took out of Failures
 }
 
-// Err returns nil if no line was lost, doubled or wrong, nobody had to reconnect, and something was said; else an error that
-// says how much, and wraps the first few failures.
+// Err returns nil if no line was lost, doubled or wrong, no connection ended, no login failed, and something was said;
+// else an error that says how much, and wraps the first few failures.
 func (r *ChatResult) Err() error {
-	if r.Lost+r.Doubled+r.Wrong+r.Reconnects == 0 {
+	if r.Lost+r.Doubled+r.Wrong+r.Dropped+r.Refused == 0 {
 		if r.Received == 0 {
 			return errors.New("load: nothing was said")
 		}
 		return nil
 	}
-	err := fmt.Errorf("load: of %d lines %d were lost, %d doubled, %d wrong; %d reconnects (seed %d)",
-		r.Received, r.Lost, r.Doubled, r.Wrong, r.Reconnects, r.Seed)
+	err := fmt.Errorf("load: of %d lines %d were lost, %d doubled, %d wrong; %d connections ended, %d logins failed (seed %d)",
+		r.Received, r.Lost, r.Doubled, r.Wrong, r.Dropped, r.Refused, r.Seed)
 	for i, f := range r.Failures {
 		if i == 5 {
 			return fmt.Errorf("%w\nand so on", err)

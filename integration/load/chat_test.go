@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -142,7 +143,7 @@ func TestChat(t *testing.T) {
 			c := startChat(t, newChatServer(t, tt.spoil))
 			c.Stop()
 			r := c.Wait()
-			if got := (load.ChatCounts{Lost: r.Lost, Doubled: r.Doubled, Wrong: r.Wrong, Reconnects: r.Reconnects}); got != tt.want {
+			if got := (load.ChatCounts{Lost: r.Lost, Doubled: r.Doubled, Wrong: r.Wrong, Dropped: r.Dropped, Refused: r.Refused}); got != tt.want {
 				t.Errorf("got %+v, want %+v", got, tt.want)
 			}
 			if err := r.Err(); !errors.Is(err, tt.err) {
@@ -176,12 +177,32 @@ func TestChatReconnects(t *testing.T) {
 	s.drop()
 	was := c.Counts().Received
 	until(t.Context(), t, func() bool { return c.Counts().Reconnects == 4 && c.Present() == 4 && c.Counts().Received > was+200 })
+	if n := c.Counts(); n.Dropped != 4 || n.Refused != 0 {
+		t.Errorf("%d connections ended and %d logins failed, want 4 and 0", n.Dropped, n.Refused)
+	}
 	if n := c.Excuse(func(f load.Failure) bool { return f.Dropped() }); n != 4 {
-		t.Errorf("%d reconnects were excused", n)
+		t.Errorf("%d ends were excused", n)
 	}
 	c.Stop()
 	r := c.Wait()
-	if err := r.Err(); err != nil || r.Excused != 4 || len(r.Pardoned) != 4 {
+	if err := r.Err(); err != nil || r.Excused != 4 || r.Dropped != 0 || r.Reconnects != 4 || len(r.Pardoned) != 4 {
+		t.Errorf("%v, %+v", err, r.ChatCounts)
+	}
+}
+
+// TestChatRefused: a user who cannot log in has lost nothing, and does not come again.
+func TestChatRefused(t *testing.T) {
+	s := newChatServer(t, nil)
+	c := startChat(t, s)
+	_ = s.ln.Close()
+	s.drop()
+	until(t.Context(), t, func() bool { return c.Counts().Dropped == 4 && c.Counts().Refused > 8 })
+	if n := c.Excuse(func(f load.Failure) bool { return errors.Is(f, syscall.ECONNREFUSED) }); n <= 8 {
+		t.Errorf("%d failed logins were excused", n)
+	}
+	c.Stop()
+	r := c.Wait()
+	if err := r.Err(); err == nil || r.Dropped != 4 || r.Reconnects != 0 {
 		t.Errorf("%v, %+v", err, r.ChatCounts)
 	}
 }

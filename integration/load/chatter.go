@@ -28,8 +28,12 @@ type chatter struct {
 	c        *Chat
 	n        int
 	rand     *rand.Rand
-	sessions int // so far
+	sessions int  // so far
+	ended    bool // one of them ended, and none was begun since
 }
+
+// opLogin is what a user does until he is one of the chat.
+const opLogin = "login"
 
 // stay is the time for which a chatter is connected.
 type stay struct {
@@ -55,6 +59,10 @@ func (u *chatter) run(ctx context.Context) {
 	for ctx.Err() == nil && s == nil {
 		var err error
 		if s, err = u.login(); err == nil {
+			if u.ended {
+				u.c.count(func(c *ChatCounts) { c.Reconnects++ })
+				u.ended = false
+			}
 			if err = u.speak(ctx, s); err == nil {
 				break
 			}
@@ -77,13 +85,28 @@ func (u *chatter) run(ctx context.Context) {
 	s.leave()
 }
 
-// lost counts a connection that ended, or did not come about.
+// lost counts a connection that ended, or a login that failed.
 func (u *chatter) lost(s *stay, err error) {
-	f := Failure{Worker: u.n, Op: "connect", Err: err, Started: time.Now()}
-	if s != nil {
-		f = s.failure("receive", err)
+	switch {
+	case s == nil:
+		f := Failure{Worker: u.n, Op: opLogin, Err: err, Started: time.Now()}
+		u.c.fail(f, func(c *ChatCounts) { c.Refused++ })
+	case s.present():
+		u.ended = true
+		u.c.fail(s.failure("receive", err), func(c *ChatCounts) { c.Dropped++ })
+	default:
+		u.c.fail(s.failure(opLogin, err), func(c *ChatCounts) { c.Refused++ })
 	}
-	u.c.fail(f, func(c *ChatCounts) { c.Reconnects++ })
+}
+
+// present reports whether the user has become one of the chat.
+func (s *stay) present() bool {
+	select {
+	case <-s.joined:
+		return true
+	default:
+		return false
+	}
 }
 
 // login connects, and returns when the user is one of the chat.

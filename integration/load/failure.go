@@ -16,7 +16,7 @@ type Failure struct {
 	Worker int
 	Forced bool
 
-	Op  string // connect, send, receive, check, idle
+	Op  string // connect, login, send, receive, check, idle
 	Err error
 
 	Started time.Time // of the request; the last answer's end if Forced
