@@ -55,7 +55,7 @@ func (n *node) silent(last string) *tracked {
 // A connection in the midst of a header is not waited for: it is held where it is if what it has said is recorded;
 // otherwise its request waits.
 func TestHoldSlowHeader(t *testing.T) {
-	const first = "GET /one HTTP/1.1\r\nHost: test\r\n\r\n"
+	const first = "POST /one HTTP/1.1\r\nHost: test\r\nContent-Length: 1\r\n\r\n1" // only net/http knows its end
 	const rest = "ST /two HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n"
 	for _, c := range []struct {
 		name  string
@@ -91,8 +91,8 @@ func TestHoldSlowHeader(t *testing.T) {
 				_, _ = io.WriteString(client, first+head)
 				client.receive()
 			}
-			whole := "PO" + rest
-			tail := strings.TrimPrefix(whole, head)
+			second := "PO" + rest
+			tail := strings.TrimPrefix(second, head)
 			if c.name == "too long" {
 				tail = "\r\nHost: test\r\nContent-Length: 0\r\n\r\n"
 			}
