@@ -175,9 +175,24 @@ func (g *Generation) expectTaker(name string) {
 	})
 }
 
-// flush lets what is moving arrive, before this generation ends.
+// flush lets what is moving arrive, or is about to move, before this generation ends. After it nothing moves any more.
 func (g *Generation) flush() {
 	g.mu.Lock()
+	var settled event
+	if g.attempt != nil {
+		settled = g.attempt.settled
+	}
+	g.mu.Unlock()
+	if settled.c != nil { // the successor owns, or is about to, and says so at once
+		t := time.NewTimer(g.cfg.StepTimeout)
+		defer t.Stop()
+		select {
+		case <-settled.c:
+		case <-t.C:
+		}
+	}
+	g.mu.Lock()
+	g.flushed = true
 	d := g.departure
 	g.mu.Unlock()
 	d.flush()

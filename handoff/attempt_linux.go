@@ -31,6 +31,7 @@ type attempt struct {
 	items         int         // how many things were, with the standard output
 	claimed       []bool      // by the successor
 	confirmWithin time.Duration
+	settled       event // made with the commit, if CONFIRM is to follow at once; happens with it, or when it will not come
 
 	departure *departure // nil until the successor has confirmed, and if it takes no connections
 	state     moving
@@ -85,7 +86,7 @@ func (a *attempt) greet(ctx context.Context) error {
 	defer f.raw.Close()
 	hello, isHello := f.msg.(*wire.Hello)
 	if !isHello {
-		return unexpected(f.msg)
+		return a.link.unexpected(f.msg)
 	}
 	p, err := a.g.introduce(a.link, f)
 	if err != nil {
@@ -107,7 +108,7 @@ func (a *attempt) greet(ctx context.Context) error {
 	}
 	a.features = wire.Common(a.g.cfg.features(), hello.Features)
 	a.moves = slices.Contains(a.features, featureConns)
-	_, err = a.g.cfg.Transport.pullable(a.features)
+	_, err = a.g.cfg.Transport.pullable(a.features, a.link)
 	return err
 }
 
@@ -170,7 +171,11 @@ func (g *Generation) makeRoom(a *attempt) {
 	}
 	g.mu.Lock()
 	g.attempt = nil
+	settled := a.settled
 	g.mu.Unlock()
+	if settled.c != nil {
+		settled.happen()
+	}
 }
 
 // handOver runs an attempt. It returns an error if the successor did not come to confirm. Otherwise it calls confirmed

@@ -27,6 +27,7 @@ type chain struct {
 
 	lot       *live.Lot  // connections of the predecessor whose clients are silent
 	departure *departure // the last one; guarded by Generation.mu
+	flushed   bool       // there will be no other; likewise
 	sent      int        // connections that went by earlier ones; likewise
 	received  int        // connections that came; likewise
 

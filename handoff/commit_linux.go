@@ -29,13 +29,13 @@ func (a *attempt) commit(ctx context.Context) error {
 			r.fresh = false // from here on the path may be the successor's
 		}
 	}
+	if a.confirmWithin == 0 {
+		a.settled = newEvent()
+	}
 	tell := g.setPhaseLocked(PhaseSwitching)
 	g.mu.Unlock()
 	tell()
-	err := g.pauseClaimed(a)
-	if err == nil {
-		err = a.moveState(ctx)
-	}
+	err := a.pauseAndSave(ctx)
 	if a.bequeathable(err) {
 		a.bequeath()
 		return err
@@ -91,7 +91,7 @@ func (a *attempt) awaitOwned(ctx context.Context) error {
 			}
 			drops = append(drops, m)
 		default:
-			return unexpected(m)
+			return a.link.unexpected(m)
 		}
 	}
 }
@@ -119,9 +119,9 @@ func (a *attempt) awaitConfirm() (*wire.Confirm, error) {
 		case *wire.Drop:
 			a.dropped(m)
 		case *wire.Failed:
-			return nil, a.takeBack(unexpected(m), true)
+			return nil, a.takeBack(a.link.unexpected(m), true)
 		case *wire.Goodbye:
-			return nil, a.forgo(unexpected(m))
+			return nil, a.forgo(a.link.unexpected(m))
 		}
 	}
 }
@@ -168,7 +168,7 @@ func (a *attempt) takeBack(cause error, seenOwned bool) error {
 			}
 		case *wire.Failed:
 			if mine, _ := a.token.take(); mine {
-				return a.comeBack(fmt.Errorf("%w; %w", cause, unexpected(m)), true)
+				return a.comeBack(fmt.Errorf("%w; %w", cause, a.link.unexpected(m)), true)
 			}
 		}
 	}

@@ -53,8 +53,8 @@ type Config struct {
 	// StepTimeout bounds each single message of the protocol. Default: 5 seconds.
 	StepTimeout time.Duration
 
-	// StateTimeout bounds what sections of state may take as long as nobody serves, from the pause to the commit: to hold
-	// connections, to save and to restore. What is sent ahead has the same time, for all sections again. Default: 10
+	// StateTimeout bounds what sections of state may take up to the commit: to wait for the requests in flight, while all
+	// is served on, to hold what is left, to save and to restore. What is sent ahead has the same time, for all sections again. Default: 10
 	// seconds. See [Section].
 	StateTimeout time.Duration
 
@@ -70,7 +70,8 @@ type Config struct {
 	Authorize func(Peer) error
 
 	// Transport is how descriptors come to a successor. Default: automatic. While one takes them by pidfd_getfd, it is this
-	// process's PR_SET_PTRACER (prctl(2)); what the program had set there is lost.
+	// process's PR_SET_PTRACER (prctl(2)); what the program had set there is lost, and Generations of one process that hand
+	// over at the same time take turns.
 	Transport Transport
 
 	// Rescue, if not nil, is called by Join for an incumbent that is there but answers nothing within StepTimeout: one
@@ -142,6 +143,9 @@ func (c Config) withDefaults() (Config, error) {
 		return c, errors.New("StateTimeout must be within 0 and 24 hours")
 	}
 	set(&c.StateTimeout, defaultStateTimeout)
+	if err := c.Transport.check(); err != nil {
+		return c, err
+	}
 	set(&c.DrainTimeout, defaultDrainTimeout)
 	set(&c.Guard, defaultGuard)
 	if c.Logger == nil {

@@ -242,6 +242,50 @@ func TestConnsUnanswered(t *testing.T) {
 	awaitPhase(t, a, handoff.PhaseDraining)
 }
 
+// TestConnsOverdue: a successor that does not answer a batch is asked whether it lives, and the guard goes on if it does;
+// after the guard the operator is told.
+func TestConnsOverdue(t *testing.T) {
+	for _, guarded := range []bool{true, false} {
+		t.Run(map[bool]string{true: "within_the_guard", false: "after_the_guard"}[guarded], func(t *testing.T) {
+			path := rendezvous(t)
+			c := longGuard(t, path)
+			if !guarded {
+				c.Guard = -1
+			}
+			log := logs(&c)
+			c.StepTimeout = 200 * time.Millisecond
+			a, l := first(t, c)
+			cr, _ := newCrowd(t, l, 300)
+			s := mover(t, path)
+			s.confirmed(1000)
+			if !guarded {
+				hear[*wire.Released](s)
+			}
+			s.conns(wire.MaxConns)
+			s.conns(300 - wire.MaxConns)
+			if guarded {
+				hear[*wire.Ping](s)
+				s.send(&wire.Pong{})
+			} else {
+				log.says(t, "the successor does not answer")
+			}
+			s.send(&wire.Taken{Batch: 0, Room: 100})
+			s.send(&wire.Taken{Batch: 1, Room: 100})
+			cr.outcome(t, 300, 0)
+			select {
+			case <-a.Released():
+				if guarded {
+					t.Error("the guard has ended")
+				}
+			default:
+				if !guarded {
+					t.Error("the guard goes on")
+				}
+			}
+		})
+	}
+}
+
 // TestConnsNotAgreed: a successor that knows nothing of connections is sent none.
 func TestConnsNotAgreed(t *testing.T) {
 	path := rendezvous(t)
@@ -314,7 +358,7 @@ func TestHostileConns(t *testing.T) {
 	refused("a record too many", &wire.Conns{Protocol: "test/1", Records: append(record, record...)}, tcp)
 	refused("another item", &wire.Conns{Item: 1, Protocol: "test/1", Records: record}, tcp)
 	refused("another protocol", &wire.Conns{Protocol: "test/2", Records: record}, tcp)
-	before += 2 // the epoll instance and its bell
+	before += 4 // the epoll instance, its bell and spares
 	refused("a file, which epoll does not take, and a connection", &wire.Conns{Protocol: "test/1", Records: append(record, record...)}, tcp, file)
 	if st := g.Status(); st.Arrived != 0 {
 		t.Errorf("%d have arrived", st.Arrived)

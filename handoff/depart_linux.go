@@ -56,10 +56,11 @@ const maxUnswept = 256
 
 // depart begins to move connections, if the successor takes any.
 func (a *attempt) depart(m *wire.Confirm) {
+	g := a.g
 	if !a.moves {
+		g.exchange.Depart(func(live.Key) live.Departure { return nil }) // what is held is told that the state has moved
 		return
 	}
-	g := a.g
 	d := &departure{a: a, begun: time.Now(), room: m.Room, takes: map[live.Key]*lane{}, given: map[string]*lane{},
 		done: make(chan struct{}), swept: make(chan struct{})}
 	d.change.L = &d.mu
@@ -71,10 +72,13 @@ func (a *attempt) depart(m *wire.Confirm) {
 		d.takes[live.Key{Socket: a.sockets[t.Item], Protocol: t.Protocol}] = l
 		d.lanes = append(d.lanes, l)
 	}
-	a.departure = d
 	g.mu.Lock()
+	if g.flushed {
+		g.mu.Unlock()
+		return // it is being closed
+	}
 	g.sent += g.departure.count()
-	g.departure = d
+	g.departure, a.departure = d, d
 	g.mu.Unlock()
 	leave := func(k live.Key) live.Departure {
 		if l := d.takes[k]; l != nil {

@@ -89,7 +89,7 @@ func (e event) happened() bool {
 	}
 }
 
-// pathlessJoined is the one thing that segue keeps per process: the environment and the signals through which a
+// pathlessJoined is one of two things that segue keeps per process (on Linux, thisPtracer is the other): the environment and the signals through which a
 // Generation without a Path hands over belong to the process too, so two of them would take each other's successors.
 var pathlessJoined atomic.Bool
 

@@ -18,6 +18,9 @@ func (a *attempt) confirmed(m *wire.Confirm) {
 	g := a.g
 	g.log.Info("superseded", "successor", a.pidNow())
 	a.depart(m) // before anybody drains, so that nobody is told to leave who can move
+	if a.settled.c != nil {
+		a.settled.happen()
+	}
 	g.setPhase(PhaseDraining)
 	for i, r := range a.sockets {
 		if a.claimed[i] || r.sock == nil {
@@ -62,13 +65,14 @@ func (a *attempt) guard() {
 		} else if t, ok := a.departure.overdue(); ok && t.Before(until) {
 			until = t
 		}
-		f, err := a.link.recv(g.ctx, max(time.Until(until), time.Millisecond))
+		// No longer than a step: a batch may be sent meanwhile.
+		f, err := a.link.recv(g.ctx, max(min(time.Until(until), g.cfg.StepTimeout), time.Millisecond))
 		switch {
 		case err == nil:
 			f.raw.Close()
 			switch m := f.msg.(type) {
 			case *wire.Failed:
-				a.revive(unexpected(m))
+				a.revive(a.link.unexpected(m))
 				return
 			case *wire.Pong:
 				switch {
@@ -86,6 +90,7 @@ func (a *attempt) guard() {
 			return // done, or closed: Close gives up the rest
 		case a.wished(err):
 			a.release("somebody ended the successor: " + err.Error())
+		case errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(until):
 		case errors.Is(err, os.ErrDeadlineExceeded) && pinged.IsZero():
 			pinged = time.Now()
 			if err := a.link.send(&wire.Ping{}); err != nil {
@@ -114,12 +119,7 @@ func (a *attempt) guard() {
 func (a *attempt) passOn() {
 	g := a.g
 	for {
-		var patience time.Duration
-		overdue, inFlight := a.departure.overdue()
-		if inFlight {
-			patience = max(time.Until(overdue), time.Millisecond)
-		}
-		f, err := a.link.recv(g.ctx, patience)
+		f, err := a.link.recv(g.ctx, g.cfg.StepTimeout)
 		switch {
 		case err == nil:
 			f.raw.Close()
@@ -130,7 +130,8 @@ func (a *attempt) passOn() {
 				a.departure.taken(m)
 			}
 		case errors.Is(err, os.ErrDeadlineExceeded) && g.ctx.Err() == nil:
-			if n := a.departure.excuse(); n > 0 {
+			if t, ok := a.departure.overdue(); ok && time.Now().After(t) {
+				n := a.departure.excuse()
 				g.log.Warn("the successor does not answer; is it stopped or stuck? clients wait for it",
 					"successor", a.link.peer.PID, "connections", n)
 			}

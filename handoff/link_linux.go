@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -22,6 +23,7 @@ import (
 type link struct {
 	conn  *net.UnixConn
 	peer  *peer.Peer // nil until it has introduced itself
+	other string     // what the process at the other end is: successor, or incumbent
 	step  time.Duration
 	trace *Trace
 
@@ -43,6 +45,7 @@ type frame struct {
 func newLink(conn *net.UnixConn, step time.Duration, trace *Trace) *link {
 	l := &link{
 		conn:   conn,
+		other:  "successor",
 		step:   step,
 		trace:  trace,
 		frames: make(chan frame),
@@ -236,35 +239,46 @@ func expect[M wire.Message](ctx context.Context, l *link, d time.Duration) (M, e
 	if m, ok := f.msg.(M); ok {
 		return m, nil
 	}
-	return none, unexpected(f.msg)
+	return none, l.unexpected(f.msg)
+}
+
+// who names the process at the other end.
+func (l *link) who() string {
+	if l.peer == nil || l.peer.PID == 0 { // it has not introduced itself, or has no number here
+		return "the " + l.other
+	}
+	return fmt.Sprintf("the %s (process %d)", l.other, l.peer.PID)
 }
 
 // unexpected makes an error of a message that does not belong where it came, or that ends the attempt.
-func unexpected(m wire.Message) error {
+func (l *link) unexpected(m wire.Message) error {
 	switch m := m.(type) {
 	case *wire.Failed:
-		return fmt.Errorf("%w: %s", ErrAborted, m.Reason)
+		return fmt.Errorf("%w: %s says: %s", ErrAborted, l.who(), m.Reason)
 	case *wire.Abort:
-		return fmt.Errorf("%w: %s", ErrAborted, m.Reason)
+		return fmt.Errorf("%w: %s says: %s", ErrAborted, l.who(), m.Reason)
 	case *wire.Goodbye:
-		return fmt.Errorf("%w: it stops for good: %s", ErrAborted, m.Reason)
+		return fmt.Errorf("%w: %s stops for good: %s", ErrAborted, l.who(), m.Reason)
 	case *wire.Busy:
 		return &BusyError{PID: m.PID, Name: m.Name, Phase: Phase(m.Phase)}
 	case *wire.Refuse:
 		switch m.Code {
 		case wire.CodeVersion:
-			return fmt.Errorf("%w: it speaks %v: %s", ErrVersion, m.Versions, m.Reason)
+			return fmt.Errorf("%w: it speaks %v: %s", ErrVersion, m.Versions, beyond(ErrVersion, m.Reason))
 		case wire.CodeUnauthorized:
 			return fmt.Errorf("%w: %s", ErrUnauthorized, m.Reason)
 		case wire.CodeTransport:
-			return fmt.Errorf("%w: %s", ErrTransport, m.Reason)
+			return fmt.Errorf("%w: %s", ErrTransport, beyond(ErrTransport, m.Reason))
 		default:
-			return fmt.Errorf("%w: refused (%s): %s", ErrAborted, m.Code, m.Reason)
+			return fmt.Errorf("%w: %s refused (%s): %s", ErrAborted, l.who(), m.Code, m.Reason)
 		}
 	default:
 		return fmt.Errorf("%w: unexpected %s", ErrProtocol, m.Type())
 	}
 }
+
+// beyond is what a reason says beyond the text of err, with which it may begin: here that is put before it too.
+func beyond(err error, reason string) string { return strings.TrimPrefix(reason, err.Error()+": ") }
 
 // explain makes of an end of the link what the other side said last, or [ErrPeerDied] if it has died, or is about to: the
 // kernel closes its descriptors before its pidfd tells. It calls recv.
@@ -280,7 +294,7 @@ func (l *link) explain(err error) error {
 		f.raw.Close()
 		switch f.msg.(type) {
 		case *wire.Failed, *wire.Abort, *wire.Goodbye, *wire.Refuse:
-			return unexpected(f.msg)
+			return l.unexpected(f.msg)
 		}
 	}
 	t := time.NewTimer(min(l.step, exitGrace))

@@ -51,7 +51,7 @@ func (a *attempt) awaitStarted(ctx context.Context) error {
 	switch {
 	case err == nil:
 		f.raw.Close()
-		return unexpected(f.msg)
+		return a.link.unexpected(f.msg)
 	case errors.Is(err, errStarted):
 		return nil
 	default:
@@ -101,13 +101,12 @@ func (a *attempt) offer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	pull, err := g.cfg.Transport.pullable(a.features)
+	pull, err := g.cfg.Transport.pullable(a.features, a.link)
 	if err != nil {
 		return err
 	}
 	if pull {
 		reserve(items)
-		defer allowPull(a.link.peer)()
 	}
 	offers, err := wire.Offers(items)
 	if err != nil {

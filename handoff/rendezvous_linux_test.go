@@ -54,7 +54,11 @@ func TestRendezvousPath(t *testing.T) {
 	}
 	_, err = handoff.Join(bounded(t), config(t, filepath.Join(dir, "missing", "s")))
 	wantErr(t, "a directory that is missing", err, os.ErrNotExist)
-	_, err = handoff.Join(bounded(t), config(t, dir))
+	inside := filepath.Join(dir, "directory") // the lock is beside it, and so in dir
+	if err := os.Mkdir(inside, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	_, err = handoff.Join(bounded(t), config(t, inside))
 	if err == nil {
 		t.Error("a directory was taken for a rendezvous")
 	}

@@ -3,7 +3,6 @@ package handoff
 import (
 	"fmt"
 	"net"
-	"slices"
 	"strings"
 	"syscall"
 	"unicode/utf8"
@@ -72,13 +71,6 @@ type sharedListener struct {
 }
 
 func (l *sharedListener) Close() error { return l.gen.withdraw(l.res) }
-
-// Holds is for package serve: it reports whether Hold may be called on what it registers.
-func (l *sharedListener) Holds() bool {
-	l.gen.mu.Lock()
-	defer l.gen.mu.Unlock()
-	return slices.ContainsFunc(l.gen.sections, func(s *section) bool { return s.Save != nil })
-}
 
 // Register is part of live.Registrar, by which package serve finds that connections of this listener can move.
 func (l *sharedListener) Register(protocol string, s live.Server) (unregister func()) {

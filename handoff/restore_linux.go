@@ -112,12 +112,12 @@ func (r *restorer) awaitCommit() error {
 		case *wire.Goodbye:
 			f.raw.Close()
 			if !p.heir {
-				return unexpected(m)
+				return p.link.unexpected(m)
 			}
 			p.left = true
 			return nil
 		default:
-			err = unexpected(m)
+			err = p.link.unexpected(m)
 		}
 		f.raw.Close()
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -15,28 +16,30 @@ import (
 // [Generation.State], under a name that the successor uses too.
 //
 // A section is in one of two manners, or both. What Save writes moves in the gap of the switch: while it is called, and
-// until the successor serves, no connection is accepted, every connection that package serve tracks is held between two
-// requests, and those in flight have been waited for. So it is exact. What Ahead writes is sent before, while this
-// generation serves; a section with both sends the bulk by Ahead and only the difference by Save. A section with Ahead
-// alone moves without a gap.
+// until the successor serves, no connection is accepted, no request of an HTTP or HTTPS server of package serve is
+// begun, whatever its listener, and those in flight have been waited for. So it is exact. Calls of gRPC, what a
+// serve.Func server does, connections that were hijacked, and all else that changes the section, is stopped by Hold, or
+// not at all. What Ahead writes is sent before, while this generation serves; a section with both sends the bulk by
+// Ahead and only the difference by Save. A section with Ahead alone moves without a gap.
 //
-// The gap, from the pause to the commit, and what is sent ahead may each take Config.StateTimeout, over all sections. If
-// that is exceeded, or if a callback fails on either side, nothing has happened: this generation serves on, and the
+// The gap, from the pause to the commit, and what is sent ahead may each take Config.StateTimeout, over all sections.
+// If that is exceeded, or if a callback fails on either side, nothing has happened: this generation serves on, and the
 // successor's Ready returns an error.
 //
 // # Callbacks
 //
-// They are called one at a time, sections in the order of State, in goroutines of the generation. Their context ends when
-// that time is over, when the generation is closed, and when the other process dies or gives up (but see below); they are
-// expected to return then. This generation serves on without waiting for one that does not, which then runs beside a
-// program that serves again: what it reads must be under the program's own lock, and not only under Hold. Close waits for
-// it, and an upgrade that is tried meanwhile fails.
+// They are called one at a time, sections in the order of State, in goroutines of the generation. Their context ends
+// when that time is over, when the generation is closed, and when the other process dies or gives up (but see below);
+// they are expected to return then. This generation serves on without waiting for one that does not, which then runs
+// beside a program that serves again: what it reads must be under the program's own lock, and not only under Hold.
+// Close waits for it, and an upgrade that is tried meanwhile fails. A panic counts as an error, and is logged with its
+// stack.
 //
 // # Without a predecessor's word
 //
-// A successor that takes the sockets of an incumbent which died or was closed before the commit serves
-// with what had arrived by then, and restores that first: all of it, some sections, only what was sent ahead, or nothing.
-// What was not restored is to be as at a fresh start.
+// A successor that takes the sockets of an incumbent which died or was closed before the commit serves with what had
+// arrived by then, and restores that first: all of it, some sections, only what was sent ahead, or nothing. What was
+// not restored is to be as at a fresh start.
 type Section struct {
 	// Save writes the section. Nil: the section has nothing that must be exact, and needs no gap. What it writes is
 	// buffered, and goes to memory that is shared with the successor.
@@ -51,11 +54,11 @@ type Section struct {
 	Ahead        func(ctx context.Context, w io.Writer) error
 	RestoreAhead func(ctx context.Context, r *io.SectionReader) error
 
-	// Hold stops what could change the section, but for connections that package serve tracks, and waits for what is under
-	// way; it is called before Save, and after what package serve tracks was stopped. release, which must not block, undoes
-	// it if this generation serves on, now or after a revival. It is never called if the state has moved for good: what is
-	// held then is to be closed, or given away, when the generation is superseded. After an error there is no release. Nil:
-	// there is nothing else.
+	// Hold stops what could change the section, but for requests of HTTP and HTTPS servers of package serve, and waits for
+	// what is under way; it is called before Save, when those have been stopped and the sockets are paused. release, which
+	// must not block, undoes it if this generation serves on, now or after a revival. It is never called if the state has
+	// moved for good: what is held then is to be closed, or given away, when the generation is superseded. After an error
+	// there is no release. Nil: there is nothing else.
 	Hold func(ctx context.Context) (release func(), err error)
 
 	// Revival is what becomes of a section with Save if this generation takes the sockets back from a successor that has
@@ -90,8 +93,9 @@ type section struct {
 }
 
 // State registers a section of the program's state, which moves to the successor in the transaction that moves the
-// sockets, and comes from the predecessor likewise. It is called before Ready, at most 64 times, with names of 1 to 255
-// bytes that are unique.
+// sockets, and comes from the predecessor likewise. It is called before Ready and before serve.Run, at most 64 times,
+// with names of 1 to 255 bytes that are unique; those that begin with segue/ are segue's own, for the keys of TLS
+// session tickets.
 //
 // A section that the successor does not register is not moved. If it registers it, but cannot restore what this
 // generation sends (ahead, or in the gap), the upgrade fails.
@@ -165,8 +169,8 @@ func isSection(err error) bool {
 // errRunning: a callback that ignored its context still runs.
 var errRunning = errors.New("a callback of an earlier attempt has not returned yet; it must when its context ends")
 
-// callBack runs a callback of s until it returns, or does not although ctx has ended: then it goes on in a goroutine that
-// Close waits for.
+// callBack runs a callback of s until it returns, or does not although ctx has ended: then it goes on in a goroutine
+// that Close waits for.
 func (g *Generation) callBack(ctx context.Context, s *section, what string, f func(context.Context) error) error {
 	if ctx.Err() != nil {
 		return &sectionError{s.name, what, context.Cause(ctx)}
@@ -176,7 +180,7 @@ func (g *Generation) callBack(ctx context.Context, s *section, what string, f fu
 	}
 	done := make(chan error, 1)
 	g.task(func() {
-		err := f(ctx)
+		err := g.recovered(ctx, s, what, f)
 		s.running.Unlock() // before anybody hears of it, who may call the next one
 		done <- err
 	})
@@ -197,6 +201,22 @@ func (g *Generation) callBack(ctx context.Context, s *section, what string, f fu
 		return &sectionError{s.name, what, err}
 	}
 	return nil
+}
+
+// recovered calls f, and makes an error of a panic: the program could not recover from it itself, and it must not take what
+// serves with it.
+func (g *Generation) recovered(ctx context.Context, s *section, what string, f func(context.Context) error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			g.log.Error("a callback panicked", "section", s.name, "callback", what, "panic", v, "stack", string(debug.Stack()))
+			if err, _ = v.(error); err != nil {
+				err = fmt.Errorf("panic: %w", err)
+			} else {
+				err = fmt.Errorf("panic: %v", v)
+			}
+		}
+	}()
+	return f(ctx)
 }
 
 // callbackGrace is how long a callback may take to return once its context has ended.

@@ -18,7 +18,7 @@ var errNoSpace = errors.New("no space left in the suitcase")
 // TestStateFails: whatever a callback does wrong, nothing has happened, and the next attempt succeeds.
 func TestStateFails(t *testing.T) {
 	for _, at := range []string{"ahead", "restore-ahead", "hold", "save", "restore"} {
-		for _, how := range []string{"error", "EOF", "slow", "stuck"} {
+		for _, how := range []string{"error", "panic", "EOF", "slow", "stuck"} {
 			t.Run(at+" "+how, func(t *testing.T) {
 				t.Parallel()
 				c := config(t, rendezvous(t))
@@ -30,7 +30,8 @@ func TestStateFails(t *testing.T) {
 				}
 				want := os.ErrDeadlineExceeded
 				switch how {
-				case "error":
+				case "error", "panic":
+					guilty.panics = how == "panic"
 					guilty.fail, want = map[string]error{at: errNoSpace}, errNoSpace
 				case "EOF": // which the end of a connection is, too
 					guilty.fail, want = map[string]error{at: io.EOF}, io.EOF

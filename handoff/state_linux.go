@@ -2,6 +2,7 @@ package handoff
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -72,11 +73,12 @@ func (a *attempt) sendAhead(ctx context.Context) error {
 	})
 }
 
-// moveState holds all that changes the exact sections, and moves them. Sockets are paused. On an error the caller takes
-// back, which also lets go of what is held.
-func (a *attempt) moveState(ctx context.Context) error {
+// pauseAndSave pauses the sockets, holds all that changes the exact sections, and moves them. On an error the caller
+// takes back, which also lets go of what is held. Connections that serve knows are held first: that may take as long as
+// the slowest request, and meanwhile all is served on, new connections too.
+func (a *attempt) pauseAndSave(ctx context.Context) error {
 	if len(a.state.exact) == 0 {
-		return nil
+		return a.g.pauseClaimed(a)
 	}
 	t := &transfer{a: a}
 	err := t.run(ctx, func(ctx context.Context) error {
@@ -125,6 +127,7 @@ func (t *transfer) run(ctx context.Context, work func(context.Context) error) er
 	defer stop()
 	begin := time.Now()
 	saved, finished := newEvent(), make(chan struct{})
+	var failed error // of work, once finished
 	t.at.Store("the sections")
 	g.task(func() {
 		defer close(finished)
@@ -134,7 +137,7 @@ func (t *transfer) run(ctx context.Context, work func(context.Context) error) er
 			saved.happen()
 			err = t.a.link.send(&wire.Saved{Ahead: t.ahead})
 		}
-		if err != nil {
+		if failed = err; err != nil {
 			cancel(err)
 		}
 	})
@@ -146,6 +149,9 @@ func (t *transfer) run(ctx context.Context, work func(context.Context) error) er
 		cancel(err)
 	}
 	<-finished // which does not wait for callbacks once ctx has ended
+	if err != nil && errors.Is(failed, errHold) && !errors.Is(err, errHold) {
+		err = fmt.Errorf("%w: %w", failed, err) // the time is up: failed says who has used it
+	}
 	if err != nil {
 		return t.failed(err)
 	}
@@ -161,13 +167,20 @@ func (t *transfer) failed(err error) error {
 	return fmt.Errorf("%w: at %s: %w", ErrState, t.at.Load(), err)
 }
 
+// errHold: package serve cannot stop the requests.
+var errHold = errors.New("connections cannot be held between requests")
+
 // hold stops what could change a section.
 func (t *transfer) hold(ctx context.Context) error {
 	g, h := t.a.g, &t.a.state.held
 	t.at.Store("holding connections between requests")
 	h.connections = true
-	if err := g.holdConnections(ctx); err != nil {
-		return fmt.Errorf("%w: connections cannot be held between requests: %w", ErrState, err)
+	if err := g.exchange.Hold(ctx); err != nil {
+		return fmt.Errorf("%w: %w", errHold, err)
+	}
+	t.at.Store("pausing the sockets")
+	if err := g.pauseClaimed(t.a); err != nil {
+		return err
 	}
 	for _, s := range t.a.state.exact {
 		if s.Hold == nil {
@@ -235,6 +248,6 @@ func (m *moving) letGo(g *Generation) {
 	}
 	if m.held.connections {
 		m.held.connections = false
-		g.resumeConnections()
+		g.exchange.Resume()
 	}
 }

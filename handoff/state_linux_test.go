@@ -24,9 +24,10 @@ type cell struct {
 	calls []string
 
 	// fail is what a callback returns: by its name. block makes it wait until its context ends, and then for letGo.
-	fail  map[string]error
-	block string
-	letGo chan struct{}
+	fail   map[string]error
+	panics bool // instead
+	block  string
+	letGo  chan struct{}
 	// entered gets the name of each callback that is called, if there is room.
 	entered chan string
 	// then is called in each callback, with its name.
@@ -41,8 +42,11 @@ func newCell(value string) *cell {
 func (c *cell) call(ctx context.Context, name string) error {
 	c.mu.Lock()
 	c.calls = append(c.calls, name)
-	err, block, then := c.fail[name], c.block == name, c.then
+	err, block, then, panics := c.fail[name], c.block == name, c.then, c.panics
 	c.mu.Unlock()
+	if panics && err != nil {
+		panic(err)
+	}
 	select {
 	case c.entered <- name:
 	default:

@@ -68,6 +68,7 @@ func (g *Generation) succeed(ctx context.Context, conn *net.UnixConn) error {
 		ponged:   newEvent(),
 		watched:  make(chan struct{}),
 	}
+	p.link.other = "incumbent"
 	err := g.beWelcomed(ctx, p)
 	if err == nil {
 		err = g.takeOffers(ctx, p)
@@ -125,7 +126,7 @@ func (g *Generation) beWelcomed(ctx context.Context, p *predecessor) error {
 			if m, ok := m.(*wire.Refuse); ok && m.Code == wire.CodeStopping {
 				return errIncumbentLeft
 			}
-			return unexpected(m)
+			return l.unexpected(m)
 		}
 	}
 }
@@ -152,7 +153,7 @@ func (g *Generation) welcome(p *predecessor, f frame, m *wire.Welcome) (err erro
 	p.moves = slices.Contains(m.Features, featureConns)
 	p.state = slices.Contains(m.Features, featureState)
 	p.stateWithin = min(time.Duration(m.StateWithin)*time.Millisecond, maxState)
-	if p.pulls, err = g.cfg.Transport.pullable(m.Features); err != nil {
+	if p.pulls, err = g.cfg.Transport.pullable(m.Features, p.link); err != nil {
 		return err
 	}
 	g.mu.Lock()
@@ -173,9 +174,10 @@ func (g *Generation) takeOffers(ctx context.Context, p *predecessor) error {
 		m, ok := f.msg.(*wire.Offer)
 		if !ok {
 			f.raw.Close()
-			return unexpected(f.msg)
+			return p.link.unexpected(f.msg)
 		}
-		if p.pulls && len(f.raw.FDs) == 0 {
+		pulled := p.pulls && len(f.raw.FDs) == 0
+		if pulled {
 			f.raw.FDs, err = p.pull(m.Items)
 			if err != nil && refusable(err) && g.cfg.Transport != TransportPidfd {
 				f.raw.Close()
@@ -187,9 +189,12 @@ func (g *Generation) takeOffers(ctx context.Context, p *predecessor) error {
 				continue
 			}
 		}
+		if len(f.raw.FDs) > 0 && err == nil && !pulled && g.cfg.Transport == TransportPidfd {
+			err = fmt.Errorf("%w: %s sends its descriptors; its log says why", ErrTransport, p.link.who())
+		}
 		if err == nil {
 			err = g.takeOffer(p, m, f.raw.FDs, batch)
-		} else if refusable(err) {
+		} else if pulled && refusable(err) {
 			err = fmt.Errorf("%w: %w; or set Config.Transport to automatic", ErrTransport, err)
 		}
 		f.raw.Close()

@@ -1,6 +1,9 @@
 package handoff
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // Transport is how descriptors come from the predecessor to the successor.
 type Transport int
@@ -22,13 +25,26 @@ func (t Transport) String() string {
 		return "scm_rights"
 	case TransportPidfd:
 		return "pidfd"
-	default:
+	case TransportAuto:
 		return "auto"
+	default:
+		return fmt.Sprintf("Transport(%d)", int(t))
 	}
 }
 
 // ErrTransport means that the only [Transport] that Config allows does not work here. The error says why, and what helps.
 var ErrTransport = errors.New("the configured transport is not available")
+
+// check refuses a value that is none of the constants.
+func (t Transport) check() error {
+	switch t {
+	case TransportAuto, TransportSCMRights, TransportPidfd:
+		return nil
+	default:
+		return fmt.Errorf("Config.Transport is %v, which is not known; "+
+			"use TransportAuto, TransportSCMRights or TransportPidfd", t)
+	}
+}
 
 // featurePull is what two sides agree on if the successor takes its descriptors by pidfd_getfd.
 const featurePull = "pull"

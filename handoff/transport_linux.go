@@ -6,34 +6,24 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"os"
 	"slices"
 	"syscall"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/segue-go/segue/handoff/fdpass"
-	"github.com/segue-go/segue/handoff/internal/peer"
 	"github.com/segue-go/segue/handoff/internal/wire"
 	"github.com/segue-go/segue/listener"
 )
 
 // pullable reports whether both sides want the successor to take its descriptors itself, and fails if one of them wants
-// nothing else.
-func (t Transport) pullable(agreed []string) (bool, error) {
+// nothing else. other is at the other end.
+func (t Transport) pullable(agreed []string, other *link) (bool, error) {
 	pull := slices.Contains(agreed, featurePull)
 	if t == TransportPidfd && !pull {
-		return false, fmt.Errorf("%w: the other side does not take part in pidfd; set its Config.Transport, or this one's, to automatic", ErrTransport)
+		return false, fmt.Errorf("%w: %s does not take part in pidfd; set its Config.Transport to automatic, "+
+			"or that of process %d, which insists on it", ErrTransport, other.who(), os.Getpid())
 	}
 	return pull, nil
-}
-
-// allowPull lets p, and nobody else, take descriptors of this process while Yama's ptrace_scope is 1 (PR_SET_PTRACER,
-// prctl(2)), and returns the function that withdraws it. Without Yama there is nothing to allow.
-func allowPull(p *peer.Peer) (withdraw func()) {
-	if p.PID == 0 || p.Self() || unix.Prctl(unix.PR_SET_PTRACER, uintptr(p.PID), 0, 0, 0) != nil {
-		return func() {}
-	}
-	return func() { _ = unix.Prctl(unix.PR_SET_PTRACER, 0, 0, 0, 0) }
 }
 
 // expose names the descriptors of one batch by their numbers in this process, and says what each is. They are copies, so
@@ -87,13 +77,19 @@ func plain(o *wire.Offer) *wire.Offer {
 func (a *attempt) sendBatch(ctx context.Context, o *wire.Offer, fds []syscall.Conn, pull *bool) error {
 	if *pull {
 		refused, err := a.pullBatch(ctx, o, fds)
-		if err != nil || refused == "" {
+		unable := errors.Is(err, errNotAllowed) || errors.Is(err, errNoCopies)
+		switch {
+		case err != nil && !unable, err == nil && refused == "":
 			return err
-		}
-		if a.g.cfg.Transport == TransportPidfd {
+		case unable && a.g.cfg.Transport == TransportPidfd:
+			return fmt.Errorf("%w: %w; or set Config.Transport to automatic", ErrTransport, err)
+		case unable:
+			a.g.log.Warn("this process cannot let its successor take descriptors; they are sent", "error", err)
+		case a.g.cfg.Transport == TransportPidfd:
 			return fmt.Errorf("%w: %s; or set Config.Transport to automatic", ErrTransport, refused)
+		default:
+			a.g.log.Info("the successor must not take descriptors itself; they are sent", "reason", refused)
 		}
-		a.g.log.Info("the successor must not take descriptors itself; they are sent", "reason", refused)
 		*pull = false
 	}
 	taken, err := a.offerBatch(ctx, plain(o), fds...)
@@ -103,16 +99,27 @@ func (a *attempt) sendBatch(ctx context.Context, o *wire.Offer, fds []syscall.Co
 	return err
 }
 
-// pullBatch lets the successor take a batch itself, and says why not if that cannot be.
+// errNoCopies: this process has no room for copies of what it offers. To send it needs none.
+var errNoCopies = errors.New("the incumbent has no room for the copies that its successor would take; " +
+	"raise its RLIMIT_NOFILE (ulimit -n, LimitNOFILE=)")
+
+// pullBatch lets the successor take a batch itself, and returns what it says if it must not. An error that is
+// errNotAllowed or errNoCopies means that this process could not let it.
 func (a *attempt) pullBatch(ctx context.Context, o *wire.Offer, fds []syscall.Conn) (refused string, err error) {
 	items, done, err := expose(o.Items, fds)
-	if errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) {
-		return err.Error(), nil // sending needs no descriptors here
+	if outOfDescriptors(err) {
+		return "", fmt.Errorf("%w: %w", errNoCopies, err)
 	}
 	if err != nil {
 		return "", err
 	}
 	defer done()
+	// The successor, which waits for this OFFER, has as much patience as this side for the turn and the answer.
+	withdraw, err := thisPtracer.allow(ctx, a.link.peer, a.g.cfg.StepTimeout/2)
+	if err != nil {
+		return "", err
+	}
+	defer withdraw()
 	taken, err := a.offerBatch(ctx, &wire.Offer{Batch: o.Batch, Last: o.Last, Items: items})
 	if err != nil {
 		return "", err
@@ -165,5 +172,5 @@ func (p *predecessor) pull(items []wire.Item) ([]*listener.FD, error) {
 // refusable reports whether err, of pull, leaves the other transport to try.
 func refusable(err error) bool {
 	return !errors.Is(err, ErrProtocol) && !errors.Is(err, fdpass.ErrGone) && !errors.Is(err, net.ErrClosed) &&
-		!errors.Is(err, unix.EMFILE) && !errors.Is(err, unix.ENFILE)
+		!outOfDescriptors(err)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -66,13 +67,57 @@ func TestTransportMismatch(t *testing.T) {
 			c.Transport = sides[0]
 			_, l := first(t, c)
 			c.Transport = sides[1]
-			if g, err := handoff.Join(t.Context(), c); !errors.Is(err, handoff.ErrTransport) {
-				if err == nil {
-					shut(t, g)
-				}
-				t.Errorf("Join: %v, want ErrTransport", err)
+			g, err := handoff.Join(t.Context(), c)
+			if err == nil {
+				shut(t, g)
+			}
+			if !errors.Is(err, handoff.ErrTransport) || strings.Count(err.Error(), handoff.ErrTransport.Error()) != 1 {
+				t.Errorf("Join: %v, want ErrTransport, once", err)
+			}
+			other := map[handoff.Transport]string{
+				handoff.TransportPidfd: "the successor", handoff.TransportSCMRights: "the incumbent",
+			}[sides[0]]
+			if who := fmt.Sprintf("%s (process %d) does not", other, os.Getpid()); err != nil && !strings.Contains(err.Error(), who) {
+				t.Errorf("Join: %v, which does not say %q", err, who)
 			}
 			serves(t, l)
 		})
 	}
+}
+
+// A value that is none of the constants is refused, rather than taken for one of them.
+func TestTransportUnknown(t *testing.T) {
+	for _, transport := range []handoff.Transport{-1, handoff.TransportPidfd + 1} {
+		c := config(t, rendezvous(t))
+		c.Transport = transport
+		g, err := handoff.Join(t.Context(), c)
+		if err == nil {
+			shut(t, g)
+			t.Fatalf("%v is accepted", transport)
+		}
+		if !strings.Contains(err.Error(), fmt.Sprintf("Transport(%d)", int(transport))) || !strings.Contains(err.Error(), "TransportAuto") {
+			t.Errorf("Join: %v", err)
+		}
+	}
+}
+
+// An error that says that the other side ended the handoff names who that is.
+func TestAbortedNames(t *testing.T) {
+	names := func(t *testing.T, err error, side string) {
+		t.Helper()
+		wantErr(t, side, err, handoff.ErrAborted)
+		if who := fmt.Sprintf("the %s (process %d)", side, os.Getpid()); !strings.Contains(err.Error(), who) {
+			t.Errorf("%q is not said: %v", who, err)
+		}
+	}
+	path := rendezvous(t)
+	a, l := first(t, config(t, path))
+	shut(t, join(t, config(t, path)))
+	eventually(t, "the end of the attempt", func() bool { return a.Status().LastError != nil })
+	names(t, a.Status().LastError, "successor")
+	eventually(t, "no attempt", func() bool { return a.Status().Successor == 0 })
+	b := join(t, config(t, path))
+	listen(t, a, "tcp", "127.0.0.1:0") // which makes the offer void
+	names(t, b.Ready(bounded(t)), "incumbent")
+	serves(t, l)
 }

@@ -22,7 +22,7 @@ func (g *Generation) watch(ctx context.Context, p *predecessor) {
 			g.log.Info("the incumbent stops and leaves the sockets to this process", "incumbent", p.link.peer.PID)
 			return
 		}
-		err = unexpected(f.msg)
+		err = p.link.unexpected(f.msg)
 	}
 	switch {
 	case errors.Is(err, errUnwatched):

@@ -46,6 +46,10 @@ type conf struct {
 	Traced bool
 	// AnyUser makes the rendezvous reachable for every user.
 	AnyUser bool
+	// Everyone may take part in a handoff, of whichever user.
+	Everyone bool
+	// SetUID is a user whom a process that is root's becomes when it starts, for good.
+	SetUID int
 
 	// State is what goes wrong, once, with the state of the role counter: a callback and "fails", "hangs" or "stops".
 	State string

@@ -54,10 +54,14 @@ func (c conf) constrain(h *handoff.Config, e *emitter) {
 			e.emit(event{Ev: "deaf"})
 			select {}
 		}
-	case c.Rescue == "all":
+	case c.Rescue == "all", c.Everyone:
 		h.Authorize = func(handoff.Peer) error { return nil }
 	}
 	var errs []error
+	if c.SetUID != 0 {
+		errs = append(errs, syscall.Setgroups(nil), syscall.Setresgid(c.SetUID, c.SetUID, c.SetUID),
+			syscall.Setresuid(c.SetUID, c.SetUID, c.SetUID))
+	}
 	if c.Undumpable {
 		errs = append(errs, unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0))
 	}

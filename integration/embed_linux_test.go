@@ -21,6 +21,7 @@ func roleEmbed(c conf, e *emitter) int {
 	quit := make(chan int, len(c.Chains))
 	for _, i := range c.Chains {
 		h := c.handoff(e)
+		c.Ptracer = false // it is already: that is the process's
 		h.Path += strconv.Itoa(i)
 		h.Signals = []os.Signal{[]unix.Signal{unix.SIGHUP, unix.SIGUSR1}[i]}
 		gen, err := handoff.Join(ctx, h)

@@ -27,6 +27,13 @@ import (
 // liveWorld makes a world of HTTP servers that write down what they handle, and start the first.
 func liveWorld(t *testing.T, network string) (*world, *proc) {
 	t.Helper()
+	w := newLive(t, network)
+	return w, w.firstHTTP()
+}
+
+// newLive is liveWorld before the first is started.
+func newLive(t *testing.T, network string) *world {
+	t.Helper()
 	w := newWorld(t, "http")
 	w.conf.Handled = filepath.Join(w.dir, "handled")
 	w.conf.DrainTimeout = time.Minute // longer than all waits here: nothing moves because somebody was impatient
@@ -35,7 +42,7 @@ func liveWorld(t *testing.T, network string) (*world, *proc) {
 		w.conf.Listen = []string{"unix/" + w.addr}
 	}
 	w.conf.Traced = true
-	return w, w.firstHTTP()
+	return w
 }
 
 // firstHTTP starts the first generation and waits until it serves.

@@ -36,9 +36,7 @@ func eachUser(t *testing.T, role string, f func(t *testing.T, w *world)) {
 // belongTo makes an ordinary user's world of it, in which start starts processes of that user.
 func (w *world) belongTo(user uint32) {
 	w.t.Helper()
-	if os.Getuid() != 0 {
-		w.t.Skip("needs root, to start a process of another user")
-	}
+	needRoot(w.t, "to start a process of another user")
 	for _, name := range []string{w.dir, w.conf.Events} {
 		if err := os.Chown(name, int(user), int(user)); err != nil {
 			w.t.Fatal(err)
@@ -200,9 +198,7 @@ func TestRescueDeadlocked(t *testing.T) {
 // TestRescueRefused: of another user's process, by this user's rule, and by the kernel if that is lifted. The incumbent is
 // left as it was.
 func TestRescueRefused(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("needs root, to start a process of another user")
-	}
+	needRoot(t, "to start a process of another user")
 	other := &syscall.Credential{Uid: stranger, Gid: stranger}
 	for _, c := range []struct {
 		name              string
@@ -212,7 +208,7 @@ func TestRescueRefused(t *testing.T) {
 	}{
 		{"root", other, nil, "on", "unauthorized", "uid 12345"},
 		{"ordinary user", nil, other, "on", "", "run both as the same user"}, // root may take part; the kernel refuses
-		{"allowed by Authorize", &syscall.Credential{Uid: 54321, Gid: 54321}, other, "all", "", "run both as the same user"},
+		{"allowed by Authorize", &syscall.Credential{Uid: neighbour, Gid: neighbour}, other, "all", "", "run both as the same user"},
 	} {
 		t.Run(strings.ReplaceAll(c.name, " ", "_"), func(t *testing.T) {
 			t.Parallel()

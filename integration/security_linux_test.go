@@ -10,14 +10,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stranger is a user who owns nothing.
-const stranger = 12345
+// stranger is a user who owns nothing, and neighbour another.
+const (
+	stranger  = 12345
+	neighbour = 54321
+)
+
+// needRoot skips a test that needs root, or fails it in CI, which runs as root. what is what root is needed for.
+func needRoot(t *testing.T, what string) {
+	t.Helper()
+	if os.Geteuid() == 0 {
+		return
+	}
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("needs root, %s", what)
+	}
+	t.Skipf("needs root, %s", what)
+}
 
 // TestOtherUser: another user is kept out by the mode of the rendezvous, and if that is opened, by its credentials.
 func TestOtherUser(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("needs root, to start a process of another user")
-	}
+	needRoot(t, "to start a process of another user")
 	for _, c := range []struct {
 		name string
 		mode os.FileMode
@@ -70,9 +83,7 @@ func TestOtherUser(t *testing.T) {
 
 // TestForeignIncumbent: a server does not take sockets from a user whom it does not trust.
 func TestForeignIncumbent(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("needs root, to start a process of another user")
-	}
+	needRoot(t, "to start a process of another user")
 	t.Parallel()
 	w := newWorld(t, "tcp")
 	if err := os.Chmod(w.dir, 0o777); err != nil {

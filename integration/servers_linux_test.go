@@ -39,7 +39,7 @@ func roleHTTP(c conf, e *emitter) int {
 		return 1
 	}
 	if c.Counted {
-		if handler, err = counted(p.gen, handler); err != nil {
+		if handler, err = counted(p.gen, handler, c.Revival); err != nil {
 			e.result("state", err)
 			return 1
 		}
@@ -113,9 +113,9 @@ func answers(handled string) (http.Handler, error) {
 
 // counted counts requests, as a section of the generation's state. A request that takes its time counts when its answer is
 // ready.
-func counted(gen *handoff.Generation, next http.Handler) (http.Handler, error) {
+func counted(gen *handoff.Generation, next http.Handler, revival string) (http.Handler, error) {
 	var n atomic.Int64
-	err := gen.State("count", handoff.Section{
+	s := handoff.Section{
 		Save: func(_ context.Context, w io.Writer) error {
 			_, err := fmt.Fprintln(w, n.Load())
 			return err
@@ -126,7 +126,10 @@ func counted(gen *handoff.Generation, next http.Handler) (http.Handler, error) {
 			n.Store(before)
 			return err
 		},
-	})
+	}
+	if revival == "keep" {
+		s.Revival = handoff.RevivalKeep
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/count" {
 			w.Header().Set("X-Token", r.URL.Query().Get("token"))
@@ -136,7 +139,7 @@ func counted(gen *handoff.Generation, next http.Handler) (http.Handler, error) {
 		}
 		next.ServeHTTP(w, r)
 		n.Add(1)
-	}), err
+	}), gen.State("count", s)
 }
 
 // roleUDP answers each datagram with its process id and what it has read.

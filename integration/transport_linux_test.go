@@ -1,11 +1,13 @@
 package integration
 
 import (
+	"fmt"
 	"os"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -53,11 +55,15 @@ var refusals = []struct {
 	name       string
 	user       uint32
 	undumpable bool          // the incumbent
+	dropped    bool          // the incumbent began as root, and became user by setuid(2)
+	other      uint32        // the successor's user, if it is not user
 	seccomp    syscall.Errno // in the successor
 	wrap       []string      // the successor
 	cause      string
 }{
 	{name: "not dumpable", user: stranger, undumpable: true, cause: "let it call prctl(PR_SET_DUMPABLE, 1)"},
+	{name: "dropped root", user: stranger, dropped: true, cause: "let it call prctl(PR_SET_DUMPABLE, 1)"},
+	{name: "another user", user: neighbour, other: stranger, cause: "run both as the same user and group"},
 	{name: "EPERM", seccomp: unix.EPERM, cause: "allow it in the container's seccomp profile"},
 	{name: "EPERM, ordinary user", user: stranger, seccomp: unix.EPERM, cause: "allow it in the container's seccomp profile"},
 	{name: "ENOSYS", seccomp: unix.ENOSYS, cause: "needs Linux 5.6, or is filtered"},
@@ -74,17 +80,28 @@ func TestTransportRefused(t *testing.T) {
 			name := map[string]string{"": "auto"}[transport] + transport
 			t.Run(strings.NewReplacer(" ", "_", ",", "").Replace(c.name)+"/"+name, func(t *testing.T) {
 				t.Parallel()
-				if c.wrap != nil && os.Getuid() != 0 {
-					t.Skip("needs root, to make a PID namespace")
+				if c.wrap != nil {
+					needRoot(t, "to make a PID namespace")
 				}
 				w := newWorld(t, "tcp")
 				if c.user != 0 {
 					w.belongTo(c.user)
 				}
+				if c.other != 0 {
+					w.openToAll()
+				}
+				user := w.cred
 				w.conf.Undumpable = c.undumpable
+				if c.dropped {
+					w.cred, w.conf.SetUID = &syscall.Credential{}, int(c.user)
+				}
 				a := w.serving("tcp")
 				vs := come(t, w.addr, 3)
 				vs.answered(t, a.pid)
+				w.cred, w.conf.SetUID = user, 0
+				if c.other != 0 {
+					w.cred = &syscall.Credential{Uid: c.other, Gid: c.other}
+				}
 				w.conf.Undumpable, w.conf.Seccomp, w.conf.Transport = false, c.seccomp, transport
 				w.wrap = c.wrap
 				mark := w.mark()
@@ -101,6 +118,7 @@ func TestTransportRefused(t *testing.T) {
 					w.ended(a)
 					owner = b
 				} else {
+					w.cred = user
 					e := w.wait(mark, b.pid, "join", "")
 					if !strings.Contains(e.Is, "transport") || !strings.Contains(e.Err, c.cause) || !strings.Contains(e.Err, "Config.Transport") {
 						t.Errorf("Join: %q, errors.Is says %q", e.Err, e.Is)
@@ -139,6 +157,78 @@ func TestTransportRefusedUpgrade(t *testing.T) {
 	soleOwner(t, w.addr, a.pid)
 }
 
+// openToAll makes it a world in which processes of several users hand over to each other.
+func (w *world) openToAll() {
+	w.t.Helper()
+	for name, mode := range map[string]os.FileMode{w.dir: 0o777, w.conf.Events: 0o666} {
+		if err := os.Chmod(name, mode); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	w.conf.AnyUser, w.conf.Everyone = true, true
+}
+
+// TestTransportNoCopies: an incumbent that has no room for the copies that its successor would take sends its own, and
+// says whose lack it is. Who insists on the other way is told.
+func TestTransportNoCopies(t *testing.T) {
+	for _, c := range []struct{ incumbent, successor, is, says string }{
+		{"", "", "", ""},
+		{"", "pidfd", "transport", "the incumbent (process %d) sends its descriptors; its log says why"},
+		{"pidfd", "", "aborted", "the incumbent (process %d) says: "},
+	} {
+		t.Run(c.incumbent+"_"+c.successor, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, "tcp")
+			const many, few = 60, 20 // sockets; and descriptors for all else that a handover needs
+			for i := range many {
+				w.conf.Listen = append(w.conf.Listen, fmt.Sprintf("unix/%s/%d", w.dir, i))
+			}
+			w.conf.Transport = c.incumbent
+			a := w.serving("tcp")
+			open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", a.pid))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var was unix.Rlimit
+			if err := unix.Prlimit(a.pid, unix.RLIMIT_NOFILE, nil, &was); err != nil {
+				t.Fatal(err)
+			}
+			room := unix.Rlimit{Cur: uint64(len(open) + few), Max: was.Max}
+			if err := unix.Prlimit(a.pid, unix.RLIMIT_NOFILE, &room, nil); err != nil {
+				t.Fatal(err)
+			}
+			w.conf.Transport = c.successor
+			b := w.start("tcp")
+			w.conf.Transport = ""
+			e := w.wait(0, b.pid, "join", "")
+			if c.says == "" {
+				if e.Err != "" {
+					t.Fatalf("Join: %s", e.Err)
+				}
+			} else if says := fmt.Sprintf(c.says, a.pid); !strings.Contains(e.Is, c.is) || !strings.Contains(e.Err, says) {
+				t.Errorf("Join: %q, errors.Is says %q; want %q", e.Err, e.Is, says)
+			}
+			if c.incumbent == "" {
+				e = w.wait(0, a.pid, "log", "this process cannot let its successor take descriptors; they are sent")
+			}
+			if !strings.Contains(e.Err, "the incumbent has no room") || !strings.Contains(e.Err, "RLIMIT_NOFILE") {
+				t.Errorf("the cause is not said: %q", e.Err)
+			}
+			owner := a
+			if c.says == "" {
+				w.ended(a)
+				owner = b
+			} else {
+				w.ended(b)
+				if err := unix.Prlimit(a.pid, unix.RLIMIT_NOFILE, &was, nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			faultCase{way: "upgrade"}.goOn(t, w, owner)
+		})
+	}
+}
+
 // TestPtracer: for Yama's scope 1 the incumbent allows its successor, and nobody else, to take from it, and withdraws that
 // when all is taken, or refused. There is no Yama here; what it would be told is intercepted.
 func TestPtracer(t *testing.T) {
@@ -154,9 +244,9 @@ func TestPtracer(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, "tcp")
-			w.conf.Ptracer = true
+			w.conf.Ptracer, w.conf.Traced = true, true
 			a := w.serving("tcp")
-			w.conf.Ptracer, w.conf.Seccomp, w.conf.Fault = false, c.seccomp, c.fault
+			w.conf.Ptracer, w.conf.Traced, w.conf.Seccomp, w.conf.Fault = false, false, c.seccomp, c.fault
 			mark := w.mark()
 			b := w.start("tcp")
 			allowed := w.wait(mark, a.pid, "ptracer", "")
@@ -175,18 +265,75 @@ func TestPtracer(t *testing.T) {
 				t.Fatalf("Ready: %s", e.Err)
 			}
 			w.ended(a)
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			n := 0
-			for _, e := range w.events {
-				if e.PID == a.pid && e.Ev == "ptracer" {
-					n++
-				}
+			want := []string{fmt.Sprint("allowed ", b.pid), "offer", "allowed 0"}
+			if c.seccomp != 0 {
+				want = append(want, "offer") // which is after the withdrawal
 			}
-			if n != 2 {
-				t.Errorf("PR_SET_PTRACER was called %d times", n)
+			if got := w.allowed(a); !slices.Equal(got, want) {
+				t.Errorf("the incumbent did %q, want %q", got, want)
 			}
 		})
+	}
+}
+
+// allowed is when a process called PR_SET_PTRACER, and for whom, and when it sent an OFFER, if that was traced.
+func (w *world) allowed(p *proc) (did []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, e := range w.events {
+		switch {
+		case e.PID != p.pid:
+		case e.Ev == "ptracer":
+			did = append(did, fmt.Sprint("allowed ", e.N))
+		case e.Ev == "sent" && e.Msg == "offer":
+			did = append(did, e.Msg)
+		}
+	}
+	return did
+}
+
+// TestPtracerTogether: two generations of one process hand over at the same time. A process has one PR_SET_PTRACER, so one
+// of them waits; if the other does not get on it sends its descriptors.
+func TestPtracerTogether(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "embed")
+	w.conf.Listen = append(w.conf.Listen, "tcp/"+strings.Replace(w.addr, ":7000", ":7001", 1))
+	w.conf.StepTimeout = 3 * time.Second
+	join := func(fault string, chains ...int) *proc {
+		w.conf.Fault, w.conf.Chains = fault, chains
+		return w.start("embed")
+	}
+	ready := func(p *proc, chain int) {
+		t.Helper()
+		if e := w.wait(0, p.pid, fmt.Sprintf("ready%d", chain), ""); e.Err != "" {
+			t.Fatalf("pid %d, chain %d: %s", p.pid, chain, e.Err)
+		}
+	}
+	w.conf.Ptracer = true
+	both := join("", 0, 1)
+	ready(both, 0)
+	ready(both, 1)
+	w.conf.Ptracer = false
+
+	first := join("stop received offer", 0)
+	w.wait(0, both.pid, "ptracer", "")
+	w.stopped(first)
+	second := join("", 1)
+	ready(second, 1)
+	w.signal(first, unix.SIGKILL)
+	w.ended(first)
+	w.await(0, "withdrawal", func(e event) bool { return e.PID == both.pid && e.Ev == "ptracer" && e.N == 0 })
+	third := join("", 0)
+	ready(third, 0)
+	w.ended(both)
+	got := w.allowed(both)
+	for i, did := range got {
+		if (did == "allowed 0") != (i%2 == 1) {
+			t.Fatalf("both allowed something at the same time: %q", got)
+		}
+	}
+	if n := len(got); n < 4 || n%2 != 0 || got[0] != fmt.Sprint("allowed ", first.pid) || got[n-2] != fmt.Sprint("allowed ", third.pid) {
+		t.Errorf("the incumbent did %q", got)
 	}
 }
 

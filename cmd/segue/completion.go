@@ -13,9 +13,10 @@ func completionCommand() command {
 		name: "completion", args: "bash|zsh|fish", summary: "print a script that completes command lines in a shell",
 		words: []string{"bash", "zsh", "fish"},
 		help: `
-To use it at once:  source <(segue completion bash)        in bash or, after compinit, in zsh
+To use it at once:  source <(segue completion bash)        in bash
+                    source <(segue completion zsh)         in zsh, after compinit
                     segue completion fish | source         in fish
-To keep it:         segue completion bash > /usr/share/bash-completion/completions/segue
+To keep it:         segue completion bash > ~/.local/share/bash-completion/completions/segue
                     segue completion zsh > "${fpath[1]}/_segue"
                     segue completion fish > ~/.config/fish/completions/segue.fish`,
 		setup: func(e env, _ *flag.FlagSet) func(context.Context, []string) error {
@@ -29,6 +30,8 @@ To keep it:         segue completion bash > /usr/share/bash-completion/completio
 				case "zsh":
 					fmt.Fprintln(e.stdout, "#compdef segue\nautoload -U +X bashcompinit && bashcompinit")
 					e.bash(e.stdout)
+					// What zsh loads by itself is the body of _segue, called for the first Tab already.
+					fmt.Fprintln(e.stdout, `if [ "${funcstack[1]}" = _segue ]; then _bash_complete -F _segue_complete; fi`)
 				case "fish":
 					e.fish(e.stdout)
 				default:
@@ -65,8 +68,8 @@ func (e env) bash(w io.Writer) {
 	for _, c := range visible() {
 		names = append(names, c.name)
 	}
-	fmt.Fprintf(w, `_segue() {
-	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words="" i
+	fmt.Fprintf(w, `_segue_complete() {
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} list="" i
 	COMPREPLY=()
 	if [ "$COMP_CWORD" -eq 1 ]; then
 		COMPREPLY=($(compgen -W "%s" -- "$cur"))
@@ -83,8 +86,8 @@ func (e env) bash(w io.Writer) {
 		fi
 	done
 	case $prev in
-	--pid) words=$(cd /proc 2>/dev/null && echo [0-9]*) ;;
-	--signal) words="TERM QUIT INT HUP USR1 USR2 WINCH KILL" ;;
+	--pid) list=$(cd /proc 2>/dev/null && echo [0-9]*) ;;
+	--signal) list="TERM QUIT INT HUP USR1 USR2 WINCH KILL" ;;
 	*)
 		case ${COMP_WORDS[1]} in
 `, strings.Join(names, " "))
@@ -94,24 +97,57 @@ func (e env) bash(w io.Writer) {
 			words = names
 		}
 		if len(words) > 0 {
-			fmt.Fprintf(w, "\t\t%s) words=%q ;;\n", c.name, strings.Join(words, " "))
+			fmt.Fprintf(w, "\t\t%s) list=%q ;;\n", c.name, strings.Join(words, " "))
 		}
 	}
 	fmt.Fprint(w, `		esac
 		;;
 	esac
-	COMPREPLY=($(compgen -W "$words" -- "$cur"))
+	COMPREPLY=($(compgen -W "$list" -- "$cur"))
 }
-complete -F _segue segue
+complete -F _segue_complete segue
 `)
 }
 
+// fish prints rules, each with the command that it is for; none holds after --, where COMMAND begins.
 func (e env) fish(w io.Writer) {
-	fmt.Fprintln(w, "complete -c segue -f")
+	fmt.Fprint(w, `function __segue_first
+	test (count (commandline -opc)) -eq 1
+end
+
+# In the arguments of the command $argv, before a --.
+function __segue_in
+	set -l line (commandline -opc)
+	not contains -- -- $line; and set -q line[2]; and test $line[2] = $argv
+end
+
+# After a --: COMMAND and its arguments.
+function __segue_in_command
+	contains -- -- (commandline -opc)
+end
+
+# Completes these as if they were the whole line.
+function __segue_command
+	set -l line (commandline -opc)
+	set -e line[1..(contains -i -- -- $line)]
+	complete -C (string join -- ' ' (string escape -- $line) (commandline -ct))
+end
+
+complete -c segue -f
+complete -c segue -n __segue_in_command -a '(__segue_command)'
+`)
+	var names []string
 	for _, c := range visible() {
-		fmt.Fprintf(w, "complete -c segue -n __fish_use_subcommand -a %s -d %s\n", c.name, fishQuote(c.summary))
-		for _, word := range c.words {
-			fmt.Fprintf(w, "complete -c segue -n '__fish_seen_subcommand_from %s' -a %s\n", c.name, word)
+		names = append(names, c.name)
+	}
+	for _, c := range visible() {
+		fmt.Fprintf(w, "complete -c segue -n __segue_first -a %s -d %s\n", c.name, fishQuote(c.summary))
+		words := c.words
+		if c.name == "help" {
+			words = names
+		}
+		for _, word := range words {
+			fmt.Fprintf(w, "complete -c segue -n '__segue_in %s' -a %s\n", c.name, word)
 		}
 		fs := c.flags()
 		c.setup(e, fs)
@@ -126,7 +162,7 @@ func (e env) fish(w io.Writer) {
 			case value != "":
 				requires = " -x"
 			}
-			fmt.Fprintf(w, "complete -c segue -n '__fish_seen_subcommand_from %s' -l %s%s -d %s\n", c.name, f.Name, requires, fishQuote(text))
+			fmt.Fprintf(w, "complete -c segue -n '__segue_in %s' -l %s%s -d %s\n", c.name, f.Name, requires, fishQuote(text))
 		})
 	}
 }

@@ -3,8 +3,6 @@ package main
 import (
 	"errors"
 	"flag"
-	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -80,58 +78,5 @@ func TestHelp(t *testing.T) {
 	var out strings.Builder
 	if s := (env{stdout: &out, stderr: &out}).run([]string{"--version"}); s != 0 || !strings.HasPrefix(out.String(), "segue ") {
 		t.Errorf("--version: status %d, %s", s, &out)
-	}
-}
-
-// TestCompletion completes in the shells that are there.
-func TestCompletion(t *testing.T) {
-	script := func(shell string) string {
-		var out strings.Builder
-		e := env{stdout: &out, stderr: &out}
-		if s := e.run([]string{"completion", shell}); s != 0 {
-			t.Fatalf("status %d: %s", s, &out)
-		}
-		return out.String()
-	}
-	for _, shell := range []string{"bash", "zsh", "fish"} {
-		s := script(shell)
-		for _, want := range []string{"sockets", "adopt", "json", "signal", "QUIT"} {
-			if !strings.Contains(s, want) {
-				t.Errorf("%s: no %s", shell, want)
-			}
-		}
-		if strings.Contains(s, "adopt-") {
-			t.Errorf("%s: has what is hidden", shell)
-		}
-		if path, err := exec.LookPath(shell); err == nil {
-			cmd := exec.Command(path, "-n")
-			cmd.Stdin = strings.NewReader(s)
-			if out, err := cmd.CombinedOutput(); err != nil {
-				t.Errorf("%s -n: %v: %s", shell, err, out)
-			}
-		}
-	}
-	bash, err := exec.LookPath("bash")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("missing: bash; for example: apt-get install bash")
-		}
-		t.Skip("missing: bash, to load the completion script; for example: apt-get install bash")
-	}
-	for line, want := range map[string]string{
-		"segue a":                   "adopt",
-		"segue sockets --j":         "--json",
-		"segue adopt --signal Q":    "QUIT",
-		"segue completion z":        "zsh",
-		"segue help com":            "completion",
-		"segue adopt --pid 1 -- tr": "true",
-	} {
-		words := strings.Fields(line)
-		cmd := exec.Command(bash, append([]string{"-c", script("bash") + `
-COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _segue; printf '%s\n' "${COMPREPLY[@]}"`, "bash"}, words...)...)
-		out, err := cmd.CombinedOutput()
-		if err != nil || !slices.Contains(strings.Split(string(out), "\n"), want) {
-			t.Errorf("%q completes to %q, %v; want %s", line, out, err, want)
-		}
 	}
 }

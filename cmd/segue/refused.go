@@ -26,14 +26,15 @@ func (e env) plainly(err error, pid int) error {
 	}
 	remedy := "run this as root"
 	if e.root {
-		remedy = "run this with CAP_SYS_PTRACE in that namespace or a parent of it: on the host, if it is a container"
+		remedy = "run this with CAP_SYS_PTRACE over it: on the host, if this is a container"
 	}
 	var why string
 	switch {
 	case errors.Is(err, fdpass.ErrFiltered):
 		why, remedy = "this program may not take descriptors, not even its own", "allow pidfd_getfd in the container's seccomp profile"
 	case errors.Is(err, fdpass.ErrOtherUser) && e.root:
-		why = fmt.Sprintf("process %d is in another user namespace, in which this root has no power", pid)
+		// That it is in another namespace is inferred, if not even that may be looked at.
+		why = fmt.Sprintf("this root has no power over process %d, which is in another user namespace, or protected by a security module", pid)
 	case errors.Is(err, fdpass.ErrOtherUser):
 		why = fmt.Sprintf("process %d runs as another user or group%s", pid, ids(pid))
 		remedy = "run this as that user and group, or as root"

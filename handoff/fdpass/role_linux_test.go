@@ -22,6 +22,7 @@ import (
 
 const (
 	roleVar = "SEGUE_TEST_ROLE" // a process to take from; its value is the role
+	dirVar  = "SEGUE_TEST_DIR"  // where it has its files
 	userVar = "SEGUE_TEST_USER" // the process of asUser
 	ordUser = 12345
 )
@@ -65,11 +66,7 @@ type target struct {
 // What the target of role "target" has, beside what its environment asks for.
 func runTarget() error {
 	has := map[string]int{}
-	dir, err := os.MkdirTemp("", "fdpass")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
+	dir := os.Getenv(dirVar) // of the test, since this process may be killed
 	open := func(name, file string, flags int) error {
 		n, err := unix.Open(file, flags|unix.O_CREAT|unix.O_CLOEXEC, 0o600)
 		if err != nil {
@@ -89,6 +86,7 @@ func runTarget() error {
 	); err != nil {
 		return err
 	}
+	var err error
 	for name, flags := range map[string]int{"fifo": unix.O_RDWR, "unread": unix.O_RDONLY | unix.O_NONBLOCK} {
 		if has[name], err = unix.Open(dir+"/"+name, flags|unix.O_CLOEXEC, 0); err != nil {
 			return err
@@ -147,7 +145,17 @@ func startTarget(t *testing.T, change func(*exec.Cmd)) *target {
 	if change != nil {
 		change(p.cmd)
 	}
-	var err error
+	dir, err := os.MkdirTemp("", "fdpass") // not t.TempDir: another user has no access there
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if as := p.cmd.SysProcAttr.Credential; as != nil {
+		if err := os.Chown(dir, int(as.Uid), int(as.Gid)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.cmd.Env = append(p.cmd.Env, dirVar+"="+dir)
 	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}

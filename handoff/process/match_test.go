@@ -106,6 +106,16 @@ func TestNoSocketError(t *testing.T) {
 	}
 }
 
+// TestNoSocketErrorRelative names a path as it has to be asked for.
+func TestNoSocketErrorRelative(t *testing.T) {
+	s := Socket{Network: "unix", Address: "a.sock"}
+	s.in("/srv")
+	e := &NoSocketError{PID: 7, Network: "unix", Address: "a.sock", Have: []Socket{s}}
+	if !strings.HasSuffix(e.Error(), "one that it has: unix /srv/a.sock") {
+		t.Error(e)
+	}
+}
+
 // TestPrintable wants no control characters of whoever chose a name in what an operator reads.
 func TestPrintable(t *testing.T) {
 	bad := Socket{Network: "unix", Address: "@a\n\x1b[2J", Holders: []Holder{{PID: 1, Command: "x\r\"y\""}}}

@@ -151,6 +151,9 @@ func (p *Process) List(ctx context.Context) ([]Socket, error) {
 // listAll is List; missed says why there may be more.
 func (p *Process) listAll(ctx context.Context) (all []Socket, missed, err error) {
 	s, err := p.survey(ctx)
+	if noRoom(err) {
+		return nil, nil, fmt.Errorf("process: list the sockets of process %d: nothing is known of it, for want of descriptors or memory here; raise RLIMIT_NOFILE (ulimit -n, LimitNOFILE=): %w", p.pid, err)
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("process: list the sockets of process %d: %w", p.pid, err)
 	}

@@ -103,7 +103,11 @@ func (e *NoSocketError) Error() string {
 			has = append(has, fmt.Sprintf("and %d more", len(e.Have)-most))
 			break
 		}
-		has = append(has, s.Network+" "+printable(s.Address))
+		address := s.Address
+		if s.path != "" {
+			address = s.path // it has to be asked for from here
+		}
+		has = append(has, s.Network+" "+printable(address))
 	}
 	return fmt.Sprintf("process %d has no socket for %s %s; ask for one that it has: %s",
 		e.PID, e.Network, printable(e.Address), strings.Join(has, ", "))

@@ -58,7 +58,7 @@ type Source struct {
 
 	mu      sync.Mutex
 	taken   []*taken
-	asked   []want // for which there was something to take
+	asked   []want
 	settled bool
 	ended   bool
 	endErr  error
@@ -115,6 +115,11 @@ func (s *Source) Open(ctx context.Context, _, network, address string) (*listene
 	if err != nil {
 		return nil, err
 	}
+	s.mu.Lock()
+	if !slices.Contains(s.asked, w) {
+		s.asked = append(s.asked, w) // also if nothing comes of it: then the process has what the program wanted
+	}
+	s.mu.Unlock()
 	const attempts = 3 // a worker may end between the look and the taking
 	for n := 1; ; n++ {
 		fd, err := s.take(ctx, w, network, address)
@@ -153,12 +158,15 @@ func (s *Source) take(ctx context.Context, w want, network, address string) (*li
 		_ = fd.Close()
 		return nil, fmt.Errorf("process: %s: %w", t.Socket, err)
 	}
+	if t.blocking != nil {
+		s.log.Warn("the process expects this socket to block, which it does no more once this program serves: unless it is told to end, its next accept may fail with EAGAIN",
+			"socket", t.String())
+	}
 	s.mu.Lock()
 	if s.settled { // it may be a successor's one day, which needs it as it is
 		t.forget()
 	}
 	s.taken = append(s.taken, t)
-	s.asked = append(s.asked, w)
 	s.mu.Unlock()
 	s.log.Info("took a socket", "socket", t.String())
 	return fd, nil
@@ -174,8 +182,6 @@ func (s *Source) examine(t *taken) error {
 	if i.Flags&syscall.O_NONBLOCK != 0 {
 		return nil
 	}
-	s.log.Warn("the process expects this socket to block, which it does no more once this program serves: unless it is told to end, its next accept may fail with EAGAIN",
-		"socket", t.String())
 	t.blocking, err = listener.Dup(t.fd)
 	return err
 }

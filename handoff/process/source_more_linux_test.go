@@ -82,11 +82,13 @@ func TestSourceBlocking(t *testing.T) {
 	}
 }
 
-// TestSourceReturned takes a socket that cannot be listened on, once more. As long as the program does without, the
-// process is not told to end: it is the only one to serve there.
+// TestSourceReturned takes a socket that cannot be listened on for want of descriptors, wherever they end. It can be asked
+// for again; and as long as the program does without, the process is not told to end: it is the only one to serve there.
 func TestSourceReturned(t *testing.T) {
-	for _, again := range []bool{false, true} {
-		t.Run(fmt.Sprint("again ", again), func(t *testing.T) {
+	const enough = 20
+	for spare := range enough {
+		used := false
+		t.Run(fmt.Sprint(spare), func(t *testing.T) {
 			old := play(t, nil, "hold", "tcp/127.0.0.1:0", "udp/127.0.0.1:0")
 			tcp, udp := old.line("holds "), old.line("holds ")
 			log := make(notes, 100)
@@ -94,36 +96,38 @@ func TestSourceReturned(t *testing.T) {
 			gen := join(t, src)
 			_, err := gen.Listen(bounded(t), "tcp", tcp)
 			must(t, err)
-			failed := false
-			for spare := 1; spare < 20; spare++ { // some for the look, but not enough for all
-				restore := limitFiles(t, spare)
-				_, err = gen.ListenPacket(bounded(t), "udp", udp)
-				restore()
-				if err == nil {
-					break
-				}
-				failed = true
-				if !errors.Is(err, unix.EMFILE) {
-					t.Fatal(err)
-				}
-				if !again && strings.Contains(err.Error(), "from a source") {
-					break
-				}
-			}
-			if !failed || again != (err == nil) {
-				t.Fatalf("failed: %v, and at last: %v", failed, err)
-			}
-			must(t, gen.Ready(bounded(t)))
-			if again {
-				_ = old.wait()
+			restore := limitFiles(t, spare)
+			_, err = gen.ListenPacket(bounded(t), "udp", udp)
+			restore()
+			if used = err == nil; used {
+				must(t, gen.Close())
 				must(t, src.Close())
 				return
 			}
-			if err := log.untold(t, src); err == nil || !strings.Contains(err.Error(), udp) {
-				t.Errorf("not told: %v", err)
+			if !errors.Is(err, unix.EMFILE) {
+				t.Error(err)
 			}
+			if spare%2 == 1 { // it does without
+				must(t, gen.Ready(bounded(t)))
+				if err := log.untold(t, src); err == nil || !strings.Contains(err.Error(), udp) {
+					t.Errorf("not told: %v", err)
+				}
+				return
+			}
+			_, err = gen.ListenPacket(bounded(t), "udp", udp)
+			must(t, err)
+			must(t, gen.Ready(bounded(t)))
+			_ = old.wait() // for the signal
+			must(t, src.Close())
 		})
+		if used {
+			if spare == 0 {
+				t.Error("it never failed")
+			}
+			return
+		}
 	}
+	t.Errorf("%d descriptors are not enough", enough)
 }
 
 // TestSourceClosedAgain lets the program close what it has taken: then it is the process's alone.

@@ -77,11 +77,24 @@ func (c *tracked) arrived() {
 	if a.begun {
 		return
 	}
+	c.began = time.Now()
 	c.deadline = time.Time{}
 	if a.header != 0 {
-		c.deadline = time.Now().Add(a.header)
+		c.deadline = c.began.Add(a.header)
 	}
 	if !c.woken {
 		_ = c.under.SetReadDeadline(c.deadline)
 	}
+}
+
+// whole returns the deadline t that net/http asks for, or if that is for the whole of the first request after an arrival,
+// the one that it would ask for if it had begun to wait for its header only when that had begun.
+func (c *tracked) whole(t time.Time) time.Time {
+	if c.began.IsZero() || c.stand.phase != fresh || t.IsZero() || c.t.server.ReadTimeout <= 0 {
+		return t
+	}
+	if least := c.began.Add(c.t.server.ReadTimeout); t.Before(least) {
+		return least
+	}
+	return t
 }

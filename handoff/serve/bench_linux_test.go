@@ -60,8 +60,9 @@ func serveTracked(tb testing.TB, holds bool) net.Addr {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	reg := &registrar{Listener: ln, holds: holds}
-	r := start(newFake(ln), HTTP(benchServer(), reg))
+	gen := newFake(ln)
+	gen.holds = holds
+	r := start(gen, HTTP(benchServer(), &registrar{Listener: ln}))
 	tb.Cleanup(func() {
 		r.stop()
 		<-r.done

@@ -11,7 +11,7 @@ import (
 // (golang/go#33313). The zero value is an empty set. Safe for concurrent use.
 type conns struct {
 	mu    sync.Mutex
-	open  map[net.Conn]*scope // nil for most
+	open  map[net.Conn]*scope // nil for those that are tracked, which have theirs, and until net/http has one
 	empty chan struct{}       // made by whoever waits, closed when open becomes empty
 }
 
@@ -53,13 +53,35 @@ func (s *conns) find(c net.Conn) net.Conn {
 
 // scopeOf makes a scope for c, which remove returns.
 func (s *conns) scopeOf(c net.Conn, st *httpState) *scope {
-	own := &scope{st: st}
+	own := &scope{st: st, net: c}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c = s.find(c); c != nil {
 		s.open[c] = own
 	}
 	return own
+}
+
+// scoped is a connection, and what its requests' contexts say of it.
+type scoped struct {
+	net.Conn
+	scope *scope
+}
+
+// all returns the connections that have a scope.
+func (s *conns) all() []scoped {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []scoped
+	for c, own := range s.open {
+		if t := trackedOf(c); t != nil {
+			own = &t.scope
+		}
+		if own != nil {
+			all = append(all, scoped{c, own})
+		}
+	}
+	return all
 }
 
 // wait returns nil once the set is empty, or the error of ctx.

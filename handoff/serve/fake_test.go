@@ -10,11 +10,13 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/segue-go/segue/handoff"
+	"github.com/segue-go/segue/handoff/internal/live"
 )
 
 // fakeGeneration is a generation without sockets of its own, whose fate the test decides: supersede, revive, release.
@@ -22,6 +24,8 @@ type fakeGeneration struct {
 	onReady      func(context.Context) error
 	drainTimeout time.Duration // as Config's, but 0 is no limit
 	lns          []net.Listener
+	holds        bool        // has state that moves
+	holder       live.Holder // of the last server
 
 	mu      sync.Mutex
 	current *fakeSuccession
@@ -66,6 +70,11 @@ func (g *fakeGeneration) handBack(err error) {
 	time.Sleep(10 * time.Millisecond)
 	close(g.succession().released)
 	g.check <- err
+}
+
+func (g *fakeGeneration) AddHolder(h live.Holder) (bool, func()) {
+	g.holder = h
+	return g.holds, func() {}
 }
 
 func (g *fakeGeneration) State(string, handoff.Section) error { return nil }
@@ -192,6 +201,8 @@ type pipeListener struct {
 	done  chan struct{}
 	once  sync.Once
 	hold  chan struct{} // not nil: what Accept got, it returns only when this is closed
+
+	dialed atomic.Int32
 }
 
 func newPipeListener() *pipeListener {
@@ -215,18 +226,26 @@ func (l *pipeListener) Close() error {
 	return nil
 }
 
-func (l *pipeListener) Addr() net.Addr { return pipeAddr{} }
+func (l *pipeListener) Addr() net.Addr { return pipeAddr("pipe") }
 
-type pipeAddr struct{}
+type pipeAddr string
 
-func (pipeAddr) Network() string { return "pipe" }
-func (pipeAddr) String() string  { return "pipe" }
+func (a pipeAddr) Network() string { return "pipe" }
+func (a pipeAddr) String() string  { return string(a) }
 
+// dial makes a connection from an address of its own.
 func (l *pipeListener) dial() net.Conn {
 	c, s := net.Pipe()
-	l.conns <- s
+	l.conns <- &pipeEnd{s, pipeAddr(fmt.Sprintf("pipe-%d", l.dialed.Add(1)))}
 	return c
 }
+
+type pipeEnd struct {
+	net.Conn
+	from pipeAddr
+}
+
+func (c *pipeEnd) RemoteAddr() net.Addr { return c.from }
 
 // running is a Run in the background.
 type running struct {

@@ -18,7 +18,6 @@ import (
 // registrar is a listener as a generation's.
 type registrar struct {
 	net.Listener
-	holds    bool
 	protocol string
 	server   live.Server
 }
@@ -27,8 +26,6 @@ func (r *registrar) Register(protocol string, s live.Server) func() {
 	r.protocol, r.server = protocol, s
 	return func() {}
 }
-
-func (r *registrar) Holds() bool { return r.holds }
 
 // node is one generation that serves one listener.
 type node struct {
@@ -48,8 +45,10 @@ func newNode(t *testing.T, network string, s *http.Server, holds bool) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &node{t: t, ln: &registrar{Listener: ln, holds: holds}}
-	n.run = start(newFake(ln), HTTP(s, n.ln))
+	n := &node{t: t, ln: &registrar{Listener: ln}}
+	gen := newFake(ln)
+	gen.holds = holds
+	n.run = start(gen, HTTP(s, n.ln))
 	await(t, "a server that accepts", func() bool { return n.run.gen.readyCalls() == 1 })
 	n.Server = n.ln.server
 	if n.ln.protocol != protocol {

@@ -12,6 +12,8 @@ import (
 // the generation, is closed with the generation, and serve returns then. If serve returns earlier, that ends all
 // servers. Run closes ln.
 //
+// What it serves is not held while sections of state move: if it changes such state, stop it by handoff.Section.Hold.
+//
 // drain is called when a successor has taken over, and returns nil when the clients are gone. A nil drain is for a
 // server that has nothing to wait for.
 //   - The generation may be revived, also after drain has returned. serve goes on then, and drain may be called again.

@@ -5,35 +5,31 @@ import (
 	"sync"
 )
 
-// gate holds requests while the program's state moves: those on connections that cannot be held themselves. It is
-// needed only where there is such state.
+// gate counts the requests that are being answered, and lets none begin while the program's state moves: only those on
+// connections that are held by themselves, since what has been read of these must be answered here. It is needed only
+// where there is such state. Its mu is taken before that of a tracked connection.
 type gate struct {
-	drain *signal // told, so that endless responses end
-
 	mu      sync.Mutex
-	holds   int           // trackers that hold
+	shut    bool          // no request begins
 	away    bool          // the state has moved to a successor: no request may change what is left here
-	running int           // requests that have passed, on connections that cannot be held
-	changed chan struct{} // closed when holds or away change; nil if nobody waits
-	idle    chan struct{} // closed when nothing is running; nil if nobody waits
+	round   uint64        // one more with each settle
+	newer   int           // requests that have begun in this round
+	older   int           // and before
+	changed chan struct{} // closed when shut or away change; nil if nobody waits
+	idle    chan struct{} // closed when older becomes 0; nil if nobody waits
 }
 
-// enter waits until the request on s may go on. It returns false if it must not, because the state has moved. counted
-// is for exit.
-func (g *gate) enter(ctx context.Context, s *scope) (counted, ok bool) {
-	held := s.isHeld()
+// enter waits until the request on s may go on, and returns the round in which it has begun, for exit. It returns false
+// if it must not, because the state has moved or ctx has ended.
+func (g *gate) enter(ctx context.Context, s *scope) (round uint64, ok bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for {
-		switch {
-		case g.away:
-			return false, false
-		case held:
-			return false, true // who holds it knows of this request
-		case g.holds == 0:
-			g.running++
+	for !g.away {
+		if !g.shut || s.isHeld() {
+			g.newer++
 			s.running++
-			return true, true
+			s.round, s.used = g.round, true
+			return g.round, true
 		}
 		if g.changed == nil {
 			g.changed = make(chan struct{})
@@ -45,19 +41,20 @@ func (g *gate) enter(ctx context.Context, s *scope) (counted, ok bool) {
 		case <-ctx.Done():
 		}
 		g.mu.Lock()
-		if ctx.Err() != nil && g.holds > 0 {
-			return false, false
+		if ctx.Err() != nil && g.shut {
+			return 0, false
 		}
 	}
+	return 0, false
 }
 
 // exit is called when the request is answered.
-func (g *gate) exit(s *scope) {
+func (g *gate) exit(s *scope, round uint64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if s.running > 0 {
 		s.running--
-		g.end(1)
+		g.end(1, round)
 	}
 }
 
@@ -65,21 +62,29 @@ func (g *gate) exit(s *scope) {
 func (g *gate) hijacked(s *scope) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.end(s.running)
+	g.end(s.running, s.round) // over HTTP/1 there is one at most
 	s.running = 0
 }
 
-func (g *gate) end(n int) {
-	if g.running -= n; g.running == 0 && g.idle != nil {
+// end is called with mu held.
+func (g *gate) end(n int, round uint64) {
+	if round == g.round {
+		g.newer -= n
+	} else {
+		g.older -= n
+	}
+	if g.older == 0 && g.idle != nil {
 		close(g.idle)
 		g.idle = nil
 	}
 }
 
-// quiet waits until no request is running that has passed.
-func (g *gate) quiet(ctx context.Context) error {
+// settle begins a round, and waits until the requests that had begun before are answered.
+func (g *gate) settle(ctx context.Context) error {
 	g.mu.Lock()
-	if g.running == 0 {
+	g.round++
+	g.older, g.newer = g.older+g.newer, 0
+	if g.older == 0 {
 		g.mu.Unlock()
 		return nil
 	}
@@ -96,34 +101,44 @@ func (g *gate) quiet(ctx context.Context) error {
 	}
 }
 
-// shut begins a hold.
-func (g *gate) shut() { g.change(1, false) }
-
-// leave ends a hold for good.
-func (g *gate) leave() { g.change(-1, true) }
-
-// open ends a hold, if held, and makes this generation the one that has the state.
-func (g *gate) open(held bool) {
-	if held {
-		g.change(-1, false)
-	} else {
-		g.change(0, false)
-	}
-}
-
-func (g *gate) change(holds int, away bool) {
+// set says what becomes of requests.
+func (g *gate) set(shut, away bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.holds += holds
-	g.away = away
+	g.shut, g.away = shut, away
 	if g.changed != nil {
 		close(g.changed)
 		g.changed = nil
 	}
-	switch {
-	case holds > 0:
-		g.drain.begin()
-	case holds < 0:
-		g.drain.end()
+}
+
+// abandon makes a gate that is shut one behind which the state has moved, and reports whether it was shut.
+func (g *gate) abandon() bool {
+	g.mu.Lock()
+	shut := g.shut
+	g.mu.Unlock()
+	if shut {
+		g.set(false, true)
 	}
+	return shut
+}
+
+// begun reports how many requests on s are being answered: all, or those of earlier rounds.
+func (g *gate) begun(s *scope, all bool) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if all || s.round != g.round {
+		return s.running
+	}
+	return 0
+}
+
+// left returns how many requests are being answered: all, or those of earlier rounds.
+func (g *gate) left(all bool) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if all {
+		return g.older + g.newer
+	}
+	return g.older
 }

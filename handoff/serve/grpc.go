@@ -17,6 +17,8 @@ type GRPCServer interface {
 // GRPC makes a [Server] of a *grpc.Server, which this package does not import, and a listener of the generation that
 // [Run] is given. Run takes both.
 //
+// Calls are not held while sections of state move: if they change such state, stop them by handoff.Section.Hold.
+//
 // GracefulStop cannot be undone. So it is called only when the generation cannot be revived any more, which is at the
 // end of Config.Guard, three seconds after the successor confirmed unless set otherwise; until then the connections
 // that this generation has go on as before, and new ones go to the successor. If the generation is revived, the

@@ -36,7 +36,7 @@ func (f *fakeGRPC) GracefulStop() {
 
 func (f *fakeGRPC) Stop() { close(f.stopped) }
 
-func closed(c chan struct{}) bool {
+func closed(c <-chan struct{}) bool {
 	select {
 	case <-c:
 		return true

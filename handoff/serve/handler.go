@@ -43,17 +43,54 @@ func (h *handler) gated(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		s = &h.st.scope // somebody has replaced the context
 	}
-	counted, ok := h.st.gate.enter(r.Context(), s)
+	round, ok := h.st.gate.enter(r.Context(), s)
 	if !ok {
-		w.Header().Set("Connection", "close")
-		w.Header().Set("Retry-After", "1")
-		http.Error(w, "The server is being replaced. Try again.", http.StatusServiceUnavailable)
+		refuse(w, r, s.again())
 		return
 	}
-	if counted {
-		defer h.st.gate.exit(s)
-	}
+	defer h.st.gate.exit(s, round)
 	h.serve(w, r)
+}
+
+// refuse turns a request away that comes when the state has moved. again says that it is not the first on its
+// connection.
+func refuse(w http.ResponseWriter, r *http.Request, again bool) {
+	stream := accepts(r, "text/event-stream")
+	if r.ProtoMajor == 1 && (stream || again && repeatable(r)) {
+		// The connection ends without an answer. Clients repeat such a request on a new connection (RFC 9110, section
+		// 9.2.2); a browser's EventSource comes again, which it would not after a status other than 200.
+		panic(http.ErrAbortHandler)
+	}
+	w.Header().Set("Connection", "close")
+	if stream && r.Method == http.MethodGet {
+		// Over HTTP/2 only an answer has GOAWAY sent. A stream that ends is one that an EventSource asks for again.
+		w.Header().Set("Content-Type", "text/event-stream")
+		return
+	}
+	w.Header().Set("Retry-After", "1")
+	http.Error(w, "The server is being replaced. Try again.", http.StatusServiceUnavailable)
+}
+
+// repeatable reports whether clients repeat r by themselves if it gets no answer.
+func repeatable(r *http.Request) bool {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions:
+		return r.ContentLength == 0
+	}
+	return false
+}
+
+// accepts reports whether r asks for a media type by its name.
+func accepts(r *http.Request, media string) bool {
+	for _, v := range r.Header["Accept"] {
+		for option := range strings.SplitSeq(v, ",") {
+			name, _, _ := strings.Cut(option, ";")
+			if strings.EqualFold(strings.TrimSpace(name), media) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // switches reports whether r wants to go on in another protocol on this connection. The answer to that has a

@@ -2,53 +2,116 @@ package serve
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"strings"
 	"time"
 )
 
-// Hold is of [live.Server].
-//
-// A connection whose next header has begun to arrive is held where it is if it is recorded. Otherwise it gets half of
-// the time to complete it; after that, its request waits at the gate, as the requests on connections that cannot move
-// do from the beginning.
-func (t *tracker) Hold(ctx context.Context) error {
-	t.mu.Lock()
-	t.held = true
-	t.set(true)
-	t.mu.Unlock()
-	t.st.gate.shut()
+// errLateState is what a program gets that has no section when Run begins, and one later: nothing of its requests is
+// known then.
+var errLateState = errors.New("a section of state was registered after serve.Run had begun; call State before Run")
 
-	var half <-chan time.Time
+// Settle is of [live.Holder]. It also finds out which clients are slow: those that are in the midst of the same header
+// for a while, and where the header is not recorded.
+func (st *httpState) Settle(ctx context.Context) error {
+	if !st.holds {
+		return errLateState
+	}
+	st.ask(true)
+	patience := maxPatience
 	if deadline, ok := ctx.Deadline(); ok {
+		patience = min(patience, time.Until(deadline)/10)
+	}
+	inHeader := make(map[*tracked]uint32)
+	for _, c := range st.tracked() {
+		c.mu.Lock()
+		if c.begins() {
+			inHeader[c] = c.requests
+		}
+		c.mu.Unlock()
+	}
+	if len(inHeader) > 0 {
+		timer := time.NewTimer(patience)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+	}
+	for c, n := range inHeader {
+		c.mu.Lock()
+		c.slow = c.begins() && c.requests == n
+		c.mu.Unlock()
+	}
+	if err := st.gate.settle(ctx); err != nil {
+		return st.unanswered(false, nil, err)
+	}
+	return nil
+}
+
+// maxPatience is how long a client may be in the midst of a header until it is slow, but a tenth of the whole time.
+const maxPatience = time.Second
+
+// Hold is of [live.Holder].
+//
+// A tracked connection is stopped in its next Read if it stands between two requests then, or if its header is
+// recorded. Until then it is waited for, unless its client is slow: the request of that one waits at the gate when it
+// comes, as those on other connections do from the beginning. If it is not the first try, the same is done from the
+// middle of the time on to those that have always more.
+func (st *httpState) Hold(ctx context.Context, again bool) error {
+	st.ask(true)
+	st.gate.set(true, false)
+	for _, t := range st.trackers {
+		t.hold(true)
+	}
+	// None that is quiet becomes busy, and none that is made or arrives from now on gets beyond its first Read.
+	busy := st.tracked()
+	var half <-chan time.Time
+	if deadline, ok := ctx.Deadline(); ok && again {
 		timer := time.NewTimer(time.Until(deadline) / 2)
 		defer timer.Stop()
 		half = timer.C
 	}
-	// None that is quiet becomes busy, and none that is made or arrives from now on gets beyond its first Read.
-	busy := t.all()
-	late := false
-	for {
+	for late := false; ; {
 		if busy = stillBusy(busy, late); len(busy) == 0 {
 			break
 		}
 		select {
-		case <-t.poked:
+		case <-st.poked:
 		case <-half:
 			late = true
 		case <-ctx.Done():
-			return ctx.Err()
+			return st.unanswered(true, busy, ctx.Err())
 		}
 	}
-	return t.st.gate.quiet(ctx)
+	if err := st.gate.settle(ctx); err != nil {
+		return st.unanswered(true, nil, err)
+	}
+	return nil
 }
 
-// stillBusy returns those for which a hold has to wait yet. If it is late, only requests are waited for.
+// tracked returns the connections that can be held where they are.
+func (st *httpState) tracked() []*tracked {
+	var all []*tracked
+	for _, t := range st.trackers {
+		all = append(all, t.all()...)
+	}
+	return all
+}
+
+// begins reports whether c waits for the rest of a header that is not recorded. Callers hold c.mu.
+func (c *tracked) begins() bool { return c.starved && !c.quiet() && c.stand.inHeader() }
+
+// stillBusy returns those for which a hold has to wait yet. If it is late, that is none: what they have begun the gate
+// knows, and what they begin waits there.
 func stillBusy(conns []*tracked, late bool) []*tracked {
 	busy := conns[:0]
 	for _, c := range conns {
 		c.mu.Lock()
 		switch {
 		case c.quiet():
-		case late && c.stand.inHeader():
+		case late, c.slow && c.begins():
 			c.apart = true
 		default:
 			busy = append(busy, c)
@@ -58,24 +121,89 @@ func stillBusy(conns []*tracked, late bool) []*tracked {
 	return busy
 }
 
+// Resume is of [live.Holder].
+func (st *httpState) Resume() {
+	st.gate.set(false, false)
+	for _, t := range st.trackers {
+		t.hold(false)
+	}
+	st.ask(false)
+}
+
+// Gone is of [live.Holder]. The connections that are held are told what becomes of them by Depart.
+func (st *httpState) Gone() {
+	st.gate.set(false, true)
+	st.ask(false)
+}
+
+// abandon ends a hold of which nobody will say how it has ended, since the generation was closed: its requests are
+// turned away, as if the state had moved.
+func (st *httpState) abandon() {
+	if st.gate.abandon() {
+		for _, t := range st.trackers {
+			t.hold(false)
+		}
+	}
+}
+
+// ask asks endless responses to end, or not any more. Settle, Hold, Resume and Gone are not called at the same time.
+func (st *httpState) ask(yes bool) {
+	if st.asked == yes {
+		return
+	}
+	if st.asked = yes; yes {
+		st.draining.begin(true)
+	} else {
+		st.draining.end(true)
+	}
+}
+
+// maxNamed is how many clients an error names.
+const maxNamed = 3
+
+// unanswered makes err say which requests are being answered yet, all or those of earlier rounds, or are being sent on
+// busy connections.
+func (st *httpState) unanswered(all bool, busy []*tracked, err error) error {
+	n := st.gate.left(all)
+	var to []string
+	for _, c := range st.conns.all() {
+		if st.gate.begun(c.scope, all) > 0 && len(to) < maxNamed {
+			to = append(to, c.RemoteAddr().String())
+		}
+	}
+	for _, c := range busy {
+		if st.gate.begun(&c.scope, all) > 0 {
+			continue
+		}
+		if n++; len(to) < maxNamed {
+			to = append(to, c.under.RemoteAddr().String())
+		}
+	}
+	if n > len(to) {
+		to = append(to, "others")
+	}
+	return fmt.Errorf("requests still being answered: %d, to %s; raise Config.StateTimeout, set the server's "+
+		"ReadTimeout and WriteTimeout, or have endless responses end by serve.Draining: %w", n, strings.Join(to, ", "), err)
+}
+
+// hold begins or ends a hold of the connections.
+func (t *tracker) hold(yes bool) {
+	t.mu.Lock()
+	t.held = yes
+	t.set(yes)
+	t.mu.Unlock()
+	if !yes {
+		t.free()
+	}
+}
+
 // poke makes Hold look again.
 func (t *tracker) poke() {
 	if !t.mode().holding() {
 		return
 	}
 	select {
-	case t.poked <- struct{}{}:
+	case t.st.poked <- struct{}{}:
 	default:
 	}
-}
-
-// Resume is of [live.Server].
-func (t *tracker) Resume() {
-	t.mu.Lock()
-	held := t.held
-	t.held = false
-	t.set(false)
-	t.mu.Unlock()
-	t.st.gate.open(held)
-	t.free()
 }

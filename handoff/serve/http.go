@@ -30,8 +30,11 @@ import (
 // That connections do not move, because net/http is not as expected, is written to s.ErrorLog, or with slog's default
 // logger if there is none; so is a connection of the predecessor that cannot be served here.
 //
-// The same s may be given with several listeners. Functions that s knows by RegisterOnShutdown are called when the
-// generation has ended, once.
+// While sections of state move, no request of s is begun, also if its listener is not of the generation (see the
+// package).
+//
+// The same s may be given with several listeners; the first one's Spread counts. Functions that s knows by
+// RegisterOnShutdown are called when the generation has ended, once.
 func HTTP(s *http.Server, ln net.Listener) Server {
 	return newHTTP("http", s, ln, s.Serve)
 }
@@ -69,10 +72,9 @@ type httpServer struct {
 	plain   bool
 	over    *time.Duration // Spread; nil: the default
 	accept  func(net.Listener) error
-	done    chan struct{}   // closed when accept has returned, and with it what serves arrivals
-	tracker *tracker        // nil if no connection can move, and no request be held
-	forget  func()          // undoes the tracker's registration
-	life    context.Context // ends when Run is to end
+	done    chan struct{} // closed when accept has returned, and with it what serves arrivals
+	tracker *tracker      // nil if no connection can move
+	forget  func()        // undoes the tracker's registration
 	*httpState
 }
 
@@ -86,15 +88,18 @@ type httpState struct {
 	released   func() <-chan struct{}
 	since      atomic.Pointer[<-chan struct{}]
 	spread     spread
-	draining   signal // the same, and the beginning of a hold
-	holds      bool   // requests can be held
+	draining   draining // the same, and a hold
+	trackers   []*tracker
+	holds      bool // requests can be held
 	gate       gate
-	scope      scope // of connections that have none of their own
+	poked      chan struct{} // a connection may have become quiet; holds one
+	asked      bool          // a hold wants endless responses to end
+	unhold     func()        // undoes AddHolder
+	scope      scope         // of requests whose context the program has replaced
 	tested     bool
 	order      error // if tested: how net/http differs from what moving depends on
 	serving    []<-chan struct{}
 	stopped    sync.Once
-	stopErr    error
 }
 
 func (h *httpServer) attach(r *runner) func(net.Conn) net.Conn {
@@ -103,20 +108,19 @@ func (h *httpServer) attach(r *runner) func(net.Conn) net.Conn {
 		st = newHTTPState(h.http)
 		st.superseded, st.released = r.gen.Superseded, r.gen.Released
 		st.spread.init(h.over, r.gen.DrainTimeout())
+		st.holds, st.unhold = r.gen.AddHolder(st)
 		r.https[h.http] = st
 	}
 	h.httpState = st
 	h.done = make(chan struct{})
-	h.life = r.serving
 	st.serving = append(st.serving, h.done)
 	h.register()
 	return h.accepted
 }
 
 func newHTTPState(s *http.Server) *httpState {
-	st := new(httpState)
+	st := &httpState{poked: make(chan struct{}, 1), unhold: func() {}}
 	st.scope.st = st
-	st.gate.drain = &st.draining
 	s.Handler = &handler{next: s.Handler, st: st}
 	s.ConnState = st.connState(s.ConnState)
 	s.ConnContext = st.connContext(s.ConnContext)
@@ -125,7 +129,7 @@ func newHTTPState(s *http.Server) *httpState {
 
 // accepted is told of each connection that the listener accepts.
 func (h *httpServer) accepted(c net.Conn) net.Conn {
-	if h.tracker != nil && h.tracker.moves {
+	if h.tracker != nil {
 		c = h.tracker.track(c)
 	}
 	h.conns.add(c)
@@ -166,7 +170,12 @@ func (st *httpState) connState(next func(net.Conn, http.ConnState)) func(net.Con
 		if t != nil {
 			t.t.remove(t)
 		}
-		if own := st.conns.remove(c); own != nil {
+		own := st.conns.remove(c)
+		if t != nil {
+			own = &t.scope
+		}
+		// A handler of HTTP/2 may run on when its connection has ended; one that has hijacked it is on its own.
+		if own != nil && s == http.StateHijacked {
 			st.gate.hijacked(own)
 		}
 	}
@@ -182,21 +191,18 @@ func (h *httpServer) drain(ctx context.Context) error {
 	h.since.Store(&since)
 	h.spread.begin()
 	h.leaving.Add(1)
-	h.draining.begin()
-	defer h.draining.end()
+	h.draining.begin(false)
+	defer h.draining.end(false)
 	defer h.leaving.Add(-1)
 	err := h.farewell(ctx)
-	switch {
-	case errors.Is(err, context.DeadlineExceeded):
+	if errors.Is(err, context.DeadlineExceeded) {
 		h.force(ctx)
-	case err != nil && h.life.Err() == nil:
-		h.gate.open(false) // revived, and with it whatever state this generation has
 	}
 	return err
 }
 
-// leave reports whether clients are to be told to leave. After a revival they are not, also if drain has not noticed yet:
-// connections that have come back from their way to the successor are read from at once.
+// leave reports whether clients are to be told to leave. After a revival they are not, also if drain has not noticed
+// yet: connections that have come back from their way to the successor are read from at once.
 func (st *httpState) leave() bool {
 	if st.leaving.Load() == 0 {
 		return false
@@ -220,13 +226,15 @@ func (h *httpServer) stop(ctx context.Context, drained bool) error {
 	if h.forget != nil {
 		h.forget()
 	}
-	h.stopped.Do(func() { h.stopErr = h.httpState.stop(ctx, h.http, drained) })
-	return h.stopErr
+	h.stopped.Do(func() { h.httpState.stop(ctx, h.http, drained) })
+	return nil
 }
 
-func (st *httpState) stop(ctx context.Context, s *http.Server, drained bool) error {
+func (st *httpState) stop(ctx context.Context, s *http.Server, drained bool) {
 	st.stopping.Store(true)
 	st.leaving.Add(1)
+	st.unhold()
+	st.abandon()
 	if drained {
 		// A connection that was being accepted at the moment of the switch may have come to light only after drain
 		// had counted. Its Accept loop has come to an end with the generation; from then on the count is final, and
@@ -245,5 +253,4 @@ func (st *httpState) stop(ctx context.Context, s *http.Server, drained bool) err
 	}
 	// Shutdown and Close return what closing the listeners gave, and these were closed before.
 	_ = s.Close()
-	return nil
 }

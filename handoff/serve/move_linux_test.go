@@ -209,7 +209,7 @@ func TestMovesUnderLoad(t *testing.T) {
 		{"tcp", "tcp", 2, false},
 		{"unix", "unix", 2, false},
 		{"ring", "tcp", 3, false},
-		{"recorded", "tcp", 3, true},
+		{"held", "tcp", 3, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d := 1500 * time.Millisecond
@@ -229,6 +229,7 @@ func moveUnderLoad(t *testing.T, network string, size int, holds bool, d time.Du
 	t.Logf("seed %d", seed)
 	books := &ledger{count: make(map[string]int)}
 	parked := newPark(t)
+	parked.record = true
 	nodes := make([]*node, size)
 	for i := range nodes {
 		nodes[i] = newNode(t, network, &http.Server{Handler: books}, holds)
@@ -275,7 +276,19 @@ func moveUnderLoad(t *testing.T, network string, size int, holds bool, d time.Du
 			books.once(t, fmt.Sprintf("/%d/%d", i, k))
 		}
 	}
-	t.Logf("%d requests, %d moves, %d kept", total, parked.moves.Load(), parked.kept.Load())
+	begun := 0
+	for _, state := range parked.states {
+		if p, err := decodePosition([]byte(state)); err != nil {
+			t.Error(err)
+		} else if p.begun && len(p.ahead) >= peekSize {
+			begun++
+		}
+	}
+	moves, kept := parked.moves.Load(), parked.kept.Load()
+	t.Logf("%d requests, %d moves, %d of them in the midst of a header, %d kept", total, moves, begun, kept)
+	if moves < int64(len(asked)) || begun == 0 || kept == 0 {
+		t.Error("that is too little to show anything")
+	}
 }
 
 // shuttle lets n's connections depart, again and again.

@@ -25,3 +25,19 @@ func readNow(fd uintptr, p []byte) (n int, more bool, err error) {
 		}
 	}
 }
+
+// peekNow is readNow, but what it tells stays there.
+func peekNow(fd uintptr, p []byte) (n int, more bool, err error) {
+	for {
+		n, _, err := unix.Recvfrom(int(fd), p, unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		switch {
+		case err == nil:
+			return n, true, nil
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.EAGAIN):
+			return 0, false, nil
+		default:
+			return 0, true, err
+		}
+	}
+}

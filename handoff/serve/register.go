@@ -6,30 +6,16 @@ import (
 	"github.com/segue-go/segue/handoff/internal/live"
 )
 
-// held is the protocol of servers whose requests can be held, and whose connections cannot move. None is ever sent.
-const held = "http/held"
-
 // register makes the connections of h ones that can move, if they are of a generation's listener and neither wrapped
-// nor encrypted; and has the requests of h held where there is state that moves.
+// nor encrypted.
 func (h *httpServer) register() {
 	reg, ok := h.ln.(live.Registrar)
-	if !ok || !canMove {
-		return
-	}
-	if s, ok := h.ln.(interface{ Holds() bool }); ok && s.Holds() {
-		h.holds = true
-	}
-	moves := h.plain && h.ordered()
-	if !moves && !h.holds {
+	if !ok || !canMove || !h.plain || !h.ordered() {
 		return
 	}
 	h.tracker = newTracker(h.httpState, h.http, h.ln)
-	h.tracker.moves, h.tracker.records = moves, h.holds
-	name := held
-	if moves {
-		name = protocol
-	}
-	h.forget = reg.Register(name, h.tracker)
+	h.trackers = append(h.trackers, h.tracker)
+	h.forget = reg.Register(protocol, h.tracker)
 }
 
 // ordered reports whether net/http does what moving depends on.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/segue-go/segue/handoff"
+	"github.com/segue-go/segue/handoff/internal/live"
 )
 
 // Run starts the servers, makes gen the owner of its sockets when all of them wait for connections, drains them all
@@ -37,6 +38,7 @@ func Run(ctx context.Context, gen *handoff.Generation, servers ...Server) error 
 // generation is what Run needs of a *handoff.Generation.
 type generation interface {
 	State(string, handoff.Section) error
+	AddHolder(live.Holder) (exact bool, remove func())
 	Ready(context.Context) error
 	Wait(context.Context, func(context.Context) error) error
 	Superseded() <-chan struct{}

@@ -70,6 +70,7 @@ func (scriptAddr) String() string  { return "self-test" }
 type scene struct {
 	between bool
 	ahead   string // if between: what is of the next request already
+	begun   int    // otherwise, if not 0: how many bytes there are of the first line of a request
 	give    string
 }
 
@@ -81,6 +82,8 @@ func play() []scene {
 		{between: true, give: "GET / HTTP/1.1\r\nHost: test\r\n\r\nPOS"},
 		{between: true, ahead: "POS", give: "T / HTTP/1.1\r\nHost: test\r\nContent-Length: 3\r\n"},
 		{give: "\r\n"},
+		{give: "123POST / HTTP/1.1\r"},
+		{begun: len("POST / HTTP/1.1\r"), give: "\nHost: test\r\nContent-Length: 3\r\n\r\n"},
 		{give: "123G"},
 		{between: true, ahead: "G", give: "E"},
 		{between: true, ahead: "GE", give: "T / HTTP/1.1\r\nHost: test\r\n\r\nGET / H"},
@@ -101,7 +104,7 @@ type script struct {
 	changed  sync.Cond
 }
 
-const answers = 5 // requests in play
+const answers = 6 // requests in play
 
 func newScript() *script {
 	s := &script{scenes: play()}
@@ -160,6 +163,11 @@ func (s *script) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	if now.give == "" {
+		return 0, io.EOF
+	}
+	if n := bufferSize - len(p); now.begun != 0 && (now.begun != n || s.stand.deadlines != 2) {
+		s.failed(fmt.Errorf("a read of net/http into %d bytes is taken to be one with %d bytes of the first line of a request, "+
+			"after %d deadlines; want %d, after 2", len(p), n, s.stand.deadlines, now.begun))
 		return 0, io.EOF
 	}
 	n := copy(p, now.give)

@@ -11,8 +11,8 @@ import (
 
 // Spread returns s with another time over which it asks its clients to leave, when a successor has taken over: those on
 // connections that cannot move, because of TLS for example. They come back to the successor with new connections, and
-// should not all come at once. Each connection gets a moment within d, by chance; until then it is served as before, and
-// from then on its next response says "Connection: close", or is preceded by GOAWAY.
+// should not all come at once. Each connection gets a moment within d, by chance; until then it is served as before,
+// and from then on its next response says "Connection: close", or is preceded by GOAWAY.
 //
 // The default is a quarter of Config.DrainTimeout, but 10 seconds at most. Zero is at once. It is of no effect on servers
 // other than those of [HTTP] and [HTTPS]. Of several servers of one *http.Server, the first one's holds for all.
@@ -52,21 +52,25 @@ func (s *spread) init(over *time.Duration, drainTimeout time.Duration) {
 // begin begins a drain.
 func (s *spread) begin() { s.begun.Store(int64(time.Since(s.base))) }
 
-// due reports whether the client at this address is to be asked by now. What decides is a hash of the address, so that
-// nothing need be remembered of a connection; clients on a Unix socket have no addresses, and are asked at one time.
-func (st *httpState) due(client string) bool {
+// due reports whether the client at this address is to be asked by now.
+func (st *httpState) due(client string) bool { return st.until(client) <= 0 }
+
+// until returns how long it is until the client at this address is to be asked. What decides is a hash of the address,
+// so that nothing need be remembered of a connection; clients on a Unix socket have no addresses, and are asked at one
+// time.
+func (st *httpState) until(client string) time.Duration {
 	s := &st.spread
 	if s.over <= 0 || st.stopping.Load() {
-		return true
+		return 0
 	}
 	place := float64(maphash.String(s.seed, client)) / math.MaxUint64
-	return time.Since(s.base)-time.Duration(s.begun.Load()) >= time.Duration(place*float64(s.over))
+	return time.Duration(place*float64(s.over)) - (time.Since(s.base) - time.Duration(s.begun.Load()))
 }
 
-// farewell waits until no connection is left, or ctx ends. Shortly before its deadline, if this generation cannot be revived
-// any more, a server of HTTP/2 says to those who are still there what only http.Server.Shutdown can say without a request:
-// GOAWAY to connections on which nothing happens. Its idle HTTP/1.1 connections are closed then, which otherwise would be cut
-// a second later.
+// farewell waits until no connection is left, or ctx ends. Shortly before its deadline, if this generation cannot be
+// revived any more, a server of HTTP/2 says to those who are still there what only http.Server.Shutdown can say without
+// a request: GOAWAY to connections on which nothing happens. Its idle HTTP/1.1 connections are closed then, which
+// otherwise would be cut a second later.
 func (h *httpServer) farewell(ctx context.Context) error {
 	deadline, ok := ctx.Deadline()
 	last := min(lastCall, time.Until(deadline)/4)

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Clients on connections that cannot move are asked to leave one after the other, over the time that is set, and each is
-// served until then.
+// Clients on connections that cannot move are asked to leave one after the other, over the time that is set, and each
+// is served until then.
 func TestSpread(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n, over = 40, 20 * time.Second
@@ -48,7 +48,7 @@ func TestSpread(t *testing.T) {
 		for _, k := range left {
 			total, most = total+k, max(most, k)
 		}
-		if total != n || left[0] == n {
+		if total != n || most > n/2 {
 			t.Errorf("%d of %d clients were asked, second by second %v", total, n, left)
 		}
 		<-r.done
@@ -56,7 +56,7 @@ func TestSpread(t *testing.T) {
 	})
 }
 
-// The addresses of a fake's clients are all the same, so the spread itself is measured here.
+// What the time is by default, and that the moments are spread over all of it.
 func TestSpreadPlaces(t *testing.T) {
 	st := new(httpState)
 	over := time.Hour

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,8 +17,8 @@ import (
 )
 
 // tickets has the keys of TLS session tickets of one listener. They travel with the handoff, so that a client that
-// connects again after an upgrade resumes its session (RFC 8446, section 2.2) instead of proving everything anew. They are
-// in memory only.
+// connects again after an upgrade resumes its session (RFC 8446, section 2.2) instead of proving everything anew. They
+// are in memory only.
 //
 // crypto/tls makes such keys itself, but nobody gets at those. So a [tls.Config] that is used for nothing else encrypts
 // and decrypts the tickets.
@@ -84,22 +86,41 @@ func (t *tickets) unwrap(identity []byte, cs tls.ConnectionState) (*tls.SessionS
 	return t.box.DecryptTicket(identity, cs)
 }
 
-// install returns c, or a copy of it whose tickets have these keys. It is c where the owner has arranged the tickets.
-func (t *tickets) install(c *tls.Config) *tls.Config {
+// shares reports whether the tickets of s are to have keys that travel: not where the owner has arranged the tickets,
+// and not where they have them already, because s is given with several listeners.
+func shares(c *tls.Config) bool {
+	if c == nil {
+		return true
+	}
+	// SessionTicketKey is deprecated, but who sets it means it.
+	return !c.SessionTicketsDisabled && c.WrapSession == nil && c.UnwrapSession == nil &&
+		c.SessionTicketKey == [32]byte{} //nolint:staticcheck // see above
+}
+
+// install replaces the configuration of s by a copy whose tickets have these keys.
+func (t *tickets) install(s *http.Server) {
+	c := s.TLSConfig.Clone()
 	if c == nil {
 		c = new(tls.Config)
 	}
-	// SessionTicketKey is deprecated, but who sets it means it.
-	if c.SessionTicketsDisabled || c.WrapSession != nil || c.UnwrapSession != nil || c.SessionTicketKey != [32]byte{} { //nolint:staticcheck // see above
-		return c
-	}
-	c = c.Clone()
 	c.WrapSession, c.UnwrapSession = t.wrap, t.unwrap
-	return c
+	// net/http prepares a server for HTTP/2 when it is first used. If that is without TLS, by Serve, then only if there is
+	// no configuration or it mentions h2; but there is one from now on.
+	http2 := s.TLSNextProto == nil
+	if s.Protocols != nil {
+		http2 = s.Protocols.HTTP2()
+	}
+	if http2 && !slices.Contains(c.NextProtos, "h2") {
+		c.NextProtos = append(slices.Clone(c.NextProtos), "h2")
+		if !slices.Contains(c.NextProtos, "http/1.1") {
+			c.NextProtos = append(c.NextProtos, "http/1.1")
+		}
+	}
+	s.TLSConfig = c
 }
 
-// section is how the keys travel: while the predecessor serves, without a gap. What it makes later its successor does not
-// know, but that is one key a day.
+// section is how the keys travel: while the predecessor serves, without a gap. What it makes later its successor does
+// not know, but that is one key a day.
 func (t *tickets) section() handoff.Section {
 	return handoff.Section{
 		Probation: true, // a key that is known too widely by a generation that was revived harms nobody
@@ -153,6 +174,9 @@ func (t *tickets) restore(r io.Reader) error {
 
 // shareTickets has the session tickets of h decrypted by its successor too.
 func (r *runner) shareTickets(h *httpServer) error {
+	if !shares(h.http.TLSConfig) {
+		return nil
+	}
 	name := "segue/tls-tickets/" + h.ln.Addr().Network() + "/" + h.ln.Addr().String()
 	t := r.tickets[name]
 	if t == nil {
@@ -165,6 +189,6 @@ func (r *runner) shareTickets(h *httpServer) error {
 		}
 		r.tickets[name] = t
 	}
-	h.http.TLSConfig = t.install(h.http.TLSConfig)
+	t.install(h.http)
 	return nil
 }

@@ -2,9 +2,14 @@ package serve
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
+	"net"
+	"net/http"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -64,15 +69,58 @@ func TestTicketsInstall(t *testing.T) {
 		"opened":   {UnwrapSession: k.unwrap},
 		"a key":    {SessionTicketKey: [32]byte{1}},
 	} {
-		if got := k.install(c); got != c {
+		if shares(c) {
 			t.Errorf("%s: replaced", name)
 		}
 	}
-	c := &tls.Config{ServerName: "x"}
-	if got := k.install(c); got == c || c.WrapSession != nil || got.WrapSession == nil || got.ServerName != "x" {
+	c := &tls.Config{ServerName: "x", NextProtos: []string{"acme-tls/1"}}
+	s := &http.Server{TLSConfig: c}
+	if !shares(c) {
+		t.Error("an ordinary configuration is not replaced")
+	}
+	k.install(s)
+	got := s.TLSConfig
+	if got == c || c.WrapSession != nil || len(c.NextProtos) != 1 || got.WrapSession == nil || got.ServerName != "x" {
 		t.Errorf("got %+v", got)
 	}
-	if got := k.install(nil); got.UnwrapSession == nil {
-		t.Error("no configuration: tickets are not wrapped")
+	if want := []string{"acme-tls/1", "h2", "http/1.1"}; !slices.Equal(got.NextProtos, want) {
+		t.Errorf("protocols %q, want %q", got.NextProtos, want)
 	}
+	if shares(got) {
+		t.Error("installed twice, for two listeners of one server")
+	}
+	s = &http.Server{TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){}}
+	if k.install(s); s.TLSConfig.UnwrapSession == nil || s.TLSConfig.NextProtos != nil {
+		t.Errorf("no configuration, and no HTTP/2: got %+v", s.TLSConfig)
+	}
+}
+
+// One server may be given with a listener without TLS and with one that has it, and serves HTTP/2 on the latter, whichever
+// is served first.
+func TestTicketsKeepHTTP2(t *testing.T) {
+	certificates, trust := testCertificate()
+	synctest.Test(t, func(t *testing.T) {
+		plain, secure := newPipeListener(), newPipeListener()
+		s := &http.Server{Handler: http.HandlerFunc(echo), TLSConfig: certificates}
+		newTickets(time.Now).install(s)
+		go func() { _ = s.Serve(plain) }()
+		newClient(t, plain.dial()).get("/plain", false)
+		go func() { _ = s.ServeTLS(secure, "", "") }()
+		tr := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: trust}
+		tr.DialContext = func(context.Context, string, string) (net.Conn, error) { return secure.dial(), nil }
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://example.com/x", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := tr.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.ProtoMajor != 2 {
+			t.Errorf("served by %s", resp.Proto)
+		}
+		tr.CloseIdleConnections()
+		_ = s.Close()
+	})
 }

@@ -36,15 +36,20 @@ type tracked struct {
 	deferred bool // Close was called while the outcome of a move was unknown
 	forwards bool // came from a predecessor, and so somebody else may have a copy of it for a moment yet
 	apart    bool // left out of a hold: its next request is to wait
+	slow     bool // a hold does not wait for the rest of its header
+	requests uint32
 	deadline time.Time
 	moved    mode // the departure to which it was given
 	kept     mode // the departure that gave it back
 	arrival  *arrival
+	began    time.Time // when the first request began after an arrival, if net/http has waited for it
 	record   record
 
 	// These are of the Read in progress.
 	inRead  bool
+	starved bool // try found nothing to read
 	stopped bool // try found that it must not read
+	cut     bool // it got no more than stand.cut says
 	woken   bool // a past deadline was set to end the wait; the one asked for is in deadline
 	buf     []byte
 	n       int
@@ -66,7 +71,10 @@ func (c *tracked) state(st http.ConnState) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.stand.state(st)
-	if st != http.StateNew {
+	if st == http.StateActive {
+		c.requests++
+	}
+	if st != http.StateNew && st != http.StateIdle {
 		c.record.end()
 	}
 }
@@ -91,8 +99,7 @@ func (c *tracked) stops() bool {
 	if c.fate != here {
 		return true
 	}
-	m := c.t.mode()
-	return m != 0 && (m.holding() || m.departing() && c.kept != m.departure()) && c.between()
+	return c.cuts() && c.between()
 }
 
 // quiet reports whether a hold need not wait for c.

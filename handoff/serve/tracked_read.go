@@ -17,9 +17,7 @@ func (c *tracked) read(p []byte) (int, error) {
 		return c.under.Read(p)
 	}
 	c.inRead, c.buf = true, p
-	if c.t.records {
-		c.record.begin(&c.stand, len(p))
-	}
+	c.record.begin(&c.stand, len(p))
 	now := c.arrival != nil // its deadline may have passed after it was found to be readable
 	for {
 		now = c.pause() || now
@@ -107,9 +105,11 @@ func (c *tracked) try(fd uintptr) bool {
 		if c.arrival != nil {
 			k = copy(c.buf, c.arrival.ahead)
 		}
-		n, ready, err := readNow(fd, c.buf[k:])
+		n, ready, err := c.take(fd, k)
 		switch {
 		case !ready:
+			c.starved = true
+			c.t.poke()
 			return false
 		case err != nil:
 			c.n, c.err = 0, c.readError(err)
@@ -131,8 +131,11 @@ func (c *tracked) try(fd uintptr) bool {
 // deliver ends a Read that got n bytes.
 func (c *tracked) deliver(n int) {
 	b := c.buf[:n]
-	if c.record.on {
+	switch {
+	case c.record.on:
 		c.record.add(&c.stand, b)
+	case c.stand.phase == active && (c.cut || c.record.over):
+		c.record.spill(b, c.cut)
 	}
 	c.stand.deliver(b)
 	if c.stand.pinned {
@@ -144,7 +147,7 @@ func (c *tracked) deliver(n int) {
 
 // leave ends a Read.
 func (c *tracked) leave() {
-	c.inRead, c.buf = false, nil
+	c.inRead, c.starved, c.buf = false, false, nil
 	c.calm()
 }
 
@@ -179,6 +182,7 @@ func (c *tracked) setReadDeadline(t time.Time) error {
 			return nil
 		}
 	}
+	t = c.whole(t)
 	c.deadline = t
 	if c.woken {
 		return nil

@@ -33,25 +33,21 @@ func (m mode) departure() mode { return m &^ modeHolding }
 type tracker struct {
 	st       *httpState
 	server   *http.Server
-	moves    bool // it is plain HTTP/1.1, as far as it is not HTTP/2; otherwise requests can be held, and nothing moves
-	records  bool // headers that are not complete are recorded
 	arrivals *arrivals
 
-	now   atomic.Uint64 // the mode
-	poked chan struct{} // a connection may have become quiet; holds one
+	now atomic.Uint64 // the mode
 
 	mu        sync.RWMutex // held for reading during Departure.Move, so that none is called after Stay
 	conns     map[*tracked]struct{}
 	departure live.Departure
 	number    mode
-	held      bool // Hold was called, and neither Resume nor Depart since
+	held      bool // connections are held, see hold
 }
 
 func newTracker(st *httpState, s *http.Server, ln net.Listener) *tracker {
 	return &tracker{
 		st: st, server: s,
 		arrivals: newArrivals(ln.Addr()),
-		poked:    make(chan struct{}, 1),
 		conns:    make(map[*tracked]struct{}),
 	}
 }
@@ -131,9 +127,6 @@ func (t *tracker) Depart(d live.Departure) {
 	t.held = false
 	t.set(false) // at once: no connection may be found to be neither held nor departing
 	t.mu.Unlock()
-	if held {
-		t.st.gate.leave()
-	}
 	if d != nil {
 		for _, c := range t.all() {
 			d.Offer(departing{c})
@@ -157,9 +150,10 @@ func (t *tracker) send(c *tracked) {
 func (t *tracker) Stay() {
 	t.mu.Lock()
 	t.departure = nil
-	t.set(t.held)
+	held := t.held
+	t.set(held)
 	t.mu.Unlock()
-	if !t.held {
+	if !held {
 		t.free()
 	}
 }
@@ -168,7 +162,7 @@ func (t *tracker) Stay() {
 func (t *tracker) free() {
 	for _, c := range t.all() {
 		c.mu.Lock()
-		c.apart = false
+		c.apart, c.slow = false, false
 		c.settled.Broadcast()
 		c.mu.Unlock()
 	}
@@ -182,7 +176,7 @@ func (t *tracker) Arrive(c net.Conn, p live.Position) {
 		return
 	}
 	w, s := wrap(t, c)
-	if s == nil || !t.moves {
+	if s == nil {
 		t.refuse(c, "cannot be served here")
 		return
 	}

@@ -1,9 +1,10 @@
-// Package leak fails a package's tests if they leave goroutines or descriptors behind.
+// Package leak fails a package's tests if they leave goroutines, descriptors or temporary files behind.
 //
 //	func TestMain(m *testing.M) { os.Exit(leak.Main(m)) }
 package leak
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -21,8 +22,46 @@ const patience = 5 * time.Second
 // Main runs the tests of m and returns the status to exit with. If they pass, it waits up to a few seconds until all
 // goroutines and descriptors that the tests made are gone, and otherwise prints their stacks and what they refer to,
 // and returns 1. Descriptors are seen on Linux only.
+//
+// The tests, and what they start, have a temporary directory of their own (TMPDIR), where nothing may be left. If tests
+// fail, what they left stays there.
 func Main(m *testing.M) int {
-	return run(m.Run, os.Stderr, patience)
+	return inTemporary(func() int { return run(m.Run, os.Stderr, patience) }, os.Stderr)
+}
+
+func inTemporary(tests func() int, w io.Writer) int {
+	const env = "TMPDIR"
+	dir, err := os.MkdirTemp("", "t") // short: the paths of sockets have at most 107 bytes
+	if err == nil {
+		err = os.Chmod(dir, 0o777|os.ModeSticky) // some tests start other users' processes
+	}
+	before, was := os.LookupEnv(env)
+	if err == nil {
+		err = os.Setenv(env, dir)
+	}
+	if err != nil {
+		fmt.Fprintf(w, "leak: a temporary directory for the tests: %v\n", err)
+		return 1
+	}
+	code := tests()
+	if was {
+		err = os.Setenv(env, before)
+	} else {
+		err = os.Unsetenv(env)
+	}
+	if code != 0 {
+		_ = os.Remove(dir) // unless something is left in it
+		return code
+	}
+	left, errRead := os.ReadDir(dir)
+	for _, f := range left {
+		fmt.Fprintf(w, "leak: %s is still in the temporary directory\n", f.Name())
+	}
+	if err := errors.Join(err, errRead, os.RemoveAll(dir)); err != nil {
+		fmt.Fprintf(w, "leak: %v\n", err)
+		return 1
+	}
+	return min(len(left), 1)
 }
 
 func run(tests func() int, w io.Writer, wait time.Duration) int {

@@ -3,6 +3,7 @@ package leak
 import (
 	"bytes"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -68,5 +69,46 @@ func TestReusedNumber(t *testing.T) {
 	left := after.minus(before)
 	if len(left.files) != 1 || left.files["3"] != "socket:[2]" {
 		t.Errorf("left is %v, want descriptor 3 alone", left.files)
+	}
+}
+
+// What tests leave in the temporary directory is named and removed, but kept if they fail.
+func TestTemporary(t *testing.T) {
+	for _, tt := range []struct {
+		name        string
+		code, want  int
+		leave, kept bool
+	}{
+		{"nothing", 0, 0, false, false},
+		{"a file", 0, 1, true, false},
+		{"failed tests", 3, 3, false, false},
+		{"a file of failed tests", 3, 3, true, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if runtime.GOOS == "windows" {
+				t.Skip("temporary files are seen where there is TMPDIR only")
+			}
+			t.Setenv("TMPDIR", t.TempDir())
+			outside, inside := os.TempDir(), ""
+			var out bytes.Buffer
+			got := inTemporary(func() int {
+				inside = os.TempDir()
+				if tt.leave {
+					if err := os.WriteFile(filepath.Join(inside, "precious"), nil, 0o600); err != nil {
+						t.Error(err)
+					}
+				}
+				return tt.code
+			}, &out)
+			if got != tt.want || strings.Contains(out.String(), "precious") != (tt.want == 1) {
+				t.Errorf("status %d, want %d; output:\n%s", got, tt.want, &out)
+			}
+			if inside == outside || os.TempDir() != outside {
+				t.Errorf("temporary directory: %s before, %s inside, %s after", outside, inside, os.TempDir())
+			}
+			if _, err := os.Lstat(inside); (err == nil) != tt.kept {
+				t.Errorf("the directory: %v", err)
+			}
+		})
 	}
 }

@@ -1,8 +1,6 @@
 package live
 
 import (
-	"context"
-	"errors"
 	"net"
 	"sync"
 )
@@ -13,22 +11,23 @@ type Key struct {
 	Protocol string
 }
 
-// Exchange knows the servers of one generation, and tells them what becomes of their connections. The zero value is ready
-// for use. Its methods may be called concurrently.
+// Exchange knows the servers of one generation, and tells them what becomes of their connections. The zero value is
+// ready for use. Its methods may be called concurrently.
 type Exchange struct {
 	op sync.Mutex // held while servers are told; taken before mu
 
 	mu        sync.Mutex
 	servers   map[Key][]*registration
-	arrivals  int                 // connections that arrived so far
-	held      bool                // Hold was called, and neither Resume nor Depart since; guarded by op
+	arrivals  int  // connections that arrived so far
+	held      bool // Hold was called, and neither Resume nor Depart since; guarded by op
+	holders   []*holding
 	departure func(Key) Departure // nil: nobody leaves; its result is nil for what the successor does not take
 }
 
 type registration struct{ server Server }
 
-// Register adds s to those that track the connections of k, and take those that arrive for it. If there are several, they
-// take turns.
+// Register adds s to those that track the connections of k, and take those that arrive for it. If there are several,
+// they take turns.
 func (x *Exchange) Register(k Key, s Server) (unregister func()) {
 	x.op.Lock()
 	defer x.op.Unlock()
@@ -91,6 +90,11 @@ func (x *Exchange) Depart(departure func(Key) Departure) {
 	defer x.op.Unlock()
 	held := x.held
 	x.held = false
+	if held {
+		for _, h := range x.holding() {
+			h.Gone() // first: what is not held any more finds that the state has moved
+		}
+	}
 	for k, servers := range x.begin(departure) {
 		d := departure(k)
 		for _, r := range servers {
@@ -122,50 +126,6 @@ func (x *Exchange) begin(departure func(Key) Departure) map[Key][]*registration 
 		servers[k] = s
 	}
 	return servers
-}
-
-// Hold holds the connections of all servers between two requests, and returns when no request is in flight or ctx has
-// ended. Nothing arrives at a server meanwhile. Resume or Depart must follow in either case.
-func (x *Exchange) Hold(ctx context.Context) error {
-	x.op.Lock()
-	defer x.op.Unlock()
-	x.held = true
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	var errs error
-	for _, servers := range x.all() {
-		for _, r := range servers {
-			wg.Go(func() {
-				if err := r.server.Hold(ctx); err != nil {
-					mu.Lock()
-					defer mu.Unlock()
-					errs = errors.Join(errs, err)
-				}
-			})
-		}
-	}
-	wg.Wait()
-	return errs
-}
-
-// Resume undoes Hold.
-func (x *Exchange) Resume() {
-	x.op.Lock()
-	defer x.op.Unlock()
-	x.held = false
-	for _, servers := range x.all() {
-		for _, r := range servers {
-			r.server.Resume()
-		}
-	}
-}
-
-// all returns the servers as they are. Callers hold op.
-func (x *Exchange) all() map[Key][]*registration {
-	x.mu.Lock()
-	departure := x.departure
-	x.mu.Unlock()
-	return x.begin(departure)
 }
 
 // Arrivals returns how many connections have arrived so far.

@@ -1,8 +1,6 @@
 package live
 
 import (
-	"context"
-	"errors"
 	"net"
 	"slices"
 	"testing"
@@ -10,16 +8,13 @@ import (
 
 // recorder is a server that remembers what it was told.
 type recorder struct {
-	name    string
-	told    *[]string
-	holdErr error
+	name string
+	told *[]string
 }
 
 func (r recorder) say(what string)               { *r.told = append(*r.told, r.name+" "+what) }
 func (r recorder) Depart(Departure)              { r.say("departs") }
 func (r recorder) Stay()                         { r.say("stays") }
-func (r recorder) Hold(context.Context) error    { return r.holdErr }
-func (r recorder) Resume()                       { r.say("resumes") }
 func (r recorder) Arrive(c net.Conn, _ Position) { r.say("gets one"); _ = c.Close() }
 
 func TestExchange(t *testing.T) {
@@ -72,11 +67,7 @@ func TestExchange(t *testing.T) {
 	want()
 
 	unregister()
-	x.Resume()
-	want("a2 resumes", "a3 resumes", "a4 resumes", "b resumes")
-	stuck := errors.New("stuck")
-	x.Register(b, recorder{name: "b2", told: &told, holdErr: stuck})
-	if err := x.Hold(t.Context()); !errors.Is(err, stuck) {
-		t.Errorf("got %v, want %v", err, stuck)
+	if keys := x.Keys(); len(keys) != 2 {
+		t.Errorf("keys %v", keys)
 	}
 }

@@ -1,5 +1,6 @@
 // Package live has what packages handoff and serve say to each other about connections that move: which ones leave a
-// generation, which ones arrive in it, and which are held while its state moves.
+// generation, which ones arrive in it; and about requests, which a [Holder] stops while the state of a generation
+// moves.
 //
 // A [Server], in serve, tracks connections that clients have made. The [Exchange], one of each generation, knows all
 // servers and where connections go: through a [Departure] to the successor, and from the predecessor by way of the
@@ -41,24 +42,32 @@ type Position struct {
 // MaxState is the most bytes of Position.State.
 const MaxState = 32 << 10
 
-// Server tracks the connections of one listener. Its methods are called by one goroutine at a time, and must not block,
-// but for Hold.
+// Server tracks the connections of one listener. Its methods are called by one goroutine at a time, and must not block.
 type Server interface {
 	// Depart says that connections are to move from now on. All are offered to d, and go on as before until it is their
 	// turn; one that has something to read before is given to Move, and so is one that could not leave then. d is nil if
-	// the successor takes none, and this ends a Hold: the state has moved, and no request may change it here any more.
+	// the successor takes none, and connections are held: they are not any more.
 	Depart(d Departure)
 	// Stay ends what Depart began: no connection leaves any more. Those that have left get their Moved or Kept
 	// independently of it, before or after. It may be called without Depart.
 	Stay()
-	// Hold stops each connection where it is between two requests, and waits for those in flight until ctx ends. From its
-	// return on, until Resume or Depart, no request is begun. Its error is that of ctx; Resume is to be called then too.
-	Hold(ctx context.Context) error
-	// Resume undoes Hold: the generation serves on.
-	Resume()
 	// Arrive takes c, which a predecessor has served and which has something to read by now, or has ended. The rest of
 	// what is known of it is in p. It may be called at any time after Register, also while Depart is in force.
 	Arrive(c net.Conn, p Position)
+}
+
+// Holder stops requests while the program's state moves, whatever connections they come on. Its methods are called by
+// one goroutine at a time.
+type Holder interface {
+	// Settle waits until the requests are answered that have begun so far, or ctx ends. Others begin as ever.
+	Settle(ctx context.Context) error
+	// Hold lets no request begin any more, and waits until those that have begun are answered, or ctx ends. From its
+	// return on, until Resume or Gone, no request is being answered. again says that it was tried before, in vain.
+	Hold(ctx context.Context, again bool) error
+	// Resume undoes Settle and Hold, whatever they returned, and Gone: the generation serves on, with its state.
+	Resume()
+	// Gone ends Hold: the state has moved, and no request may change it here any more. Depart of each Server follows.
+	Gone()
 }
 
 // Departure takes connections to the successor. Its methods do not block, and call none of c's.

@@ -195,6 +195,9 @@ func (l *Lot) run() {
 	defer close(l.done)
 	defer l.epoll.Close()
 	defer l.bell.Close()
+	var reserve spares
+	reserve.refill()
+	defer reserve.close()
 	_ = l.epoll.Control(func(epoll uintptr) {
 		events := make([]unix.EpollEvent, maxEvents)
 		for {
@@ -208,7 +211,7 @@ func (l *Lot) run() {
 				return
 			}
 			for _, a := range ready {
-				l.deliver(a)
+				l.deliver(a, &reserve)
 			}
 		}
 	})
@@ -234,11 +237,16 @@ func (l *Lot) ring() {
 }
 
 // deliver makes a connection of what was parked.
-func (l *Lot) deliver(a arrival) {
+func (l *Lot) deliver(a arrival, reserve *spares) {
 	c, err := listener.ConnFromFD(a.fd)
+	if lacks(err) {
+		reserve.close()
+		c, err = listener.ConnFromFD(a.fd)
+		reserve.refill()
+	}
 	l.mu.Lock()
 	closed := l.closed
-	lacking := errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.ENOMEM)
+	lacking := lacks(err)
 	if lacking && !closed {
 		l.postpone(a)
 		l.mu.Unlock()
@@ -258,6 +266,33 @@ func (l *Lot) deliver(a arrival) {
 	if !l.closed {
 		l.used--
 		l.signalEmpty()
+	}
+}
+
+func lacks(err error) bool {
+	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.ENOMEM)
+}
+
+// spares are the two descriptors that a connection needs for a moment while it is made: otherwise what is parked would
+// starve while a program without any left goes on serving what it has accepted.
+type spares [2]*listener.FD
+
+// refill opens what is not there. It is tried again the next time if it fails.
+func (s *spares) refill() {
+	for i := range s {
+		if s[i] != nil {
+			continue
+		}
+		if n, err := unix.Eventfd(0, unix.EFD_CLOEXEC); err == nil {
+			s[i] = listener.NewFD(n)
+		}
+	}
+}
+
+func (s *spares) close() {
+	for i := range s {
+		_ = s[i].Close()
+		s[i] = nil
 	}
 }
 

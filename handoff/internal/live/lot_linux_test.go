@@ -311,6 +311,35 @@ func TestLotOutOfDescriptors(t *testing.T) {
 	read(t, a.c, "hello")
 }
 
+// A connection that has something to read arrives also when the program has all other descriptors.
+func TestLotFullTable(t *testing.T) {
+	l, c := newLot(t)
+	clients, fds := ends(t, 1)
+	park(t, l, Key{}, fds, Position{})
+	var before unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 200, Max: before.Max}); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Setrlimit(unix.RLIMIT_NOFILE, &before) }()
+	for {
+		n, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+		if errors.Is(err, unix.EMFILE) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(n)
+	}
+	write(t, clients[0], "hello")
+	a := next(t, "arrival", c)
+	defer a.c.Close()
+	read(t, a.c, "hello")
+}
+
 // Many at once, each in random state, while they come, leave, are kept and expire: none is lost.
 func TestLotMany(t *testing.T) {
 	l, c := newLot(t)

@@ -1,0 +1,15 @@
+package handoff
+
+import (
+	"slices"
+
+	"github.com/segue-go/segue/handoff/internal/live"
+)
+
+// AddHolder is for package serve: h stops requests while sections of state move. exact reports whether there are any
+// that move in the gap of the switch; after Run has asked, there had better be none that come later. remove undoes it.
+func (g *Generation) AddHolder(h live.Holder) (exact bool, remove func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.ContainsFunc(g.sections, func(s *section) bool { return s.Save != nil }), g.exchange.AddHolder(h)
+}

@@ -1,0 +1,44 @@
+package integration
+
+import (
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestClosedWhileMoving: the incumbent is told to stop for good while connections move. All arrive first, those that wait to
+// be sent and those that the successor has received and not acknowledged.
+func TestClosedWhileMoving(t *testing.T) {
+	for _, stopped := range []bool{false, true} {
+		t.Run(map[bool]string{false: "at_once", true: "with_answers_unread"}[stopped], func(t *testing.T) {
+			t.Parallel()
+			w, a := liveWorld(t, "tcp")
+			const n = 1000
+			ks := w.crowd(n, a.pid)
+			mark := w.mark()
+			b := w.succeed("join", a, "http")
+			w.wait(mark, a.pid, "sent", "conns")
+			if stopped {
+				w.signal(a, unix.SIGSTOP)
+				w.stopped(a)
+				w.wait(mark, b.pid, "sent", "taken")
+			}
+			w.signal(a, unix.SIGTERM)
+			if stopped {
+				w.signal(a, unix.SIGCONT)
+			}
+			for _, k := range ks { // what reads them reads them now
+				if err := k.send("/token?"); err != nil {
+					t.Errorf("connection %d: %v", k.id, err)
+				}
+			}
+			for _, k := range ks {
+				if pid, leave, err := k.reply(); err != nil || pid != b.pid || leave {
+					t.Errorf("connection %d: answered by %d (the last answer: %t), %v; want pid %d", k.id, pid, leave, err, b.pid)
+				}
+			}
+			w.ended(a)
+			count(t, ks).allBy(t, b.pid, n)
+		})
+	}
+}
