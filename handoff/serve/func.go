@@ -19,8 +19,6 @@ import (
 //   - If its ctx is cancelled, the generation was revived or is to stop, and drain returns.
 //   - If ctx is past its deadline (context.DeadlineExceeded), drain ends by force what is left, and returns that error.
 //   - When the program stops for good, drain is called as well, with gen closed, and gen.Released too.
-//
-// What changes state that moves is the program's to hold, by Section.Hold.
 func Func(ln net.Listener, serve func(net.Listener) error, drain func(context.Context) error) Server {
 	if serve == nil {
 		return Server{}

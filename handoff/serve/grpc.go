@@ -23,8 +23,9 @@ type GRPCServer interface {
 // server has not noticed anything. From GracefulStop on, clients are sent to the successor by GOAWAY, and calls that
 // have begun finish, for as long as Config.DrainTimeout, counted from the upgrade, allows.
 //
-// Calls are not held while state moves; Section.Hold has to do that, for instance with an interceptor that waits. What
-// this generation answers on after the switch, it answers from the state that it had then.
+// Calls are not held while sections of state move: if they change such state, stop them by handoff.Section.Hold, for
+// instance with an interceptor that waits. What this generation answers after the switch, it answers from the state
+// that it had then.
 func GRPC(s GRPCServer, ln net.Listener) Server {
 	if s == nil || ln == nil {
 		return Server{}
