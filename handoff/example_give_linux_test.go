@@ -153,11 +153,12 @@ func ExampleGeneration_Give() {
 
 	_ = client.Close()
 	done() // as on SIGTERM
-	_ = <-second
+	fmt.Println("the second was stopped:", errors.Is(<-second, net.ErrClosed))
 	// Output:
 	// first: "one\n" is line 1
 	// the first ended: <nil>
 	// second: "two\n" is line 2
+	// the second was stopped: true
 }
 
 // account is a connection with what its program knows of it. Give finds the connection inside.

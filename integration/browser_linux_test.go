@@ -53,6 +53,7 @@ func chromium(t *testing.T, url string) (ended <-chan struct{}, output *strings.
 		"--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking", "--disable-breakpad", "--user-data-dir="+dir,
 		"--remote-debugging-port=0", url) // for which it stays until it is killed
 	cmd.WaitDelay = time.Second
+	cmd.Env = append(os.Environ(), "TMPDIR="+dir)
 	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
 	output = new(strings.Builder)
 	cmd.Stdout, cmd.Stderr = output, output

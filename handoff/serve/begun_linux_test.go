@@ -122,9 +122,10 @@ func (n *node) only(read int) (c *tracked) {
 // A connection moves wherever a client stops in a header, with the time that is left to complete it.
 func TestBegunHeaderMoves(t *testing.T) {
 	const request = "POST /begun HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\n"
-	for _, kept := range []bool{false, true} {
+	for _, before := range []int{0, 1, 2, 20} { // requests, which come together with that piece if they are more than one
+		kept, together := before > 0, before > 1
 		for _, n := range []int{0, 1, 3, 4, 10, 30, len(request) - 2} {
-			t.Run(fmt.Sprintf("%d/kept=%t", n, kept), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%d/after=%d", n, before), func(t *testing.T) {
 				from, to := &teller{name: "from"}, &teller{name: "to"}
 				a, b := newNode(t, "tcp", &http.Server{Handler: from, ReadHeaderTimeout: time.Hour}, false),
 					newNode(t, "tcp", &http.Server{Handler: to}, false)
@@ -136,17 +137,23 @@ func TestBegunHeaderMoves(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				if kept {
-					write("GET / HTTP/1.1\r\nHost: test\r\n\r\n")
+				first := strings.Repeat("GET / HTTP/1.1\r\nHost: test\r\n\r\n", before)
+				if together {
+					first += request[:n]
+				}
+				write(first)
+				for range before {
 					if _, err := told(r, "GET", "/", 0); err != nil {
 						t.Fatal(err)
 					}
 				}
-				write(request[:n])
-				before := a.only(n)
-				before.mu.Lock()
-				limit := before.deadline
-				before.mu.Unlock()
+				if !together {
+					write(request[:n])
+				}
+				old := a.only(n)
+				old.mu.Lock()
+				limit := old.deadline
+				old.mu.Unlock()
 				a.Depart(&ferry{t: t, to: b, park: park})
 				await(t, "a move", func() bool { return park.parked.Load() == 1 })
 				write(request[n : len(request)-1])

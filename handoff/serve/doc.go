@@ -18,8 +18,8 @@
 // does one that is open and has said nothing yet, or not all of a request's header: what net/http had read of it already
 // travels along. A request whose header is complete is answered by the old generation, and then its connection moves, also
 // if the client has more requests queued. IdleTimeout and ReadHeaderTimeout go on counting where they were. What does not
-// move in the midst of a header, is one over 16 KiB, and one whose beginning was read together with the request before, if
-// the client takes longer than Config.DrainTimeout for the rest.
+// move in the midst of a header is one over 16 KiB, and one whose beginning was read together with the body of the request
+// before, if the client takes longer than Config.DrainTimeout for the rest.
 //
 // Over HTTP/1.1 where a connection cannot move (TLS, a listener that wraps the generation's, a successor without room
 // or without such a server): a response on it says "Connection: close", at a moment that is another for each

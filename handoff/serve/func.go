@@ -12,8 +12,6 @@ import (
 // the generation, is closed with the generation, and serve returns then. If serve returns earlier, that ends all
 // servers. Run closes ln.
 //
-// What it serves is not held while sections of state move: if it changes such state, stop it by handoff.Section.Hold.
-//
 // drain is called when a successor has taken over, and returns nil when the clients are gone. A nil drain is for a
 // server that has nothing to wait for.
 //   - The generation may be revived, also after drain has returned. serve goes on then, and drain may be called again.
@@ -21,8 +19,6 @@ import (
 //   - If its ctx is cancelled, the generation was revived or is to stop, and drain returns.
 //   - If ctx is past its deadline (context.DeadlineExceeded), drain ends by force what is left, and returns that error.
 //   - When the program stops for good, drain is called as well, with gen closed, and gen.Released too.
-//
-// What changes state that moves is the program's to hold, by Section.Hold.
 func Func(ln net.Listener, serve func(net.Listener) error, drain func(context.Context) error) Server {
 	if serve == nil {
 		return Server{}

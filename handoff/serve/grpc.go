@@ -17,16 +17,15 @@ type GRPCServer interface {
 // GRPC makes a [Server] of a *grpc.Server, which this package does not import, and a listener of the generation that
 // [Run] is given. Run takes both.
 //
-// Calls are not held while sections of state move: if they change such state, stop them by handoff.Section.Hold.
-//
 // GracefulStop cannot be undone. So it is called only when the generation cannot be revived any more, which is at the
 // end of Config.Guard, three seconds after the successor confirmed unless set otherwise; until then the connections
 // that this generation has go on as before, and new ones go to the successor. If the generation is revived, the
 // server has not noticed anything. From GracefulStop on, clients are sent to the successor by GOAWAY, and calls that
 // have begun finish, for as long as Config.DrainTimeout, counted from the upgrade, allows.
 //
-// Calls are not held while state moves; Section.Hold has to do that, for instance with an interceptor that waits. What
-// this generation answers on after the switch, it answers from the state that it had then.
+// Calls are not held while sections of state move: if they change such state, stop them by handoff.Section.Hold, for
+// instance with an interceptor that waits. What this generation answers after the switch, it answers from the state
+// that it had then.
 func GRPC(s GRPCServer, ln net.Listener) Server {
 	if s == nil || ln == nil {
 		return Server{}

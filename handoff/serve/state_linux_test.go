@@ -1,6 +1,7 @@
 package serve_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"net/http/httptrace"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -50,6 +52,7 @@ type chain struct {
 	stateTimeout time.Duration
 	wrap         func(net.Listener) net.Listener
 	handler      func(*counter) http.Handler
+	server       func(*http.Server, net.Listener) serve.Server
 	addr         string
 	gen          *handoff.Generation // the last one that serves
 	stop         func()
@@ -65,6 +68,7 @@ func newChain(t *testing.T) *chain {
 	c := &chain{t: t, ctx: ctx, path: filepath.Join(dir, "s"), stop: cancel}
 	c.wrap = func(l net.Listener) net.Listener { return l }
 	c.handler = func(n *counter) http.Handler { return n }
+	c.server = serve.HTTP
 	t.Cleanup(func() {
 		cancel()
 		for _, end := range c.ends {
@@ -98,7 +102,7 @@ func (c *chain) begin() (*counter, error) {
 		c.addr = ln.Addr().String()
 	}
 	end := make(chan error, 1)
-	go func() { end <- serve.Run(c.ctx, gen, serve.HTTP(&http.Server{Handler: c.handler(n)}, c.wrap(ln))) }()
+	go func() { end <- serve.Run(c.ctx, gen, c.server(&http.Server{Handler: c.handler(n)}, c.wrap(ln))) }()
 	for gen.Status().Phase != handoff.PhaseServing {
 		select {
 		case err := <-end:
@@ -262,4 +266,70 @@ func TestSlowRequestHoldsNobody(t *testing.T) {
 	if client := <-slow; err == nil || !strings.Contains(err.Error(), "requests still being answered: 1, to "+client) {
 		t.Errorf("got %v, want it to name %s", err, client)
 	}
+}
+
+// Server-sent events over TLS, where state moves: the stream ends when it does, and who asks for it again, as a browser
+// does unless it gets an error for an answer, has it from the successor.
+func TestEventsOverTLSWithState(t *testing.T) {
+	for _, proto := range []string{"HTTP/1.1", "HTTP/2.0"} {
+		t.Run(proto, func(t *testing.T) { eventsOverTLS(t, proto) })
+	}
+}
+
+func eventsOverTLS(t *testing.T, proto string) {
+	certificates, trust := certificate()
+	trust.ServerName = "example.com"
+	c := newChain(t)
+	c.server = func(s *http.Server, ln net.Listener) serve.Server {
+		s.TLSConfig = certificates
+		return serve.HTTPS(s, ln, "", "")
+	}
+	generation := 0
+	c.handler = func(*counter) http.Handler {
+		generation++
+		return events(strconv.Itoa(generation))
+	}
+	tr := &http.Transport{TLSClientConfig: trust, ForceAttemptHTTP2: proto == "HTTP/2.0"}
+	defer tr.CloseIdleConnections()
+	ask := func() *http.Response {
+		t.Helper()
+		req, err := http.NewRequestWithContext(c.ctx, http.MethodGet, "https://"+c.addr, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Accept", "text/event-stream")
+		resp, err := tr.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if kind := resp.Header.Get("Content-Type"); resp.StatusCode != http.StatusOK || kind != "text/event-stream" || resp.Proto != proto {
+			t.Fatalf("got %s, %s, %q", resp.Proto, resp.Status, kind)
+		}
+		return resp
+	}
+	c.next()
+	resp := ask()
+	for _, name := range []string{"1", "2", "3"} {
+		body := bufio.NewReader(resp.Body)
+		line, err := body.ReadString('\n')
+		if err == io.EOF && name != "1" { // told to come again
+			_ = resp.Body.Close()
+			resp = ask()
+			body = bufio.NewReader(resp.Body)
+			line, err = body.ReadString('\n')
+		}
+		if want := "data: from " + name + "\n"; err != nil || line != want {
+			t.Fatalf("got %q, %v, want %q", line, err, want)
+		}
+		if name == "3" {
+			break
+		}
+		c.next()
+		if _, err := io.Copy(io.Discard, body); err != nil { // to its proper end
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		resp = ask()
+	}
+	_ = resp.Body.Close()
 }

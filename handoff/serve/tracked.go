@@ -71,10 +71,11 @@ func (c *tracked) state(st http.ConnState) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.stand.state(st)
-	if st == http.StateActive {
+	switch st {
+	case http.StateActive:
 		c.requests++
-	}
-	if st != http.StateNew && st != http.StateIdle {
+		c.record.active()
+	case http.StateHijacked, http.StateClosed:
 		c.record.end()
 	}
 }

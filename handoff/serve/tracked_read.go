@@ -134,7 +134,7 @@ func (c *tracked) deliver(n int) {
 	switch {
 	case c.record.on:
 		c.record.add(&c.stand, b)
-	case c.stand.phase == active && (c.cut || c.record.over):
+	case c.stand.phase == active && (c.cut || c.record.next || c.record.over):
 		c.record.spill(b, c.cut)
 	}
 	c.stand.deliver(b)

@@ -254,7 +254,8 @@ func buildEmpty(ctx context.Context, dir string) (string, error) {
 		return "", err
 	}
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", program, source)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	// GOTMPDIR, because what is killed leaves its temporary files.
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOTMPDIR="+dir)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build an empty program (needs go): %w\n%s", err, out)
 	}

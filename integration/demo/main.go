@@ -122,6 +122,7 @@ func build(ctx context.Context, dir, example string) (string, error) {
 	defer cancel()
 	path := filepath.Join(dir, example)
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", path, "github.com/segue-go/segue/examples/"+example)
+	cmd.Env = append(os.Environ(), "GOTMPDIR="+dir) // what is killed leaves its temporary files
 	cmd.WaitDelay = time.Second
 	if b, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building examples/%s (the demo runs inside the repository, with go in PATH): %w\n%s",
