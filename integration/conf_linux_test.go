@@ -59,8 +59,7 @@ type conf struct {
 
 	// Transport is "" "scm_rights" "pidfd".
 	Transport string
-	// Rescue allows to replace an incumbent that does not answer; "all" also one of another user; "dies before"
-	// and "dies after" end it themselves before or after they take from it.
+	// Rescue allows to replace an incumbent that does not answer; "all" also one of another user.
 	Rescue string
 	// Deaf makes Authorize never return, once it is called.
 	Deaf bool

@@ -1,17 +1,14 @@
 package integration
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strconv"
-	"strings"
 	"sync"
 	"syscall"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -30,23 +27,6 @@ func (c conf) constrain(h *handoff.Config, e *emitter) {
 	}
 	if c.Rescue != "" {
 		h.Rescue = sockets.Rescue
-	}
-	if when, dies := strings.CutPrefix(c.Rescue, "dies "); dies {
-		h.Rescue = func(ctx context.Context, p handoff.Peer) (s handoff.Source, err error) {
-			if when == "after" {
-				s, err = sockets.Rescue(ctx, p)
-			}
-			if errors.Join(err, unix.Kill(p.PID, unix.SIGKILL)) != nil {
-				return s, err
-			}
-			for unix.Kill(p.PID, 0) == nil && ctx.Err() == nil {
-				time.Sleep(time.Millisecond)
-			}
-			if when == "before" {
-				s, err = sockets.Rescue(ctx, p)
-			}
-			return s, err
-		}
 	}
 	switch {
 	case c.Deaf:
