@@ -174,6 +174,7 @@ func TestHoldResumes(t *testing.T) {
 		synctest.Wait()
 		// The generation is closed in the midst of it, and nobody undoes it.
 		b.send("POST /closed HTTP/1.1", "Host: test", "Content-Length: 0")
+		synctest.Wait() // so that it is a request, and no idle connection
 		s.run.stop()
 		resp, err := http.ReadResponse(b.r, nil)
 		if err != nil || resp.StatusCode != http.StatusServiceUnavailable {
