@@ -184,19 +184,21 @@ func (l *Lot) start() error {
 		return err
 	}
 	l.done = make(chan struct{})
-	go l.run()
+	var reserve spares
+	reserve.refill()
+	go l.run(&reserve)
 	return nil
 }
 
 // run is the watcher: it takes connections out of their spots, and lets them arrive one after the other. A thread waits in
 // epoll_wait(2) for it: an epoll instance that is itself watched, by the runtime's poller, takes longer to add to
 // (fs/eventpoll.c: do_epoll_ctl, full_check).
-func (l *Lot) run() {
+//
+// It takes reserve.
+func (l *Lot) run(reserve *spares) {
 	defer close(l.done)
 	defer l.epoll.Close()
 	defer l.bell.Close()
-	var reserve spares
-	reserve.refill()
 	defer reserve.close()
 	_ = l.epoll.Control(func(epoll uintptr) {
 		events := make([]unix.EpollEvent, maxEvents)
@@ -211,7 +213,7 @@ func (l *Lot) run() {
 				return
 			}
 			for _, a := range ready {
-				l.deliver(a, &reserve)
+				l.deliver(a, reserve)
 			}
 		}
 	})
