@@ -80,7 +80,7 @@ func TestHoldSlowHeader(t *testing.T) {
 			head := c.head
 			switch {
 			case c.name == "too long":
-				head, c.head = "POST /two HTTP/1.1\r\nX: "+strings.Repeat("x", maxRecord), "xx"
+				head, c.head = "POST /two HTTP/1.1\r\nX: "+strings.Repeat("x", maxRecord)+"yz", "yz"
 				client.get("/one", false)
 				fallthrough
 			case !c.ahead:
