@@ -11,17 +11,23 @@ import (
 	"time"
 )
 
-// hold holds n, and fails if that does not end by itself: without a deadline, a client that is slow is not given up.
+// hold holds n in rounds, as the generation does, and fails if that does not end: a client that is slow is given up.
 func (n *node) hold() {
 	n.t.Helper()
-	ctx, cancel := context.WithTimeout(n.t.Context(), time.Second)
-	defer cancel()
-	if err := n.holder().Settle(ctx); err != nil {
-		n.t.Fatal(err)
+	var err error
+	for range 10 {
+		ctx, cancel := context.WithTimeout(n.t.Context(), time.Second)
+		err = n.holder().Settle(ctx)
+		if err == nil {
+			err = n.holder().Hold(ctx, false)
+		}
+		cancel()
+		if err == nil {
+			return
+		}
+		n.holder().Resume()
 	}
-	if err := n.holder().Hold(n.t.Context(), false); err != nil {
-		n.t.Fatal(err)
-	}
+	n.t.Fatal(err)
 }
 
 func (n *node) holder() *httpState { return n.run.gen.holder.(*httpState) }
