@@ -95,9 +95,11 @@ func (cr *crowd) outcome(t *testing.T, moved, kept int) {
 
 func (cr *crowd) Depart(d live.Departure) {
 	cr.change(func() { cr.d = d })
+	var conns []live.Conn
 	for _, c := range cr.conns {
-		d.Offer(c)
+		conns = append(conns, c)
 	}
+	d.Offer(conns)
 }
 
 // departure is the one in force.
@@ -144,7 +146,7 @@ func mover(t *testing.T, path string) *rawPeer {
 	return r
 }
 
-// conns receives a batch, and closes its descriptors.
+// conns receives a batch, and closes its descriptors. RELEASED may come at any time.
 func (r *rawPeer) conns(n int) *wire.Conns {
 	r.t.Helper()
 	m, raw, err := r.recv()
@@ -152,6 +154,9 @@ func (r *rawPeer) conns(n int) *wire.Conns {
 		r.t.Fatalf("waiting for CONNS: %v", err)
 	}
 	defer raw.Close()
+	if _, ok := m.(*wire.Released); ok {
+		return r.conns(n)
+	}
 	c, ok := m.(*wire.Conns)
 	if !ok || len(raw.FDs) != n {
 		r.t.Fatalf("got %+v with %d descriptors, want CONNS with %d", m, len(raw.FDs), n)
@@ -161,6 +166,9 @@ func (r *rawPeer) conns(n int) *wire.Conns {
 	}
 	return c
 }
+
+// batchLen is how many connections a generation sends at once, if there are as many.
+const batchLen = 128
 
 // longGuard is a config whose incumbent does not let go during a test.
 func longGuard(t *testing.T, path string) handoff.Config {
@@ -173,13 +181,13 @@ func longGuard(t *testing.T, path string) handoff.Config {
 func TestConnsRefused(t *testing.T) {
 	path := rendezvous(t)
 	a, l := first(t, longGuard(t, path))
-	cr, _ := newCrowd(t, l, 600)
+	cr, _ := newCrowd(t, l, 700)
 	s := mover(t, path)
 	s.confirmed(1000)
-	s.send(&wire.Taken{Batch: s.conns(wire.MaxConns).Batch, Room: 700})
+	s.send(&wire.Taken{Batch: s.conns(batchLen).Batch, Room: 700})
 	s.send(&wire.Taken{Batch: 99}) // means nothing
-	s.send(&wire.Taken{Batch: s.conns(wire.MaxConns).Batch, Refused: "full"})
-	// The third batch may be on its way.
+	s.send(&wire.Taken{Batch: s.conns(batchLen).Batch, Refused: "full"})
+	// The next batches may be on their way.
 	cr.until(t, "Stay", func() bool { return cr.stays > 0 })
 	_ = s.conn.Close()
 	cr.until(t, "outcome", func() bool {
@@ -187,9 +195,9 @@ func TestConnsRefused(t *testing.T) {
 		for _, c := range cr.conns {
 			m, k = m+c.moved, k+c.kept
 		}
-		return m == wire.MaxConns && k >= wire.MaxConns
+		return m == batchLen && k >= batchLen
 	})
-	if st := a.Status(); st.Moved != wire.MaxConns {
+	if st := a.Status(); st.Moved != batchLen {
 		t.Errorf("Status says that %d have moved", st.Moved)
 	}
 }
@@ -228,17 +236,17 @@ func TestConnsBusy(t *testing.T) {
 func TestConnsUnanswered(t *testing.T) {
 	path := rendezvous(t)
 	a, l := first(t, config(t, path)) // whose guard is short
-	cr, _ := newCrowd(t, l, 300)
+	cr, _ := newCrowd(t, l, 200)
 	s := mover(t, path)
 	s.confirmed(1000)
-	s.conns(wire.MaxConns)
-	s.conns(300 - wire.MaxConns)
+	s.conns(batchLen)
+	s.conns(200 - batchLen)
 	hear[*wire.Ping](s)
 	s.send(&wire.Pong{})
 	hear[*wire.Released](s)
 	s.send(&wire.Taken{Batch: 0, Room: 100})
 	_ = s.conn.Close()
-	cr.outcome(t, wire.MaxConns, 300-wire.MaxConns)
+	cr.outcome(t, batchLen, 200-batchLen)
 	awaitPhase(t, a, handoff.PhaseDraining)
 }
 
@@ -255,14 +263,11 @@ func TestConnsOverdue(t *testing.T) {
 			log := logs(&c)
 			c.StepTimeout = 200 * time.Millisecond
 			a, l := first(t, c)
-			cr, _ := newCrowd(t, l, 300)
+			cr, _ := newCrowd(t, l, 200)
 			s := mover(t, path)
 			s.confirmed(1000)
-			if !guarded {
-				hear[*wire.Released](s)
-			}
-			s.conns(wire.MaxConns)
-			s.conns(300 - wire.MaxConns)
+			s.conns(batchLen)
+			s.conns(200 - batchLen)
 			if guarded {
 				hear[*wire.Ping](s)
 				s.send(&wire.Pong{})
@@ -271,7 +276,7 @@ func TestConnsOverdue(t *testing.T) {
 			}
 			s.send(&wire.Taken{Batch: 0, Room: 100})
 			s.send(&wire.Taken{Batch: 1, Room: 100})
-			cr.outcome(t, 300, 0)
+			cr.outcome(t, 200, 0)
 			select {
 			case <-a.Released():
 				if guarded {

@@ -48,8 +48,13 @@ type shipment struct {
 	sent  time.Time // when it was sent, or the successor was last known to be alive
 }
 
-// shipments is how many batches may be in flight: one that the successor parks, and one that is there when it has.
-const shipments = 2
+// Four batches may be in flight: the successor is not to wait while the news that it has parked one goes to the incumbent,
+// and another comes back. They are smaller than they could be, because a connection is in nobody's hands for as long as all
+// four take; with smaller ones yet, the whole takes longer.
+const (
+	shipments = 4
+	batchLen  = 128 // connections, at most wire.MaxConns
+)
 
 // maxUnswept is how many batches may have arrived whose copies here are still open.
 const maxUnswept = 256
@@ -160,7 +165,7 @@ func (d *departure) next() (*lane, []live.Conn, bool) {
 		case d.room <= 0:
 			d.change.Wait()
 		default:
-			l, conns := d.pick(min(d.room, wire.MaxConns))
+			l, conns := d.pick(min(d.room, batchLen))
 			if len(conns) > 0 {
 				d.room -= len(conns)
 				return l, conns, true

@@ -16,10 +16,10 @@ type lane struct {
 }
 
 // Offer is part of live.Departure.
-func (l *lane) Offer(c live.Conn) {
+func (l *lane) Offer(conns []live.Conn) {
 	l.d.mu.Lock()
 	defer l.d.mu.Unlock()
-	l.add(&l.offered, c)
+	l.add(&l.offered, conns...)
 }
 
 // Move is part of live.Departure.
@@ -29,13 +29,17 @@ func (l *lane) Move(c live.Conn) bool {
 	return l.add(&l.left, c)
 }
 
-// add queues c. Callers hold mu.
-func (l *lane) add(queue *[]live.Conn, c live.Conn) bool {
+// add queues conns, and takes the slice. Callers hold mu.
+func (l *lane) add(queue *[]live.Conn, conns ...live.Conn) bool {
 	if l.d.closed {
 		return false
 	}
-	*queue = append(*queue, c)
-	if l.d.queued++; l.d.queued == 1 {
+	if len(*queue) == 0 {
+		*queue = conns
+	} else {
+		*queue = append(*queue, conns...)
+	}
+	if l.d.queued += len(conns); l.d.queued == len(conns) {
 		l.d.change.Broadcast()
 	}
 	return true

@@ -112,12 +112,14 @@ func newPark(t *testing.T) *park {
 	return p
 }
 
-func (f *ferry) Offer(c live.Conn) {
-	f.park.tasks.Go(func() {
-		if c.Leave() {
-			f.Move(c)
-		}
-	})
+func (f *ferry) Offer(conns []live.Conn) {
+	for _, c := range conns {
+		f.park.tasks.Go(func() {
+			if c.Leave() {
+				f.Move(c)
+			}
+		})
+	}
 }
 
 func (f *ferry) Move(c live.Conn) bool {

@@ -27,6 +27,7 @@ type tracked struct {
 	again func(uintptr) bool // the method try; here, so that it is allocated once
 	t     *tracker
 	scope scope
+	place int // in t.conns, whose mutex guards it
 
 	mu       sync.Mutex
 	settled  sync.Cond // a move has its outcome, or a hold has ended

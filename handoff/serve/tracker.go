@@ -3,10 +3,8 @@ package serve
 import (
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
 	"net/http"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -38,7 +36,7 @@ type tracker struct {
 	now atomic.Uint64 // the mode
 
 	mu        sync.RWMutex // held for reading during Departure.Move, so that none is called after Stay
-	conns     map[*tracked]struct{}
+	conns     line
 	departure live.Departure
 	number    mode
 	held      bool // connections are held, see hold
@@ -48,7 +46,6 @@ func newTracker(st *httpState, s *http.Server, ln net.Listener) *tracker {
 	return &tracker{
 		st: st, server: s,
 		arrivals: newArrivals(ln.Addr()),
-		conns:    make(map[*tracked]struct{}),
 	}
 }
 
@@ -89,21 +86,21 @@ func wrap(t *tracker, c net.Conn) (net.Conn, *tracked) {
 func (t *tracker) add(c *tracked) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.conns[c] = struct{}{}
+	t.conns.add(c)
 }
 
 func (t *tracker) remove(c *tracked) {
 	t.mu.Lock()
-	delete(t.conns, c)
+	t.conns.remove(c)
 	t.mu.Unlock()
 	t.poke()
 }
 
-// all returns the connections there are.
+// all returns the connections there are, the oldest first.
 func (t *tracker) all() []*tracked {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	return slices.Collect(maps.Keys(t.conns))
+	return t.conns.all()
 }
 
 // set changes the mode, with mu held.
@@ -128,9 +125,12 @@ func (t *tracker) Depart(d live.Departure) {
 	t.set(false) // at once: no connection may be found to be neither held nor departing
 	t.mu.Unlock()
 	if d != nil {
-		for _, c := range t.all() {
-			d.Offer(departing{c})
+		all := t.all()
+		conns := make([]live.Conn, len(all))
+		for i, c := range all {
+			conns[i] = departing{c}
 		}
+		d.Offer(conns)
 	}
 	if held {
 		t.free()

@@ -19,6 +19,12 @@ import (
 // The load is made of plain system calls that block, so that it takes little of the two cores that it shares with the
 // server.
 
+// How much of an answer is read at once: of many megabytes, or next to none.
+const (
+	large = 256 << 10
+	small = 1 << 10
+)
+
 // workers is how many connections are busy at once.
 const workers = 8
 
@@ -29,12 +35,13 @@ type client struct {
 	buf []byte
 }
 
-func newClient(addr string) (*client, error) {
+// newClient makes one that reads a piece of an answer at a time. The header is to fit into one.
+func newClient(addr string, piece int) (*client, error) {
 	a, err := netip.ParseAddrPort(addr)
 	if err != nil {
 		return nil, err
 	}
-	return &client{to: unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}, fd: -1, buf: make([]byte, 256<<10)}, nil
+	return &client{to: unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}, fd: -1, buf: make([]byte, piece)}, nil
 }
 
 // dial leaves no TIME_WAIT behind when the connection is closed: ports are finite.
@@ -176,7 +183,7 @@ func load(ctx context.Context, addr string, n int, d time.Duration, step func(*c
 	began := time.Now()
 	for i := range n {
 		wg.Go(func() {
-			c, err := newClient(addr)
+			c, err := newClient(addr, large)
 			if err != nil {
 				errs[i] = err
 				return

@@ -82,11 +82,10 @@ func (m *mover) run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		c, err := newClient(r.Addrs["http"])
+		c, err := newClient(r.Addrs["http"], small)
 		if err != nil {
 			return err
 		}
-		c.buf = c.buf[:1<<10]
 		if err := c.dial(); err != nil {
 			return err
 		}
@@ -136,7 +135,7 @@ func (m *mover) move(ctx context.Context) error {
 	}
 	m.procs = append(m.procs, to)
 	before := r.Count
-	for since := time.Now(); ; time.Sleep(5 * time.Millisecond) {
+	for since := time.Now(); ; time.Sleep(100 * time.Millisecond) { // seldom: to be asked is work, too
 		if r, err = to.ask(ctx, "moved"); err != nil {
 			return err
 		}
@@ -244,7 +243,7 @@ func latency(ctx context.Context, o options, dir string) ([]figure, error) {
 		began := time.Now()
 		for range workers {
 			wg.Go(func() {
-				c, err := newClient(r.Addrs["http"])
+				c, err := newClient(r.Addrs["http"], small)
 				if err == nil {
 					err = c.dial()
 				}

@@ -133,7 +133,7 @@ func loaded(p *process, addr string, n int, d time.Duration, step func(*client) 
 // counted returns a side that makes n steps on one connection, and tells by how much a count of p grew with each.
 func counted(p *process, command, addr string, n int, step func(*client) error) side {
 	return func(ctx context.Context) ([]float64, error) {
-		c, err := newClient(addr)
+		c, err := newClient(addr, large)
 		if err != nil {
 			return nil, err
 		}

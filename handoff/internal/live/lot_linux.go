@@ -26,8 +26,7 @@ type Lot struct {
 	bell   *listener.FD  // an eventfd in epoll that wakes the watcher
 	done   chan struct{} // closed when the watcher has ended
 	closed bool
-	spots  []spot
-	free   []int32 // spots that hold nothing
+	spots  spots
 	dues   dues
 	wakes  time.Duration       // when the watcher looks at what is due; 0: only when it is woken
 	retry  []int32             // what lacked descriptors to become a connection
@@ -75,7 +74,7 @@ func (l *Lot) Park(k Key, fds []*listener.FD, ps []Position, ack func() error) e
 	}
 	parked := make([]int32, len(fds))
 	for i, fd := range fds {
-		parked[i] = l.occupy(spot{fd: fd, key: key, state: string(ps[i].State), expires: l.since(ps[i].Expires), moving: d != nil})
+		parked[i] = l.spots.occupy(spot{fd: fd, key: key, state: string(ps[i].State), expires: l.since(ps[i].Expires), moving: d != nil})
 	}
 	var err error
 	if d == nil {
@@ -93,7 +92,7 @@ func (l *Lot) Park(k Key, fds []*listener.FD, ps []Position, ack func() error) e
 	}
 	l.used += len(fds)
 	for _, i := range parked {
-		l.dues.add(l.spots, i)
+		l.dues.add(&l.spots, i)
 		if d != nil && !d.Move(l.conn(i)) {
 			l.rewatch(i)
 		}
@@ -108,13 +107,18 @@ func (l *Lot) Depart(leave func(Key) Departure) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.leave = leave
-	for i := range l.spots {
-		s := &l.spots[i]
-		if s.fd == nil || s.moving {
+	offers := make(map[*Key][]Conn, len(l.keys))
+	conns := make([]parkedConn, 0, l.used)
+	for i, s := range l.spots.all() {
+		if s.moving {
 			continue
 		}
-		if d := leave(*s.key); d != nil {
-			d.Offer(l.conn(int32(i)))
+		conns = append(conns, l.conn(i))
+		offers[s.key] = append(offers[s.key], &conns[len(conns)-1])
+	}
+	for k, conns := range offers {
+		if d := leave(*k); d != nil {
+			d.Offer(conns)
 		}
 	}
 }
@@ -146,10 +150,10 @@ func (l *Lot) Close() {
 		return
 	}
 	l.closed = true
-	for i := range l.spots {
-		_ = l.spots[i].fd.Close()
+	for _, s := range l.spots.all() {
+		_ = s.fd.Close()
 	}
-	l.spots, l.free, l.dues, l.retry, l.used = nil, nil, nil, nil, 0
+	l.spots, l.dues, l.retry, l.used = spots{}, nil, nil, 0
 	l.signalEmpty()
 	done := l.done
 	l.ring()
@@ -314,7 +318,7 @@ type parkedConn struct {
 }
 
 // conn is for a Departure. Callers hold mu.
-func (l *Lot) conn(i int32) parkedConn { return parkedConn{l, i, l.spots[i].uses} }
+func (l *Lot) conn(i int32) parkedConn { return parkedConn{l, i, l.spots.at(i).uses} }
 
 func (p parkedConn) Leave() bool {
 	p.lot.mu.Lock()
@@ -322,7 +326,7 @@ func (p parkedConn) Leave() bool {
 	if p.lot.closed || p.lot.leave == nil {
 		return false
 	}
-	s := &p.lot.spots[p.i]
+	s := p.lot.spots.at(p.i)
 	if s.uses != p.uses || s.moving {
 		return false // it arrives, or has gone already
 	}
@@ -336,7 +340,7 @@ func (p parkedConn) SyscallConn() (syscall.RawConn, error) {
 	if p.lot.closed {
 		return nil, net.ErrClosed
 	}
-	return p.lot.spots[p.i].fd.SyscallConn()
+	return p.lot.spots.at(p.i).fd.SyscallConn()
 }
 
 func (p parkedConn) Position() Position {
@@ -355,7 +359,7 @@ func (p parkedConn) Moved() {
 		return
 	}
 	p.lot.unwatch(p.i)
-	p.lot.dues.remove(p.lot.spots, p.i)
+	p.lot.dues.remove(&p.lot.spots, p.i)
 	_ = p.lot.vacate(p.i).Close()
 	p.lot.used--
 	p.lot.signalEmpty()

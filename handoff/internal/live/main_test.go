@@ -19,10 +19,10 @@ type taking struct {
 }
 
 // Offer waits for leave.
-func (d *taking) Offer(c Conn) {
+func (d *taking) Offer(conns []Conn) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.offered = append(d.offered, c)
+	d.offered = append(d.offered, conns...)
 }
 
 // leave has leave what was offered.

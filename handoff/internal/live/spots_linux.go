@@ -3,6 +3,7 @@ package live
 import (
 	"container/heap"
 	"errors"
+	"iter"
 	"os"
 	"slices"
 	"time"
@@ -24,6 +25,55 @@ type spot struct {
 	polled  bool          // it is in the epoll instance
 }
 
+// spots are numbered from 0. They are in blocks, which never move: a slice that grows would leave its former selves to the
+// garbage collector in the midst of a move. The zero value has none.
+type spots struct {
+	blocks []*[blockLen]spot
+	n      int32   // how many have ever been occupied
+	free   []int32 // those that hold nothing, the last one to be taken next
+}
+
+const blockLen = 256
+
+func (s *spots) at(i int32) *spot { return &s.blocks[i/blockLen][i%blockLen] }
+
+// occupy finds a place for c.
+func (s *spots) occupy(c spot) int32 {
+	i := s.n
+	if n := len(s.free); n > 0 {
+		i = s.free[n-1]
+		s.free = s.free[:n-1]
+		c.uses = s.at(i).uses
+	} else {
+		if int(i) == len(s.blocks)*blockLen {
+			s.blocks = append(s.blocks, new([blockLen]spot))
+		}
+		s.n++
+	}
+	*s.at(i) = c
+	return i
+}
+
+// vacate empties a spot, and gives the descriptor to the caller.
+func (s *spots) vacate(i int32) *listener.FD {
+	old := s.at(i)
+	fd := old.fd
+	*old = spot{uses: old.uses + 1}
+	s.free = append(s.free, i)
+	return fd
+}
+
+// all are those that are occupied.
+func (s *spots) all() iter.Seq2[int32, *spot] {
+	return func(yield func(int32, *spot) bool) {
+		for i := range s.n {
+			if at := s.at(i); at.fd != nil && !yield(i, at) {
+				return
+			}
+		}
+	}
+}
+
 // arrival is what has left its spot, to become a connection.
 type arrival struct {
 	fd  *listener.FD
@@ -40,7 +90,7 @@ func (l *Lot) since(t time.Time) time.Duration {
 }
 
 func (l *Lot) position(i int32) Position {
-	s := &l.spots[i]
+	s := l.spots.at(i)
 	p := Position{}
 	if s.expires > 0 {
 		p.Expires = l.base.Add(s.expires)
@@ -51,26 +101,9 @@ func (l *Lot) position(i int32) Position {
 	return p
 }
 
-func (l *Lot) occupy(s spot) int32 {
-	if n := len(l.free); n > 0 {
-		i := l.free[n-1]
-		l.free = l.free[:n-1]
-		s.uses = l.spots[i].uses
-		l.spots[i] = s
-		return i
-	}
-	if len(l.spots) == cap(l.spots) {
-		l.spots = slices.Grow(l.spots, max(len(l.spots), maxPark)) // there will be many, or few
-	}
-	l.spots = append(l.spots, s)
-	return int32(len(l.spots) - 1)
-}
-
 // vacate empties a spot that is neither watched nor due, and gives the descriptor to the caller.
 func (l *Lot) vacate(i int32) *listener.FD {
-	fd := l.spots[i].fd
-	l.spots[i] = spot{uses: l.spots[i].uses + 1}
-	l.free = append(l.free, i)
+	fd := l.spots.vacate(i)
 	if len(l.retry) > 0 {
 		l.retry = slices.DeleteFunc(l.retry, func(j int32) bool { return j == i })
 	}
@@ -92,7 +125,7 @@ func (l *Lot) watch(fds []*listener.FD, spots []int32) error {
 					return
 				}
 				if i := spots[j]; i != theBell {
-					l.spots[i].polled = true
+					l.spots.at(i).polled = true
 				}
 			}
 		})
@@ -103,7 +136,7 @@ func (l *Lot) watch(fds []*listener.FD, spots []int32) error {
 // unwatch takes a spot out of the epoll instance. Closing its descriptor would not: the socket lives on in another process,
 // and epoll watches open files (epoll(7), Q6).
 func (l *Lot) unwatch(i int32) {
-	s := &l.spots[i]
+	s := l.spots.at(i)
 	if !s.polled {
 		return
 	}
@@ -115,9 +148,9 @@ func (l *Lot) unwatch(i int32) {
 
 // rewatch makes a spot wait again that was on its way. What cannot be watched is given to the server at once.
 func (l *Lot) rewatch(i int32) {
-	s := &l.spots[i]
+	s := l.spots.at(i)
 	s.moving = false
-	l.dues.add(l.spots, i)
+	l.dues.add(&l.spots, i)
 	if s.polled {
 		return
 	}
@@ -147,7 +180,7 @@ func (l *Lot) ready(epoll int, events []unix.EpollEvent) ([]arrival, bool) {
 			continue
 		}
 		l.unwatch(i)
-		if l.spots[i].moving || l.leaves(i) {
+		if l.spots.at(i).moving || l.leaves(i) {
 			continue // Kept watches it again
 		}
 		ready = append(ready, l.takeOut(i))
@@ -157,7 +190,7 @@ func (l *Lot) ready(epoll int, events []unix.EpollEvent) ([]arrival, bool) {
 
 // leaves has a connection that would arrive leave instead, if it can.
 func (l *Lot) leaves(i int32) bool {
-	s := &l.spots[i]
+	s := l.spots.at(i)
 	if l.leave == nil {
 		return false
 	}
@@ -168,16 +201,16 @@ func (l *Lot) leaves(i int32) bool {
 
 // takeOut empties a spot that is not watched, for its connection to arrive.
 func (l *Lot) takeOut(i int32) arrival {
-	a := arrival{key: l.spots[i].key, pos: l.position(i)}
-	l.dues.remove(l.spots, i)
+	a := arrival{key: l.spots.at(i).key, pos: l.position(i)}
+	l.dues.remove(&l.spots, i)
 	a.fd = l.vacate(i)
 	return a
 }
 
 // postpone parks what could not become a connection, for another try.
 func (l *Lot) postpone(a arrival) {
-	i := l.occupy(spot{fd: a.fd, key: a.key, state: string(a.pos.State), expires: l.since(a.pos.Expires)})
-	l.dues.add(l.spots, i)
+	i := l.spots.occupy(spot{fd: a.fd, key: a.key, state: string(a.pos.State), expires: l.since(a.pos.Expires)})
+	l.dues.add(&l.spots, i)
 	l.retry = append(l.retry, i)
 	l.again = time.Since(l.base) + retryAfter
 	l.schedule()
@@ -186,10 +219,10 @@ func (l *Lot) postpone(a arrival) {
 // due closes the connections whose time is up, and returns those that are to be tried again.
 func (l *Lot) due() []arrival {
 	now := time.Since(l.base)
-	for len(l.dues) > 0 && l.spots[l.dues[0]].expires <= now {
+	for len(l.dues) > 0 && l.spots.at(l.dues[0]).expires <= now {
 		i := l.dues[0]
-		l.dues.remove(l.spots, i)
-		if l.spots[i].moving {
+		l.dues.remove(&l.spots, i)
+		if l.spots.at(i).moving {
 			continue // who gets it sees to it; Kept puts it back
 		}
 		l.unwatch(i)
@@ -201,7 +234,7 @@ func (l *Lot) due() []arrival {
 		retry := l.retry
 		l.retry = nil
 		for _, i := range retry {
-			if !l.spots[i].moving { // otherwise Kept watches it again
+			if !l.spots.at(i).moving { // otherwise Kept watches it again
 				ready = append(ready, l.takeOut(i))
 			}
 		}
@@ -215,7 +248,7 @@ func (l *Lot) due() []arrival {
 func (l *Lot) next() time.Duration {
 	next := time.Duration(0)
 	if len(l.dues) > 0 {
-		next = l.spots[l.dues[0]].expires
+		next = l.spots.at(l.dues[0]).expires
 	}
 	if len(l.retry) > 0 && (next == 0 || l.again < next) {
 		next = l.again
@@ -237,12 +270,12 @@ type dues []int32
 // order is a dues as container/heap sees it.
 type order struct {
 	*dues
-	spots []spot
+	spots *spots
 }
 
 func (o order) Len() int { return len(*o.dues) }
 func (o order) Less(i, j int) bool {
-	return o.spots[(*o.dues)[i]].expires < o.spots[(*o.dues)[j]].expires
+	return o.spots.at((*o.dues)[i]).expires < o.spots.at((*o.dues)[j]).expires
 }
 func (o order) Push(any) {} // see add, which needs no interface
 func (o order) Pop() any { *o.dues = (*o.dues)[:len(*o.dues)-1]; return nil }
@@ -250,12 +283,12 @@ func (o order) Pop() any { *o.dues = (*o.dues)[:len(*o.dues)-1]; return nil }
 func (o order) Swap(i, j int) {
 	d := *o.dues
 	d[i], d[j] = d[j], d[i]
-	o.spots[d[i]].due, o.spots[d[j]].due = int32(i)+1, int32(j)+1
+	o.spots.at(d[i]).due, o.spots.at(d[j]).due = int32(i)+1, int32(j)+1
 }
 
 // add adds a spot that expires, unless it is there.
-func (d *dues) add(spots []spot, i int32) {
-	if s := &spots[i]; s.expires > 0 && s.due == 0 {
+func (d *dues) add(spots *spots, i int32) {
+	if s := spots.at(i); s.expires > 0 && s.due == 0 {
 		*d = append(*d, i)
 		s.due = int32(len(*d))
 		heap.Fix(order{d, spots}, len(*d)-1)
@@ -263,8 +296,8 @@ func (d *dues) add(spots []spot, i int32) {
 }
 
 // remove removes a spot, if it is there.
-func (d *dues) remove(spots []spot, i int32) {
-	if s := &spots[i]; s.due > 0 {
+func (d *dues) remove(spots *spots, i int32) {
+	if s := spots.at(i); s.due > 0 {
 		heap.Remove(order{d, spots}, int(s.due)-1)
 		s.due = 0
 	}
