@@ -1,7 +1,7 @@
 package serve
 
 import (
-	"errors"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,12 +13,12 @@ const canMove = true
 // is nothing to be read yet.
 func readNow(fd uintptr, p []byte) (n int, more bool, err error) {
 	for {
-		n, err := unix.Read(int(fd), p)
-		switch {
-		case err == nil:
+		n, err := syscall.Read(int(fd), p) // a little faster than unix.Read, and it is called for each request
+		switch err {
+		case nil:
 			return n, true, nil
-		case errors.Is(err, unix.EINTR):
-		case errors.Is(err, unix.EAGAIN):
+		case syscall.EINTR:
+		case syscall.EAGAIN:
 			return 0, false, nil
 		default:
 			return 0, true, err
@@ -30,11 +30,11 @@ func readNow(fd uintptr, p []byte) (n int, more bool, err error) {
 func peekNow(fd uintptr, p []byte) (n int, more bool, err error) {
 	for {
 		n, _, err := unix.Recvfrom(int(fd), p, unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		switch {
-		case err == nil:
+		switch err {
+		case nil:
 			return n, true, nil
-		case errors.Is(err, unix.EINTR):
-		case errors.Is(err, unix.EAGAIN):
+		case unix.EINTR:
+		case unix.EAGAIN:
 			return 0, false, nil
 		default:
 			return 0, true, err

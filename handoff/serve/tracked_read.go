@@ -94,8 +94,13 @@ func (c *tracked) attempt(now bool) error {
 //
 // The runtime's poller reports each arrival once. So what try leaves unread is read only if it returns true.
 func (c *tracked) try(fd uintptr) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.mu.Lock() // without defer, here and in setReadDeadline: both are called several times for each request
+	done := c.tryOnce(fd)
+	c.mu.Unlock()
+	return done
+}
+
+func (c *tracked) tryOnce(fd uintptr) bool {
 	if c.stops() {
 		c.stopped = true
 		return true
@@ -171,7 +176,12 @@ func (c *tracked) readError(err error) error {
 // setReadDeadline is called without mu. What is set is set under mu, so that it does not undo what wakes a Read.
 func (c *tracked) setReadDeadline(t time.Time) error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	err := c.changeReadDeadline(t)
+	c.mu.Unlock()
+	return err
+}
+
+func (c *tracked) changeReadDeadline(t time.Time) error {
 	c.stand.deadline()
 	if c.fate == gone {
 		return nil
@@ -182,7 +192,9 @@ func (c *tracked) setReadDeadline(t time.Time) error {
 			return nil
 		}
 	}
-	t = c.whole(t)
+	if !c.began.IsZero() {
+		t = c.whole(t)
+	}
 	c.deadline = t
 	if c.woken {
 		return nil
