@@ -221,9 +221,3 @@ func (g *Generation) recovered(ctx context.Context, s *section, what string, f f
 
 // callbackGrace is how long a callback may take to return once its context has ended.
 const callbackGrace = 100 * time.Millisecond
-
-// features are what this side of a handoff can do.
-func (c Config) features() []string { return append(c.Transport.features(), featureState) }
-
-// featureState is what two sides agree on if sections of state can move.
-const featureState = "state"

@@ -45,17 +45,3 @@ func (t Transport) check() error {
 			"use TransportAuto, TransportSCMRights or TransportPidfd", t)
 	}
 }
-
-// featurePull is what two sides agree on if the successor takes its descriptors by pidfd_getfd.
-const featurePull = "pull"
-
-// featureConns is what two sides agree on if live connections move.
-const featureConns = "conns"
-
-// features are what this side of a handoff can do.
-func (t Transport) features() []string {
-	if t == TransportSCMRights {
-		return []string{featureConns}
-	}
-	return []string{featurePull, featureConns}
-}

@@ -3,6 +3,8 @@ package serve
 import (
 	"errors"
 	"fmt"
+
+	"github.com/segue-go/segue/handoff/internal/live"
 )
 
 // protocol is the name under which connections travel whose position is encoded as below.
@@ -14,6 +16,8 @@ const (
 	leniency = 4
 	// maxRecord is how much of an unfinished header is kept, so that it can travel.
 	maxRecord = 16 << 10
+
+	_ = uint(live.MaxState - maxRecord - 2) // it fits, see encode
 
 	positionVersion = 1
 	positionBegun   = 1 << 3 // above the leniency

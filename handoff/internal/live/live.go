@@ -12,6 +12,8 @@ import (
 	"net"
 	"syscall"
 	"time"
+
+	"github.com/segue-go/segue/handoff/internal/wire"
 )
 
 // Conn is a connection on its way out. It leaves when Leave returns true, or with a Move that does; exactly one of Moved and
@@ -40,7 +42,7 @@ type Position struct {
 }
 
 // MaxState is the most bytes of Position.State.
-const MaxState = 32 << 10
+const MaxState = wire.MaxState
 
 // Server tracks the connections of one listener. Its methods are called by one goroutine at a time, and must not block.
 type Server interface {

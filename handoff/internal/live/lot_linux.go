@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/segue-go/segue/handoff/internal/wire"
 	"github.com/segue-go/segue/listener"
 )
 
@@ -38,8 +39,6 @@ type Lot struct {
 }
 
 const (
-	// maxPark is the most connections that are parked at once: those of one message.
-	maxPark = 253
 	// maxEvents is how many are taken out at once.
 	maxEvents = 128
 	// retryAfter is how long to wait for descriptors.
@@ -55,50 +54,75 @@ func NewLot(arrive func(Key, net.Conn, Position)) *Lot {
 // Park takes fds, connections of k that stand at ps. It calls ack, which tells the predecessor, once all are parked and
 // before any of them is read from or moves on. On error, which may be ack's, fds stay the caller's.
 func (l *Lot) Park(k Key, fds []*listener.FD, ps []Position, ack func() error) error {
-	if len(fds) > maxPark || len(fds) != len(ps) {
+	if len(fds) > wire.MaxConns || len(fds) != len(ps) {
 		return fmt.Errorf("live: park %d connections with %d positions: %w", len(fds), len(ps), unix.EINVAL)
 	}
-	l.mu.Lock() // until ack has returned, so that the watcher waits
+	parked, err := l.enter(k, fds, ps)
+	if err != nil {
+		return err
+	}
+	err = ack() // without mu: it may take a while
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.closed:
+	case err != nil:
+		l.withdraw(parked)
+	default:
+		l.release(k, parked)
+	}
+	return err
+}
+
+// enter parks connections as such that are moving: nobody reads from them.
+func (l *Lot) enter(k Key, fds []*listener.FD, ps []Position) ([]int32, error) {
+	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.start(); err != nil {
-		return err
+		return nil, err
 	}
 	key := l.keys[k]
 	if key == nil {
 		key = &k
 		l.keys[k] = key
 	}
+	parked := make([]int32, len(fds))
+	for i, fd := range fds {
+		parked[i] = l.spots.occupy(spot{fd: fd, key: key, state: string(ps[i].State), expires: l.since(ps[i].Expires), moving: true})
+	}
+	l.used += len(fds)
+	if l.leave != nil && l.leave(k) != nil {
+		return parked, nil // they move on at once
+	}
+	err := l.watch(fds, parked)
+	if err != nil {
+		l.withdraw(parked)
+	}
+	return parked, err
+}
+
+// withdraw undoes enter, and leaves the descriptors to the caller. Callers hold mu.
+func (l *Lot) withdraw(parked []int32) {
+	for _, i := range parked {
+		l.unwatch(i)
+		l.vacate(i)
+	}
+	l.used -= len(parked)
+	l.signalEmpty()
+}
+
+// release ends what enter began: they wait for their clients, or move on. Callers hold mu.
+func (l *Lot) release(k Key, parked []int32) {
 	var d Departure
 	if l.leave != nil {
 		d = l.leave(k)
 	}
-	parked := make([]int32, len(fds))
-	for i, fd := range fds {
-		parked[i] = l.spots.occupy(spot{fd: fd, key: key, state: string(ps[i].State), expires: l.since(ps[i].Expires), moving: d != nil})
-	}
-	var err error
-	if d == nil {
-		err = l.watch(fds, parked)
-	}
-	if err == nil {
-		err = ack()
-	}
-	if err != nil {
-		for _, i := range parked {
-			l.unwatch(i)
-			l.vacate(i)
-		}
-		return err
-	}
-	l.used += len(fds)
 	for _, i := range parked {
-		l.dues.add(&l.spots, i)
-		if d != nil && !d.Move(l.conn(i)) {
+		if d == nil || !d.Move(l.conn(i)) {
 			l.rewatch(i)
 		}
 	}
 	l.schedule()
-	return nil
 }
 
 // Depart moves all connections, those that are parked and those that come, by what leave returns for their keys. Those for

@@ -21,7 +21,7 @@ type spot struct {
 	expires time.Duration // since the lot's base; 0: never
 	due     int32         // its place in dues, plus 1; 0: not there
 	uses    uint32        // how often it was vacated
-	moving  bool          // it has left by a Departure, which has not decided yet
+	moving  bool          // it has left by a Departure, which has not decided yet; or Park waits for its ack
 	polled  bool          // it is in the epoll instance
 }
 

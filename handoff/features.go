@@ -1,0 +1,17 @@
+package handoff
+
+// What two sides of a handoff agree on, as HELLO and WELCOME name it.
+const (
+	featurePull  = "pull"  // the successor takes descriptors by pidfd_getfd(2)
+	featureConns = "conns" // live connections move
+	featureState = "state" // sections of state move
+)
+
+// features are what this side can do.
+func (c Config) features() []string {
+	f := []string{featureConns, featureState}
+	if c.Transport != TransportSCMRights {
+		f = append(f, featurePull)
+	}
+	return f
+}
