@@ -12,8 +12,8 @@ import (
 	"github.com/segue-go/segue/handoff/internal/wire"
 )
 
-// arrivals are what this generation can go on with, as CONFIRM says it.
-func (g *Generation) arrivals(p *predecessor) *wire.Confirm {
+// confirmation says in CONFIRM what this generation can go on with.
+func (g *Generation) confirmation(p *predecessor) *wire.Confirm {
 	if !p.moves {
 		return &wire.Confirm{}
 	}

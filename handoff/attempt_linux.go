@@ -34,7 +34,7 @@ type attempt struct {
 	settled       event // made with the commit, if CONFIRM is to follow at once; happens with it, or when it will not come
 
 	departure *departure // nil until the successor has confirmed, and if it takes no connections
-	state     moving
+	state     sectionsMoving
 }
 
 // pid is for whoever asks who is at work. It is called with Generation.mu held.

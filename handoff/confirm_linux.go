@@ -43,7 +43,7 @@ func (g *Generation) prove(p *predecessor) {
 }
 
 func (g *Generation) confirm(p *predecessor) {
-	if err := p.link.send(g.arrivals(p)); err != nil && !over(err) && !errors.Is(err, net.ErrClosed) {
+	if err := p.link.send(g.confirmation(p)); err != nil && !over(err) && !errors.Is(err, net.ErrClosed) {
 		g.log.Warn("the predecessor was not told that this generation is well", "error", err)
 	}
 	g.writePIDFile()

@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sealed is what a section's memfd must have: nobody can change it any more, nor its size, so that who reads it need not
+// allSeals is what a section's memfd must have: nobody can change it any more, nor its size, so that who reads it need not
 // trust who made it (F_ADD_SEALS, fcntl(2)).
-const sealed = unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
+const allSeals = unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
 
 // memfd is memory that can be sent to another process: memfd_create(2).
 type memfd struct {
@@ -56,7 +56,7 @@ func (m *memfd) seal() error {
 		return err
 	}
 	var inner error
-	err = raw.Control(func(n uintptr) { _, inner = unix.FcntlInt(n, unix.F_ADD_SEALS, sealed) })
+	err = raw.Control(func(n uintptr) { _, inner = unix.FcntlInt(n, unix.F_ADD_SEALS, allSeals) })
 	if err == nil && inner != nil {
 		err = os.NewSyscallError("fcntl F_ADD_SEALS", inner)
 	}
@@ -74,8 +74,8 @@ func adoptMemfd(fd *listener.FD, name string, size int64) (*memfd, error) {
 		if err := unix.Fstat(n, &st); err != nil {
 			return os.NewSyscallError("fstat", err)
 		}
-		if seals&sealed != sealed || st.Size != size {
-			return fmt.Errorf("%w: section %q has seals %#x, not %#x, or %d bytes, not %d", ErrProtocol, name, seals, sealed, st.Size, size)
+		if seals&allSeals != allSeals || st.Size != size {
+			return fmt.Errorf("%w: section %q has seals %#x, not %#x, or %d bytes, not %d", ErrProtocol, name, seals, allSeals, st.Size, size)
 		}
 		return nil
 	})

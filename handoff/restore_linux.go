@@ -22,7 +22,7 @@ type restorer struct {
 	stop     context.CancelFunc
 	deadline time.Time
 
-	todo     chan arrival  // has room for all that may come
+	todo     chan delivery // has room for all that may come
 	finished chan struct{} // nil until something has come
 	err      error         // of the goroutine; valid once finished is closed
 
@@ -37,8 +37,8 @@ type chapter struct {
 
 func (c *chapter) open() bool { return len(c.names) > 0 && !c.saved }
 
-// arrival is a section, or the end of a phase.
-type arrival struct {
+// delivery is a section, or the end of a phase.
+type delivery struct {
 	section *section
 	file    *memfd // nil: the end of a phase
 	ahead   bool
@@ -58,7 +58,7 @@ func (g *Generation) restorable(p *predecessor) []wire.Section {
 
 // newRestorer is for one wait for COMMIT. end follows.
 func (g *Generation) newRestorer(ctx context.Context, p *predecessor) *restorer {
-	r := &restorer{g: g, p: p, todo: make(chan arrival, 2*wire.MaxSections+2)}
+	r := &restorer{g: g, p: p, todo: make(chan delivery, 2*wire.MaxSections+2)}
 	patience := 3 * g.cfg.StepTimeout // the incumbent may have a predecessor of its own to release before
 	if p.state && len(g.sections) > 0 {
 		patience += 2 * p.stateWithin
@@ -143,7 +143,7 @@ func (r *restorer) add(m *wire.State, raw *fdpass.Message) error {
 		return err
 	}
 	c.names = append(c.names, m.Name)
-	r.pass(arrival{section: r.g.sections[i], file: file, ahead: m.Ahead})
+	r.pass(delivery{section: r.g.sections[i], file: file, ahead: m.Ahead})
 	return nil
 }
 
@@ -153,7 +153,7 @@ func (r *restorer) saved(m *wire.Saved) error {
 		return fmt.Errorf("%w: SAVED without STATE", ErrProtocol)
 	}
 	c.saved = true
-	r.pass(arrival{ahead: m.Ahead})
+	r.pass(delivery{ahead: m.Ahead})
 	return nil
 }
 
@@ -165,7 +165,7 @@ func (r *restorer) chapter(ahead bool) *chapter {
 }
 
 // pass gives a to the goroutine, which begins with the first.
-func (r *restorer) pass(a arrival) {
+func (r *restorer) pass(a delivery) {
 	if r.finished == nil {
 		r.finished = make(chan struct{})
 		todo := r.todo
@@ -188,7 +188,7 @@ func (r *restorer) pass(a arrival) {
 }
 
 // restore has the program read one section, or answers the end of a phase.
-func (r *restorer) restore(a arrival) error {
+func (r *restorer) restore(a delivery) error {
 	if a.file == nil {
 		err := r.p.link.send(&wire.Restored{Ahead: a.ahead})
 		if over(err) {

@@ -21,7 +21,7 @@ func (a *attempt) comeBack(cause error, owned bool) error {
 }
 
 // revive does what the sections that have moved say of a revival.
-func (m *moving) revive(g *Generation) error {
+func (m *sectionsMoving) revive(g *Generation) error {
 	for _, s := range m.exact {
 		if s.Revival == RevivalForbid {
 			return fmt.Errorf("%w: section %q", ErrStale, s.name)
@@ -41,7 +41,7 @@ func (m *moving) revive(g *Generation) error {
 	return nil
 }
 
-func (m *moving) has(s *section) bool {
+func (m *sectionsMoving) has(s *section) bool {
 	for _, list := range [][]*section{m.ahead, m.exact} {
 		for _, other := range list {
 			if other == s {

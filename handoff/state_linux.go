@@ -16,8 +16,8 @@ import (
 
 // This is the incumbent's side of moving state; restore_linux.go is the successor's.
 
-// moving are the sections of one attempt.
-type moving struct {
+// sectionsMoving are those of one attempt.
+type sectionsMoving struct {
 	ahead []*section // sent while this generation serves
 	exact []*section // saved in the gap
 	held  held
@@ -238,7 +238,7 @@ func (h *held) add(release func()) {
 }
 
 // letGo undoes all holds: this generation serves on.
-func (m *moving) letGo(g *Generation) {
+func (m *sectionsMoving) letGo(g *Generation) {
 	m.held.mu.Lock()
 	releases := m.held.releases
 	m.held.over, m.held.releases = true, nil

@@ -67,14 +67,14 @@ func newHTTP(kind string, s *http.Server, ln net.Listener, accept func(net.Liste
 
 // httpServer is an *http.Server on one listener.
 type httpServer struct {
-	http    *http.Server
-	ln      net.Listener
-	plain   bool
-	over    *time.Duration // Spread; nil: the default
-	accept  func(net.Listener) error
-	done    chan struct{} // closed when accept has returned, and with it what serves arrivals
-	tracker *tracker      // nil if no connection can move
-	forget  func()        // undoes the tracker's registration
+	http       *http.Server
+	ln         net.Listener
+	plain      bool
+	spreadOver *time.Duration // nil: the default
+	accept     func(net.Listener) error
+	done       chan struct{} // closed when accept has returned, and with it what serves arrivals
+	tracker    *tracker      // nil if no connection can move
+	forget     func()        // undoes the tracker's registration
 	*httpState
 }
 
@@ -107,7 +107,7 @@ func (h *httpServer) attach(r *runner) func(net.Conn) net.Conn {
 	if st == nil {
 		st = newHTTPState(h.http)
 		st.superseded, st.released = r.gen.Superseded, r.gen.Released
-		st.spread.init(h.over, r.gen.DrainTimeout())
+		st.spread.init(h.spreadOver, r.gen.DrainTimeout())
 		st.holds, st.unhold = r.gen.AddHolder(st)
 		r.https[h.http] = st
 	}

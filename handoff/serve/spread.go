@@ -20,7 +20,7 @@ func (s Server) Spread(d time.Duration) Server {
 	if h, ok := s.impl.(*httpServer); ok {
 		c := *h
 		d = max(d, 0)
-		c.over = &d
+		c.spreadOver = &d
 		s.impl = &c
 	}
 	return s
