@@ -1,10 +1,10 @@
 package handoff_test
 
 import (
-	"context"
 	"io"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -31,6 +31,7 @@ type member struct {
 	net.Conn
 	cr          *crowd
 	busy        bool // does not leave when asked
+	state       string
 	moved, kept int
 }
 
@@ -40,7 +41,7 @@ func newCrowd(t *testing.T, l net.Listener, n int) (*crowd, []net.Conn) {
 	cr := &crowd{changed: make(chan struct{})}
 	cls, servers := clients(t, n)
 	for _, s := range servers {
-		cr.conns = append(cr.conns, &member{Conn: s, cr: cr})
+		cr.conns = append(cr.conns, &member{Conn: s, cr: cr, state: "s"})
 	}
 	unregister := l.(live.Registrar).Register("test/1", cr)
 	t.Cleanup(func() {
@@ -109,15 +110,13 @@ func (cr *crowd) departure() live.Departure {
 	return cr.d
 }
 
-func (cr *crowd) Stay()                      { cr.change(func() { cr.d = nil; cr.stays++ }) }
-func (cr *crowd) Hold(context.Context) error { return nil }
-func (cr *crowd) Resume()                    {}
+func (cr *crowd) Stay() { cr.change(func() { cr.d = nil; cr.stays++ }) }
 func (cr *crowd) Arrive(c net.Conn, p live.Position) {
 	cr.change(func() { cr.arrived, cr.states = append(cr.arrived, c), append(cr.states, string(p.State)) })
 }
 
 func (m *member) SyscallConn() (syscall.RawConn, error) { return m.Conn.(syscall.Conn).SyscallConn() }
-func (m *member) Position() live.Position               { return live.Position{State: []byte("s")} }
+func (m *member) Position() live.Position               { return live.Position{State: []byte(m.state)} }
 func (m *member) Kept()                                 { m.cr.change(func() { m.kept++ }) }
 
 func (m *member) Leave() bool {
@@ -161,7 +160,7 @@ func (r *rawPeer) conns(n int) *wire.Conns {
 	if !ok || len(raw.FDs) != n {
 		r.t.Fatalf("got %+v with %d descriptors, want CONNS with %d", m, len(raw.FDs), n)
 	}
-	if records, err := wire.ParseRecords(c.Records, n); err != nil || string(records[0].State) != "s" || records[0].Expires >= 0 {
+	if records, err := wire.ParseRecords(c.Records, n); err != nil || len(records[0].State) == 0 || records[0].Expires >= 0 {
 		r.t.Fatalf("records %+v, %v", records, err)
 	}
 	return c
@@ -213,6 +212,32 @@ func TestConnsRoom(t *testing.T) {
 	s.send(&wire.Taken{Batch: s.conns(5).Batch})
 	cr.until(t, "Stay", func() bool { return cr.stays > 0 })
 	cr.outcome(t, 15, 0)
+}
+
+// TestConnsInFlight: no more than four batches are on their way, also if long states make them small.
+func TestConnsInFlight(t *testing.T) {
+	path := rendezvous(t)
+	c := longGuard(t, path)
+	c.StepTimeout = 200 * time.Millisecond
+	_, l := first(t, c)
+	cr, _ := newCrowd(t, l, 6)
+	for _, m := range cr.conns {
+		m.state = strings.Repeat("s", live.MaxState)
+	}
+	s := mover(t, path)
+	s.confirmed(1000)
+	for range 4 {
+		s.conns(1)
+	}
+	hear[*wire.Ping](s) // since nothing was answered
+	s.send(&wire.Pong{})
+	for batch := range 6 {
+		s.send(&wire.Taken{Batch: batch, Room: 1000})
+		if batch < 2 {
+			s.conns(1)
+		}
+	}
+	cr.outcome(t, 6, 0)
 }
 
 // TestConnsBusy: what does not leave when asked moves when it says so, before what is only offered.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,12 +28,12 @@ type departure struct {
 	lanes    []*lane // all, in turn
 	turn     int
 	queued   int           // in all lanes
-	leaving  bool          // some are being asked to leave
+	picked   int           // taken off the lanes and not in flight yet: asked to leave, or put into a batch
 	flight   []shipment    // sent and not answered, the oldest first
 	arrived  [][]live.Conn // answered, their copies here not closed yet
 	sweeping bool          // some of them are being closed
 	batch    int           // the next one's number
-	room     int           // for how many connections more the successor has descriptors, beside those in flight
+	room     int           // for how many connections more the successor has descriptors, beside those picked or in flight
 	closed   bool          // nothing is sent any more
 	idle     chan struct{}
 	moved    int
@@ -149,8 +150,8 @@ func (d *departure) run() {
 	}
 }
 
-// next waits for connections to send, which have left, and counts them as in flight. The lane is nil if the successor has
-// no room for any. It reports false once all is over.
+// next waits for connections to send, and returns them when they have left: they are picked. The lane is nil if the
+// successor has no room for any. It reports false once all is over.
 func (d *departure) next() (*lane, []live.Conn, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -167,7 +168,6 @@ func (d *departure) next() (*lane, []live.Conn, bool) {
 		default:
 			l, conns := d.pick(min(d.room, batchLen))
 			if len(conns) > 0 {
-				d.room -= len(conns)
 				return l, conns, true
 			}
 			d.signal()
@@ -197,10 +197,15 @@ func (d *departure) ship(l *lane, conns []live.Conn) {
 	}
 }
 
-// send sends one batch. What cannot be sent is kept.
+// send sends one batch of those that are picked. What cannot be sent is kept.
 func (d *departure) send(m *wire.Conns, conns []live.Conn) {
 	d.mu.Lock()
-	if d.closed { // while it was leaving
+	for len(d.flight) >= shipments && !d.closed { // the records did not fit one batch
+		d.change.Wait()
+	}
+	d.picked -= len(conns)
+	if d.closed { // since they have left
+		d.signal()
 		d.mu.Unlock()
 		keep(conns)
 		return
@@ -217,13 +222,10 @@ func (d *departure) send(m *wire.Conns, conns []live.Conn) {
 	}
 	d.mu.Lock()
 	mine := false
-	for i, s := range d.flight { // unless close has decided it
-		if s.batch == m.Batch {
-			d.flight, mine = append(d.flight[:i:i], d.flight[i+1:]...), true
-			d.batch--
-			d.room += len(conns)
-			break
-		}
+	if i := slices.IndexFunc(d.flight, func(s shipment) bool { return s.batch == m.Batch }); i >= 0 {
+		d.flight, mine = slices.Delete(slices.Clone(d.flight), i, i+1), true
+		d.batch--
+		d.room += len(conns)
 	}
 	d.signal()
 	d.mu.Unlock()
@@ -249,15 +251,15 @@ func (d *departure) taken(m *wire.Taken) {
 	}
 	conns := d.flight[0].conns
 	d.flight = d.flight[1:]
-	d.room = m.Room
+	d.room = m.Room - d.picked // the successor has not seen these
 	for _, s := range d.flight {
-		d.room = max(d.room-len(s.conns), 0)
+		d.room -= len(s.conns)
 	}
 	if m.Refused == "" {
 		d.moved += len(conns)
 		d.arrived = append(d.arrived, conns)
 	}
-	first := !d.told && d.queued == 0 && !d.leaving && len(d.flight) == 0
+	first := !d.told && !d.sending()
 	d.told = d.told || first
 	moved := d.moved
 	d.signal()
@@ -280,7 +282,7 @@ func (d *departure) sweep() {
 	defer d.mu.Unlock()
 	for {
 		// Not while there is more to send, which is urgent; but a steady stream of connections must not put it off for ever.
-		for len(d.arrived) == 0 || len(d.arrived) < maxUnswept && !d.closed && (d.queued > 0 || len(d.flight) > 0) {
+		for len(d.arrived) == 0 || len(d.arrived) < maxUnswept && !d.closed && d.sending() {
 			if len(d.arrived) == 0 && d.closed && len(d.flight) == 0 {
 				return
 			}
@@ -435,10 +437,11 @@ func (d *departure) excuse() (waiting int) {
 	return waiting
 }
 
-// quiet reports whether nothing is queued or in flight. Callers hold mu.
-func (d *departure) quiet() bool {
-	return d.queued == 0 && !d.leaving && len(d.flight) == 0 && len(d.arrived) == 0 && !d.sweeping
-}
+// sending reports whether something is to be sent, or answered. Callers hold mu.
+func (d *departure) sending() bool { return d.queued > 0 || d.picked > 0 || len(d.flight) > 0 }
+
+// quiet reports whether all that was to move has, and is closed here. Callers hold mu.
+func (d *departure) quiet() bool { return !d.sending() && len(d.arrived) == 0 && !d.sweeping }
 
 // signal tells those who wait. Callers hold mu.
 func (d *departure) signal() {

@@ -72,10 +72,10 @@ func (d *departure) pick(n int) (*lane, []live.Conn) {
 	d.turn++
 	conns := l.cut(&l.left, n)
 	offered := l.cut(&l.offered, n-len(conns))
+	d.pickUp(len(conns) + len(offered))
 	if len(offered) == 0 {
 		return l, conns
 	}
-	d.leaving = true // so that nobody takes this for the end
 	d.mu.Unlock()
 	conns = slices.Clone(conns)
 	for _, c := range offered {
@@ -84,6 +84,12 @@ func (d *departure) pick(n int) (*lane, []live.Conn) {
 		}
 	}
 	d.mu.Lock()
-	d.leaving = false
+	d.pickUp(len(conns) - d.picked) // some may not have left
 	return l, conns
+}
+
+// pickUp counts n connections more as picked. Callers hold mu.
+func (d *departure) pickUp(n int) {
+	d.picked += n
+	d.room -= n
 }
