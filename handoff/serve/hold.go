@@ -56,9 +56,10 @@ const maxPatience = time.Second
 // Hold is of [live.Holder].
 //
 // A tracked connection is stopped in its next Read if it stands between two requests then, or if its header is
-// recorded. Until then it is waited for, unless its client is slow: the request of that one waits at the gate when it
-// comes, as those on other connections do from the beginning. If it is not the first try, the same is done from the
-// middle of the time on to those that have always more.
+// recorded. Until then it is waited for, unless its client is slow: its next request waits at the gate, as those on
+// other connections do from the beginning. So it is if the client does not send the rest of a body in which no handler
+// has an interest any more; from a tenth of the time on if no handler answers it, because the client does not read the
+// answer; and from the middle of the time on, if it is not the first try, with all.
 func (st *httpState) Hold(ctx context.Context, again bool) error {
 	st.ask(true)
 	st.gate.set(true, false)
@@ -67,20 +68,24 @@ func (st *httpState) Hold(ctx context.Context, again bool) error {
 	}
 	// None that is quiet becomes busy, and none that is made or arrives from now on gets beyond its first Read.
 	busy := st.tracked()
-	var half <-chan time.Time
-	if deadline, ok := ctx.Deadline(); ok && again {
-		timer := time.NewTimer(time.Until(deadline) / 2)
-		defer timer.Stop()
-		half = timer.C
+	var tenth, half <-chan time.Time
+	if deadline, ok := ctx.Deadline(); ok {
+		d := time.Until(deadline)
+		tenth = time.After(d / 10)
+		if again {
+			half = time.After(d / 2)
+		}
 	}
-	for late := false; ; {
-		if busy = stillBusy(busy, late); len(busy) == 0 {
+	for wait := forAll; ; {
+		if busy = st.stillBusy(busy, wait); len(busy) == 0 {
 			break
 		}
 		select {
 		case <-st.poked:
+		case <-tenth:
+			wait = forHandlers
 		case <-half:
-			late = true
+			wait = forNone
 		case <-ctx.Done():
 			return st.unanswered(true, busy, ctx.Err())
 		}
@@ -103,15 +108,34 @@ func (st *httpState) tracked() []*tracked {
 // begins reports whether c waits for the rest of a header that is not recorded. Callers hold c.mu.
 func (c *tracked) begins() bool { return c.starved && !c.quiet() && c.stand.inHeader() }
 
-// stillBusy returns those for which a hold has to wait yet. If it is late, that is none: what they have begun the gate
-// knows, and what they begin waits there.
-func stillBusy(conns []*tracked, late bool) []*tracked {
+// discards reports whether c waits for the rest of a body; that it is not a handler who reads it, the gate knows. Into
+// one byte, net/http reads while a handler runs. Callers hold c.mu.
+func (c *tracked) discards() bool {
+	return c.starved && c.stand.phase == active && len(c.buf) > 1
+}
+
+// waiting is for which connections a hold waits that are not quiet. What the others have begun the gate knows, and what
+// they begin waits there.
+type waiting uint8
+
+const (
+	forAll      waiting = iota // but those whose client is slow
+	forHandlers                // those that are answered
+	forNone
+)
+
+// stillBusy returns those for which a hold has to wait yet.
+func (st *httpState) stillBusy(conns []*tracked, wait waiting) []*tracked {
 	busy := conns[:0]
 	for _, c := range conns {
+		if c.isQuiet() {
+			continue
+		}
+		answered := st.gate.begun(&c.scope, true) > 0
 		c.mu.Lock()
 		switch {
 		case c.quiet():
-		case late, c.slow && c.begins():
+		case wait == forNone, !answered && (wait == forHandlers || c.discards()), c.slow && c.begins():
 			c.apart = true
 		default:
 			busy = append(busy, c)

@@ -109,6 +109,13 @@ func (c *tracked) quiet() bool {
 	return c.fate != here || c.closed || c.stand.pinned || c.between()
 }
 
+// isQuiet takes mu.
+func (c *tracked) isQuiet() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.quiet()
+}
+
 // depart makes c one that moves, if it can. It takes mu.
 func (c *tracked) depart(m mode) bool {
 	c.mu.Lock()

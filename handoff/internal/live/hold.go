@@ -41,7 +41,8 @@ const (
 //
 // It goes in rounds. First, while all is served on, it waits for the requests that had begun when the round did. Then
 // no more begin, and it waits for those few that have begun meanwhile, but not for long: one client that is slow must
-// not keep all others waiting. If they are not done, all is served again, and another round begins.
+// not keep all others waiting. If they are not done, all is served again, for long enough that nobody has to wait in two
+// rounds, and another one begins.
 func (x *Exchange) Hold(ctx context.Context) error {
 	short := maxHold
 	if deadline, ok := ctx.Deadline(); ok {
@@ -61,6 +62,10 @@ func (x *Exchange) Hold(ctx context.Context) error {
 			return err
 		}
 		x.Resume()
+		select {
+		case <-time.After(short / partHold):
+		case <-ctx.Done():
+		}
 	}
 }
 
