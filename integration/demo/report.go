@@ -16,6 +16,9 @@ const (
 	shown = 12
 	// lag is how much later than a process's death, as its parent learns of it, clients may notice, and how much earlier.
 	lag = 250 * time.Millisecond
+	// uploadLag is how much later yet: the first write after a FIN succeeds, and only the second fails. There are up to 150 ms
+	// between two pieces of an upload (load.Options.UploadFor).
+	uploadLag = 2 * 150 * time.Millisecond
 )
 
 // report prints what came of it, and returns errFailed if that is not good.
@@ -75,7 +78,11 @@ func (d *demo) excuse() int {
 // connection on which another process had answered is never excused.
 func (d *demo) diedWith(f load.Failure) bool {
 	return f.Dropped() && slices.ContainsFunc(d.deaths.all(), func(x death) bool {
-		if f.At.Before(x.at.Add(-lag)) || f.At.After(x.at.Add(lag)) {
+		until := x.at.Add(lag)
+		if f.Kind == load.Upload && f.Op == "send" {
+			until = until.Add(uploadLag)
+		}
+		if f.At.Before(x.at.Add(-lag)) || f.At.After(until) {
 			return false
 		}
 		return f.PID == x.pid || f.PID == 0 && f.Answered == 0 && !f.Dialed.Before(x.after) && f.Dialed.Before(x.at)
