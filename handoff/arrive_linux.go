@@ -44,7 +44,7 @@ func room() int {
 // to the predecessor any more.
 func (g *Generation) receiveConns(p *predecessor, m *wire.Conns, raw *fdpass.Message) error {
 	n, answered := len(raw.FDs), false
-	err := g.parkConns(p, m, raw, func() error {
+	err := g.parkConns(m, raw, func() error {
 		answered = true
 		err := p.link.send(&wire.Taken{Batch: m.Batch, Room: room()})
 		if err != nil && over(err) && p.died(exitGrace) {
@@ -66,7 +66,7 @@ func (g *Generation) receiveConns(p *predecessor, m *wire.Conns, raw *fdpass.Mes
 
 // parkConns takes those descriptors of raw that it sets to nil: all, or none on an error. ack comes before anything is read
 // from one of them.
-func (g *Generation) parkConns(p *predecessor, m *wire.Conns, raw *fdpass.Message, ack func() error) error {
+func (g *Generation) parkConns(m *wire.Conns, raw *fdpass.Message, ack func() error) error {
 	records, err := wire.ParseRecords(m.Records, len(raw.FDs))
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrProtocol, err)
@@ -86,7 +86,7 @@ func (g *Generation) parkConns(p *predecessor, m *wire.Conns, raw *fdpass.Messag
 		g.expectTaker(m.Name)
 		return nil
 	}
-	k, err := g.arrivalKey(p, m)
+	k, err := g.arrivalKey(m)
 	if err != nil {
 		return err
 	}
@@ -116,7 +116,7 @@ func (g *Generation) mayReceive() error {
 }
 
 // arrivalKey finds the socket that m means.
-func (g *Generation) arrivalKey(p *predecessor, m *wire.Conns) (live.Key, error) {
+func (g *Generation) arrivalKey(m *wire.Conns) (live.Key, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, r := range g.claimed {

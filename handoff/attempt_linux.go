@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/segue-go/segue/handoff/fdpass"
 	"github.com/segue-go/segue/handoff/internal/wire"
 )
 
@@ -96,7 +97,7 @@ func (a *attempt) greet(ctx context.Context) error {
 	// The one who speaks counts, not the wrapper that we may have started.
 	a.link.peer, a.hello = p, hello
 	a.g.mu.Unlock()
-	if err := passCredentials(a.link.conn, false); err != nil {
+	if err := fdpass.PassCred(a.link.conn, false); err != nil { // each message would cost a pidfd
 		return err
 	}
 	if os.Getpid() == 1 && p.PID != 0 && !p.Self() {

@@ -11,12 +11,12 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/segue-go/segue/handoff/fdpass"
+	"golang.org/x/sys/unix"
+
 	"github.com/segue-go/segue/handoff/internal/live"
 	"github.com/segue-go/segue/handoff/internal/peer"
 	"github.com/segue-go/segue/handoff/internal/wire"
 	"github.com/segue-go/segue/listener"
-	"golang.org/x/sys/unix"
 )
 
 // chain is what a generation has to do with the ones before and after it.
@@ -203,8 +203,10 @@ func (g *Generation) authorize(conn *net.UnixConn, p *peer.Peer) error {
 	if inner != nil {
 		return os.NewSyscallError("getsockopt SO_PEERCRED", inner)
 	}
-	if !peer.SameUser(p.UID) || !peer.SameUser(cred.Uid) {
-		return fmt.Errorf("%w: %v; run both as one user, or set Config.Authorize", ErrUnauthorized, p)
+	for _, uid := range []uint32{p.UID, cred.Uid} {
+		if !peer.SameUser(uid) {
+			return fmt.Errorf("%w: %v; %s", ErrUnauthorized, p, peer.Remedy(uid))
+		}
 	}
 	return nil
 }
@@ -316,6 +318,3 @@ func (g *Generation) letGo(owner bool) {
 		g.log.Warn("the rendezvous was left behind; the next start replaces it", "path", g.cfg.Path, "error", err)
 	}
 }
-
-// passCredentials is off but for the first message: each would cost a pidfd.
-func passCredentials(c *net.UnixConn, on bool) error { return fdpass.PassCred(c, on) }

@@ -54,8 +54,8 @@ type Config struct {
 	StepTimeout time.Duration
 
 	// StateTimeout bounds what sections of state may take up to the commit: to wait for the requests in flight, while all
-	// is served on, to hold what is left, to save and to restore. What is sent ahead has the same time, for all sections again. Default: 10
-	// seconds. See [Section].
+	// is served on, to hold what is left, to save and to restore. What is sent ahead has the same time, for all sections
+	// again. Default: 10 seconds. See [Section].
 	StateTimeout time.Duration
 
 	// DrainTimeout bounds the context given to Wait's drain function. Default: 1 minute. Negative: no bound.
@@ -64,9 +64,10 @@ type Config struct {
 	// Guard is how long the incumbent can be revived after the successor has confirmed. Default: 3 seconds. Negative: none.
 	Guard time.Duration
 
-	// Authorize decides who may take part in a handoff with this process, in either role. Nil: the same user, or root, by
-	// the effective id with which the connection was made (SO_PEERCRED) and the real id of who speaks (SCM_CREDENTIALS).
-	// It replaces that rule. It is called before a socket or a byte of state moves, and must not block.
+	// Authorize decides who may take part in a handoff with this process, in either role. Nil: the same user (but not
+	// nobody, whose uid 65534 is also that of users without a number here), or root, by the effective id with which the
+	// connection was made (SO_PEERCRED) and the real id of who speaks (SCM_CREDENTIALS). It replaces that rule. It is
+	// called before a socket or a byte of state moves, and must not block.
 	Authorize func(Peer) error
 
 	// Transport is how descriptors come to a successor. Default: automatic. While one takes them by pidfd_getfd, it is this

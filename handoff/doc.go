@@ -31,7 +31,8 @@
 // the one unit in an eventfd(2), and a successor owns once it has read it.
 //
 // From the moment that it lets go until its guard ends, an incumbent keeps its descriptors and takes the sockets back if
-// the successor dies. It does not if somebody wished the end: exit status 0, SIGTERM, SIGINT, or [Generation.Close].
+// the successor dies. It does not if somebody wished the end: exit status 0, SIGTERM, SIGINT, or [Generation.Close]; nor
+// if a section of exact state has moved, unless its [Revival] allows it.
 //
 // # State
 //

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Sentinels, for [errors.Is]. Every error of this package is an [*Error] around one of them, an error of the system, or
-// a context's cause. Errors about a generation that was closed are [net.ErrClosed]; waits that ran out of time are
+// Sentinels, for [errors.Is]. Every error of this package, but io.EOF of [Generation.Take], is an [*Error] around one of
+// them, an error of the system, or a context's cause. Errors about a generation that was closed are [net.ErrClosed]; waits that ran out of time are
 // [os.ErrDeadlineExceeded].
 var (
 	// ErrBusy: another handoff is under way. [BusyError] says whose.

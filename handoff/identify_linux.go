@@ -12,7 +12,6 @@ import (
 	"github.com/segue-go/segue/handoff/fdpass"
 	"github.com/segue-go/segue/handoff/internal/peer"
 	"github.com/segue-go/segue/listener"
-	"golang.org/x/sys/unix"
 )
 
 // identify makes as sure as can be that a process is an incumbent of segue at this rendezvous, before it is killed for one:
@@ -97,27 +96,14 @@ func holds(process *fdpass.Process, name string) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		found := isRendezvous(fd, name)
+		i, err := listener.Describe(fd)
+		found := err == nil && i.Address == name && peer.IsRendezvous(fd, i)
 		_ = fd.Close()
 		if found {
 			return true, nil
 		}
 	}
 	return false, nil
-}
-
-// isRendezvous reports whether fd is bound to name and looks as relisten leaves it: who else would want to be told who
-// connects, by pidfd?
-func isRendezvous(fd *listener.FD, name string) bool {
-	i, err := listener.Describe(fd)
-	if err != nil || i.Network != "unixpacket" || !i.Listening || i.Address != name {
-		return false
-	}
-	passes := 0
-	_ = fd.Control(func(n uintptr) { // without the option it is none
-		passes, _ = unix.GetsockoptInt(int(n), unix.SOL_SOCKET, unix.SO_PASSPIDFD)
-	})
-	return passes != 0
 }
 
 // checkLock makes sure that the rendezvous has its lock, and that this process can take it: without, it would kill an
@@ -130,13 +116,14 @@ func (g *Generation) checkLock(incumbent *peer.Peer) error {
 			incumbent.PID, err)
 	}
 	defer lock.Close()
-	var st unix.Stat_t
-	if err := unix.Fstat(int(lock.Fd()), &st); err != nil {
-		return os.NewSyscallError("fstat", err)
+	info, err := lock.Stat()
+	if err != nil {
+		return err
 	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG || !peer.SameUser(st.Uid) && st.Uid != incumbent.UID {
-		return fmt.Errorf("rescue: %w: %s is no lock of pid %d or of this user (it belongs to uid %d); pid %d is left alone",
-			ErrUnauthorized, name, incumbent.PID, st.Uid, incumbent.PID)
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || !info.Mode().IsRegular() || !peer.SameUser(st.Uid) && st.Uid != incumbent.UID {
+		return fmt.Errorf("rescue: %w: %s is no lock of pid %d or of this user; pid %d is left alone",
+			ErrUnauthorized, name, incumbent.PID, incumbent.PID)
 	}
 	return nil
 }

@@ -7,8 +7,9 @@ import (
 	"io"
 	"os"
 
-	"github.com/segue-go/segue/listener"
 	"golang.org/x/sys/unix"
+
+	"github.com/segue-go/segue/listener"
 )
 
 // allSeals is what a section's memfd must have: nobody can change it any more, nor its size, so that who reads it need not
@@ -22,7 +23,7 @@ type memfd struct {
 }
 
 // writeMemfd returns what save writes, sealed. It does not wait for save to return once ctx has ended.
-func (g *Generation) writeMemfd(ctx context.Context, s *section, what string, save func(context.Context, io.Writer) error) (*memfd, error) {
+func (g *Generation) writeMemfd(ctx context.Context, s *section, what string, save saver) (*memfd, error) {
 	n, err := unix.MemfdCreate("segue:"+s.name[:min(len(s.name), 200)], unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_NOEXEC_SEAL)
 	if err != nil {
 		return nil, &sectionError{s.name, what, os.NewSyscallError("memfd_create", err)}

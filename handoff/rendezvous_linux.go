@@ -230,11 +230,19 @@ func (g *Generation) withLock(ctx context.Context, f func() error) error {
 		return fmt.Errorf("the lock of the rendezvous: %w", err)
 	}
 	defer lock.Close()
+	raw, err := lock.SyscallConn()
+	if err != nil {
+		return err
+	}
 	tick := time.NewTicker(lockPoll)
 	defer tick.Stop()
 	for {
 		// Closing the file unlocks it. Not blocking: a flock that waits cannot be interrupted by a context.
-		err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		var inner error
+		err := raw.Control(func(n uintptr) { inner = syscall.Flock(int(n), syscall.LOCK_EX|syscall.LOCK_NB) })
+		if err == nil {
+			err = inner
+		}
 		if err == nil {
 			return f()
 		}

@@ -22,7 +22,7 @@ func (g *Generation) rescue(ctx context.Context, incumbent *peer.Peer, past *cal
 			return false, fmt.Errorf("rescue: %w: %v: %w", ErrUnauthorized, incumbent, err)
 		}
 	} else if !peer.SameUser(who.UID) {
-		return false, fmt.Errorf("rescue: %w: %v; run both as one user, or set Config.Authorize", ErrUnauthorized, incumbent)
+		return false, fmt.Errorf("rescue: %w: %v; %s", ErrUnauthorized, incumbent, peer.Remedy(who.UID))
 	}
 	if again, err = g.identify(ctx, incumbent); again || err != nil {
 		return again, err

@@ -3,7 +3,6 @@ package handoff
 import (
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"time"
@@ -202,6 +201,3 @@ func (r *restorer) restore(a delivery) error {
 	}
 	return r.g.callBack(r.ctx, a.section, what, func(ctx context.Context) error { return f(ctx, a.file.reader()) })
 }
-
-// saver is Section.Save or Section.Ahead.
-type saver = func(context.Context, io.Writer) error

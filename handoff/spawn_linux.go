@@ -17,9 +17,11 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/segue-go/segue/handoff/fdpass"
 	"github.com/segue-go/segue/handoff/internal/peer"
 	"github.com/segue-go/segue/listener"
-	"golang.org/x/sys/unix"
 )
 
 // envHandoff tells a spawned successor which descriptor is its end of a socket pair: "number:inode:path". The inode proves
@@ -92,7 +94,7 @@ func (g *Generation) spawn() (*child, *net.UnixConn, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := passCredentials(conn, true); err != nil {
+	if err := fdpass.PassCred(conn, true); err != nil {
 		_ = conn.Close()
 		return nil, nil, err
 	}

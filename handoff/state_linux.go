@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"slices"
@@ -200,6 +201,9 @@ func (t *transfer) hold(ctx context.Context) error {
 	}
 	return nil
 }
+
+// saver is Section.Save or Section.Ahead.
+type saver = func(context.Context, io.Writer) error
 
 // send sends one section.
 func (t *transfer) send(ctx context.Context, s *section, what string, save saver) error {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/segue-go/segue/handoff/fdpass"
 	"github.com/segue-go/segue/handoff/internal/wire"
 	"github.com/segue-go/segue/listener"
 )
@@ -57,7 +58,7 @@ func (p *predecessor) close() {
 // succeed makes this generation the successor of whoever is at the other end of conn, which it takes. On return it holds
 // all that was offered.
 func (g *Generation) succeed(ctx context.Context, conn *net.UnixConn) error {
-	if err := passCredentials(conn, true); err != nil {
+	if err := fdpass.PassCred(conn, true); err != nil {
 		_ = conn.Close()
 		return err
 	}
@@ -135,7 +136,7 @@ func (g *Generation) welcome(p *predecessor, f frame, m *wire.Welcome) (err erro
 	if p.link.peer, err = g.introduce(p.link, f); err != nil {
 		return err
 	}
-	if err := passCredentials(p.link.conn, false); err != nil {
+	if err := fdpass.PassCred(p.link.conn, false); err != nil { // each message would cost a pidfd
 		return err
 	}
 	if len(f.raw.FDs) != 1 {

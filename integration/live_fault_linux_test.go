@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxBatch is how many connections one message can carry: SCM_MAX_FD of the kernel.
-const maxBatch = 253
+// maxBatch is how many connections a message carries (handoff/depart_linux.go: batchLen).
+const maxBatch = 128
 
 // moveCase is one process hit while connections move.
 type moveCase struct {

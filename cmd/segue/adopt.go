@@ -61,8 +61,8 @@ SIGTERM and SIGINT end it before COMMAND runs, and are COMMAND's from then on.`,
 					return usagef("which sockets? Give their addresses with --listen; 'segue sockets --pid %d' lists them", a.pid)
 				case len(args) == 0:
 					return usagef("which program is to have the sockets? Give its command line after --")
-				case a.idle > 0 && a.signal == 0:
-					return usagef("--idle says when a signal is sent; say with --signal which one")
+				case a.signal == 0 && (given(flags, "idle") || given(flags, "settle")):
+					return usagef("--settle and --idle say when a signal is sent; say with --signal which one")
 				}
 				path, err := lookPath(args[0])
 				if err != nil {
@@ -73,6 +73,12 @@ SIGTERM and SIGINT end it before COMMAND runs, and are COMMAND's from then on.`,
 			}
 		},
 	}
+}
+
+// given reports whether a flag is on the command line.
+func given(flags *flag.FlagSet, name string) (yes bool) {
+	flags.Visit(func(f *flag.Flag) { yes = yes || f.Name == name })
+	return yes
 }
 
 // lookPath returns where COMMAND is.

@@ -56,8 +56,8 @@ var networks = map[string]bool{"tcp": true, "tcp4": true, "tcp6": true, "udp": t
 func parseListen(s string) (listenArg, error) {
 	var l listenArg
 	l.address = s
-	if name, rest, ok := strings.Cut(s, "="); ok && !strings.ContainsAny(name, "/:@") {
-		if name == "" || len(name) > 255 || strings.IndexFunc(name, func(r rune) bool { return r > unicode.MaxASCII || unicode.IsControl(r) }) >= 0 {
+	if name, rest, ok := strings.Cut(s, "="); ok && !strings.ContainsAny(name, "/@") {
+		if name == "" || strings.Contains(name, ":") || len(name) > 255 || strings.IndexFunc(name, func(r rune) bool { return r > unicode.MaxASCII || unicode.IsControl(r) }) >= 0 {
 			return l, errors.New("a name has 1 to 255 printable ASCII characters, without a colon")
 		}
 		l.name, l.address = name, rest

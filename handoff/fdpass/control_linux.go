@@ -39,15 +39,8 @@ func (got *received) close() {
 	got.reset()
 }
 
-// parseControl takes control data apart. With an error it returns all that it found nevertheless, to be closed.
-func parseControl(control []byte) (received, error) {
-	var got received
-	got.reset()
-	err := got.parse(control)
-	return got, err
-}
-
-// parse is parseControl into what reset has emptied.
+// parse takes control data apart, into what reset has emptied. With an error, got has all that was found nevertheless, to
+// be closed.
 func (got *received) parse(control []byte) error {
 	var errs error
 	for len(control) > 0 {

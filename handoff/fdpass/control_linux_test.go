@@ -59,6 +59,13 @@ func TestParseControl(t *testing.T) {
 	}
 }
 
+func parseControl(control []byte) (received, error) {
+	var got received
+	got.reset()
+	err := got.parse(control)
+	return got, err
+}
+
 // FuzzParseControl: no control data, however wrong, panics or invents descriptors; what is there is found.
 func FuzzParseControl(f *testing.F) {
 	f.Add(unix.UnixRights(3, 4, 5))

@@ -130,7 +130,7 @@ func ExampleNoSocketError_Error() {
 	have := []process.Socket{{Network: "tcp", Address: "[::]:80"}}
 	err := &process.NoSocketError{PID: 4711, Network: "tcp", Address: "127.0.0.1:80", Have: have}
 	fmt.Println(err)
-	// Output: process 4711 has no socket for tcp 127.0.0.1:80; ask for one that it has: tcp [::]:80
+	// Output: process 4711 has no socket for tcp/127.0.0.1:80; ask for one that it has: tcp/[::]:80
 }
 
 // A generation asks its Source in this way when the program calls Listen. Each socket is given once.

@@ -101,7 +101,7 @@ func TestNoSocketError(t *testing.T) {
 	for range 22 {
 		e.Have = append(e.Have, Socket{Network: "tcp", Address: "[::]:80"})
 	}
-	if !strings.Contains(e.Error(), "process 7 has no socket for tcp :1") || !strings.HasSuffix(e.Error(), "tcp [::]:80, and 2 more") {
+	if !strings.Contains(e.Error(), "process 7 has no socket for tcp/:1") || !strings.HasSuffix(e.Error(), "tcp/[::]:80, and 2 more") {
 		t.Error(e)
 	}
 }
@@ -111,7 +111,7 @@ func TestNoSocketErrorRelative(t *testing.T) {
 	s := Socket{Network: "unix", Address: "a.sock"}
 	s.in("/srv")
 	e := &NoSocketError{PID: 7, Network: "unix", Address: "a.sock", Have: []Socket{s}}
-	if !strings.HasSuffix(e.Error(), "one that it has: unix /srv/a.sock") {
+	if !strings.HasSuffix(e.Error(), "one that it has: unix//srv/a.sock") {
 		t.Error(e)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/segue-go/segue/handoff"
+	"github.com/segue-go/segue/handoff/internal/peer"
 	"github.com/segue-go/segue/listener"
 )
 
@@ -101,7 +102,7 @@ func (p *Process) salvage(s Socket) (*salvaged, error) {
 		return nil, err
 	}
 	i, err := listener.Describe(fd)
-	if err == nil && isRendezvous(fd, i) {
+	if err == nil && peer.IsRendezvous(fd, i) {
 		return nil, fd.Close()
 	}
 	if err != nil {
@@ -111,18 +112,6 @@ func (p *Process) salvage(s Socket) (*salvaged, error) {
 	// What the socket says now counts.
 	s.Network, s.Address = i.Network, i.Address
 	return &salvaged{Socket: s, fd: fd, cookie: i.Cookie, path: unixPath(i, s.file())}, nil
-}
-
-// isRendezvous reports whether a socket is one of segue's: who else would want to be told who connects, by pidfd?
-func isRendezvous(fd *listener.FD, i listener.Info) bool {
-	if i.Network != "unixpacket" || !i.Listening {
-		return false
-	}
-	passes := 0
-	_ = fd.Control(func(n uintptr) { // without the option it is none
-		passes, _ = unix.GetsockoptInt(int(n), unix.SOL_SOCKET, unix.SO_PASSPIDFD)
-	})
-	return passes != 0
 }
 
 // rescued is the Source of what was taken.

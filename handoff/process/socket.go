@@ -94,7 +94,7 @@ type NoSocketError struct {
 func (e *NoSocketError) Error() string {
 	const most = 20
 	if len(e.Have) == 0 {
-		return fmt.Sprintf("process %d and its children have no listening or bound socket at all, so none for %s %s; is it the right process?",
+		return fmt.Sprintf("process %d and its children have no listening or bound socket at all, so none for %s/%s; is it the right process?",
 			e.PID, e.Network, printable(e.Address))
 	}
 	var has []string
@@ -107,9 +107,9 @@ func (e *NoSocketError) Error() string {
 		if s.path != "" {
 			address = s.path // it has to be asked for from here
 		}
-		has = append(has, s.Network+" "+printable(address))
+		has = append(has, s.Network+"/"+printable(address))
 	}
-	return fmt.Sprintf("process %d has no socket for %s %s; ask for one that it has: %s",
+	return fmt.Sprintf("process %d has no socket for %s/%s; ask for one that it has: %s",
 		e.PID, e.Network, printable(e.Address), strings.Join(has, ", "))
 }
 

@@ -90,7 +90,7 @@ func (c *tracked) arrived() {
 // whole returns the deadline t that net/http asks for, or if that is for the whole of the first request after an arrival,
 // the one that it would ask for if it had begun to wait for its header only when that had begun.
 func (c *tracked) whole(t time.Time) time.Time {
-	if c.stand.phase != fresh || t.IsZero() || c.t.server.ReadTimeout <= 0 {
+	if c.began.IsZero() || c.stand.phase != fresh || t.IsZero() || c.t.server.ReadTimeout <= 0 {
 		return t
 	}
 	if least := c.began.Add(c.t.server.ReadTimeout); t.Before(least) {

@@ -1,10 +1,6 @@
 package serve
 
-import (
-	"syscall"
-
-	"golang.org/x/sys/unix"
-)
+import "golang.org/x/sys/unix"
 
 // canMove says whether connections can be handed to another process on this system.
 const canMove = true
@@ -13,12 +9,12 @@ const canMove = true
 // is nothing to be read yet.
 func readNow(fd uintptr, p []byte) (n int, more bool, err error) {
 	for {
-		n, err := syscall.Read(int(fd), p) // a little faster than unix.Read, and it is called for each request
+		n, err := unix.Read(int(fd), p)
 		switch err {
 		case nil:
 			return n, true, nil
-		case syscall.EINTR:
-		case syscall.EAGAIN:
+		case unix.EINTR:
+		case unix.EAGAIN:
 			return 0, false, nil
 		default:
 			return 0, true, err

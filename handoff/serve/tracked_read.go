@@ -94,13 +94,8 @@ func (c *tracked) attempt(now bool) error {
 //
 // The runtime's poller reports each arrival once. So what try leaves unread is read only if it returns true.
 func (c *tracked) try(fd uintptr) bool {
-	c.mu.Lock() // without defer, here and in setReadDeadline: both are called several times for each request
-	done := c.tryOnce(fd)
-	c.mu.Unlock()
-	return done
-}
-
-func (c *tracked) tryOnce(fd uintptr) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.stops() {
 		c.stopped = true
 		return true
@@ -176,12 +171,7 @@ func (c *tracked) readError(err error) error {
 // setReadDeadline is called without mu. What is set is set under mu, so that it does not undo what wakes a Read.
 func (c *tracked) setReadDeadline(t time.Time) error {
 	c.mu.Lock()
-	err := c.changeReadDeadline(t)
-	c.mu.Unlock()
-	return err
-}
-
-func (c *tracked) changeReadDeadline(t time.Time) error {
+	defer c.mu.Unlock()
 	c.stand.deadline()
 	if c.fate == gone {
 		return nil
@@ -192,9 +182,7 @@ func (c *tracked) changeReadDeadline(t time.Time) error {
 			return nil
 		}
 	}
-	if !c.began.IsZero() {
-		t = c.whole(t)
-	}
+	t = c.whole(t)
 	c.deadline = t
 	if c.woken {
 		return nil

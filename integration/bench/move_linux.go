@@ -38,7 +38,7 @@ func moving(ctx context.Context, o options, dir string) ([]figure, error) {
 		}
 		for f, v := range map[*figure][2]float64{
 			&live: {m.moves[0].took, m.floor}, &parked: {m.moves[1].took, m.floor},
-			&gap: {median(m.moves[0].gaps), m.floor / float64(n/fdpass.MaxFDs+1)}, &worst: {slices.Max(m.moves[0].gaps), m.floor / float64(n/fdpass.MaxFDs+1)},
+			&gap: {median(m.moves[0].gaps), m.floor / float64(len(m.moves[0].gaps))}, &worst: {slices.Max(m.moves[0].gaps), m.floor / float64(len(m.moves[0].gaps))},
 			&lost: {m.lost, 0}, &memory: {m.memory, 0},
 		} {
 			f.ours, f.floor = append(f.ours, v[0]), append(f.floor, v[1])

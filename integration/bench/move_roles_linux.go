@@ -21,7 +21,7 @@ import (
 	"github.com/segue-go/segue/handoff/serve"
 )
 
-// times are all the times at which things happened.
+// allTimes are all the times at which things happened.
 type allTimes struct {
 	mu sync.Mutex
 	at map[string][]int64

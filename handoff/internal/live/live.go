@@ -77,8 +77,8 @@ type Departure interface {
 	// Offer has the Leave of each called when it can be sent, in this order. So a connection is in nobody's hands only for
 	// as long as it takes to send it, however many there are. It takes the slice.
 	//
-	// The order costs time: in that in which connections were accepted, what belongs to neighbours is near in memory,
-	// here and in the kernel. At random the whole move takes half as long again.
+	// They are to be in the order in which they were accepted: what belongs to neighbours is near in memory then, here
+	// and in the kernel (ADR 9 has the figures).
 	Offer(conns []Conn)
 	// Move takes c, which has left, before all that are offered. It reports false if nothing moves any more: c has not left
 	// then.

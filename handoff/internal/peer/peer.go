@@ -76,6 +76,14 @@ func sameUser(uid uint32, euid int, overflow uint32) bool {
 	return uid == 0 || int64(uid) == int64(euid)
 }
 
+// Remedy says what to do about somebody with this uid, which is not SameUser.
+func Remedy(uid uint32) string {
+	if uid == overflowUID() {
+		return fmt.Sprintf("uid %d is also that of users without a number here, and proves nobody; run both as a user of their own, or set Config.Authorize", uid)
+	}
+	return "run both as one user, or set Config.Authorize"
+}
+
 // overflowUID is 65534 unless somebody changed it (proc_sys_kernel(5)). It is read once: a handover asks four times, and
 // each time would be as long as a message takes.
 var overflowUID = sync.OnceValue(func() uint32 {

@@ -1,0 +1,100 @@
+package live
+
+import (
+	"net"
+	"syscall"
+)
+
+// Depart moves all connections, those that are parked and those that come, by what leave returns for their keys. Those for
+// which it returns nil stay.
+func (l *Lot) Depart(leave func(Key) Departure) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.leave = leave
+	offers := make(map[*Key][]Conn, len(l.keys))
+	conns := make([]parkedConn, 0, l.used) // one allocation for all; what is offered points into it
+	for i, s := range l.spots.all() {
+		if s.moving {
+			continue
+		}
+		conns = append(conns, l.conn(i))
+		offers[s.key] = append(offers[s.key], &conns[len(conns)-1])
+	}
+	for k, conns := range offers {
+		if d := leave(*k); d != nil {
+			d.Offer(conns)
+		}
+	}
+}
+
+// Stay undoes Depart. What has left gets its Moved or Kept independently of it.
+func (l *Lot) Stay() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.leave = nil
+}
+
+// parkedConn is a parked connection that may leave. Once it has, it keeps its spot until Moved or Kept.
+type parkedConn struct {
+	lot  *Lot
+	i    int32
+	uses uint32 // the spot's, by which to find out whether another has it now
+}
+
+// conn is for a Departure. Callers hold mu.
+func (l *Lot) conn(i int32) parkedConn { return parkedConn{l, i, l.spots.at(i).uses} }
+
+func (p parkedConn) Leave() bool {
+	p.lot.mu.Lock()
+	defer p.lot.mu.Unlock()
+	if p.lot.closed || p.lot.leave == nil {
+		return false
+	}
+	s := p.lot.spots.at(p.i)
+	if s.uses != p.uses || s.moving {
+		return false // it arrives, or has gone already
+	}
+	s.moving = true
+	return true
+}
+
+func (p parkedConn) SyscallConn() (syscall.RawConn, error) {
+	p.lot.mu.Lock()
+	defer p.lot.mu.Unlock()
+	if p.lot.closed {
+		return nil, net.ErrClosed
+	}
+	return p.lot.spots.at(p.i).fd.SyscallConn()
+}
+
+func (p parkedConn) Position() Position {
+	p.lot.mu.Lock()
+	defer p.lot.mu.Unlock()
+	if p.lot.closed {
+		return Position{}
+	}
+	return p.lot.position(p.i)
+}
+
+func (p parkedConn) Moved() {
+	p.lot.mu.Lock()
+	defer p.lot.mu.Unlock()
+	if p.lot.closed {
+		return
+	}
+	p.lot.unwatch(p.i)
+	p.lot.dues.remove(&p.lot.spots, p.i)
+	_ = p.lot.vacate(p.i).Close()
+	p.lot.used--
+	p.lot.signalEmpty()
+}
+
+func (p parkedConn) Kept() {
+	p.lot.mu.Lock()
+	defer p.lot.mu.Unlock()
+	if p.lot.closed {
+		return
+	}
+	p.lot.rewatch(p.i)
+	p.lot.schedule()
+}
