@@ -42,16 +42,18 @@ func room() int {
 
 // receiveConns takes a batch of connections from the predecessor, all or none, and answers. On an error nothing can be said
 // to the predecessor any more.
-func (g *Generation) receiveConns(p *predecessor, m *wire.Conns, raw *fdpass.Message) error {
-	n, answered := len(raw.FDs), false
-	err := g.parkConns(m, raw, func() error {
-		answered = true
-		err := p.link.send(&wire.Taken{Batch: m.Batch, Room: room()})
-		if err != nil && over(err) && p.died(exitGrace) {
-			return nil // so nobody else has them
-		}
-		return err
-	})
+func (g *Generation) receiveConns(p *predecessor, m *wire.Conns, f frame) error {
+	n, answered, err := len(f.raw.FDs), false, f.lost
+	if err == nil {
+		err = g.parkConns(m, f.raw, func() error {
+			answered = true
+			err := p.link.send(&wire.Taken{Batch: m.Batch, Room: room()})
+			if err != nil && over(err) && p.died(exitGrace) {
+				return nil // so nobody else has them
+			}
+			return err
+		})
+	}
 	if err == nil {
 		g.mu.Lock()
 		g.received += n
@@ -60,7 +62,7 @@ func (g *Generation) receiveConns(p *predecessor, m *wire.Conns, raw *fdpass.Mes
 	if err == nil || answered {
 		return err
 	}
-	g.log.Warn("connections of the predecessor are not taken", "connections", len(raw.FDs), "error", err)
+	g.log.Warn("connections of the predecessor are not taken", "batch", m.Batch, "error", err)
 	return p.link.send(&wire.Taken{Batch: m.Batch, Refused: err.Error(), Room: room()})
 }
 

@@ -97,7 +97,7 @@ func (g *Generation) attend(p *predecessor) {
 			return
 		}
 		if m, ok := f.msg.(*wire.Conns); ok && p.moves {
-			err := g.receiveConns(p, m, f.raw)
+			err := g.receiveConns(p, m, f)
 			f.raw.Close()
 			if err != nil {
 				g.log.Debug("the predecessor got no answer", "error", err)

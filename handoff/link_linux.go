@@ -36,9 +36,10 @@ type link struct {
 
 // frame is a message and the descriptors that came with it, or the end.
 type frame struct {
-	msg wire.Message
-	raw *fdpass.Message
-	err error
+	msg  wire.Message
+	raw  *fdpass.Message
+	lost error // why the descriptors of a CONNS have not come; the other side still has its own
+	err  error
 }
 
 // newLink takes conn. The reader ends with close.
@@ -75,8 +76,8 @@ func (l *link) read() {
 	for {
 		m, err := fdpass.Recv(l.conn, buf)
 		switch {
-		case err == nil:
-			if !l.pass(m) {
+		case m != nil:
+			if !l.pass(m, err) {
 				return
 			}
 		case errors.Is(err, os.ErrDeadlineExceeded):
@@ -100,10 +101,10 @@ func (l *link) flush(buf []byte) bool {
 	asked := l.syncs.Load()
 	for {
 		m, err := fdpass.TryRecv(l.conn, buf)
-		if err != nil {
+		if m == nil {
 			break // nothing queued, or an end that Recv is going to see again
 		}
-		if !l.pass(m) {
+		if !l.pass(m, err) {
 			return false
 		}
 	}
@@ -115,14 +116,20 @@ func (l *link) flush(buf []byte) bool {
 	return true
 }
 
-func (l *link) pass(m *fdpass.Message) bool {
+// pass delivers m; lost is why its descriptors are not there, if they should be.
+func (l *link) pass(m *fdpass.Message, lost error) bool {
 	msg, err := wire.Decode(m.Payload)
 	if err != nil {
+		err = fmt.Errorf("%w: %w", ErrProtocol, err)
+	} else if _, ok := msg.(*wire.Conns); !ok {
+		err = lost // what is to become of other messages cannot be said to anybody
+	}
+	if err != nil {
 		m.Close()
-		l.deliver(frame{err: fmt.Errorf("%w: %w", ErrProtocol, err)})
+		l.deliver(frame{err: err})
 		return false
 	}
-	return l.deliver(frame{msg: msg, raw: m})
+	return l.deliver(frame{msg: msg, raw: m, lost: lost})
 }
 
 func (l *link) deliver(f frame) bool {

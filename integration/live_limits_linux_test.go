@@ -6,6 +6,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -85,6 +86,55 @@ func TestDescriptorBudget(t *testing.T) {
 			w.ended(b)
 			count(t, again.stay).allBy(t, c.pid, len(again.stay))
 		})
+	}
+}
+
+// TestDescriptorsGone: the successor's clients have used up its descriptors when another connection is to move. It stays,
+// and the successor lives.
+func TestDescriptorsGone(t *testing.T) {
+	t.Parallel()
+	const limit = 160
+	w := newLive(t, "tcp")
+	w.conf.Guard = time.Minute // in which a successor that is not well would be killed
+	a := w.firstHTTP()
+	target, open := w.gate()
+	slow := w.connect(0)
+	if err := slow.send(target); err != nil {
+		t.Fatal(err)
+	}
+	ks := w.crowd(20, a.pid) // answered after slow had begun
+	w.conf.Start = "nofile=" + strconv.Itoa(limit)
+	b := w.take("upgrade", a, "http")
+	moveCase{}.settled(t, w, ks, b)
+	for i := range limit { // more than fit
+		w.connect(100 + i)
+	}
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		fds, err := os.ReadDir("/proc/" + strconv.Itoa(b.pid) + "/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(fds) >= limit {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the successor has only %d of %d descriptors", len(fds), limit)
+		}
+	}
+	mark := w.mark()
+	open()
+	if pid, leave, err := slow.reply(); err != nil || pid != a.pid || leave {
+		t.Errorf("answered by %d (the last answer: %t), %v; want %d", pid, leave, err, a.pid)
+	}
+	w.await(mark, "a warning", func(e event) bool {
+		return e.Ev == "log" && e.PID == a.pid && e.N >= 4 && warned.MatchString(e.Msg+" "+e.Err)
+	})
+	if got := count(t, []*lane{slow}); got.leaving[a.pid] != 1 {
+		t.Errorf("the connection that stays: %+v, told to leave %v, dropped %d", got.by, got.leaving, got.dropped)
+	}
+	count(t, ks).allBy(t, b.pid, len(ks))
+	if !b.alive() {
+		t.Error("the successor is dead")
 	}
 }
 

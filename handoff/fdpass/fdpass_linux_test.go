@@ -263,7 +263,10 @@ func TestDescriptorLimit(t *testing.T) {
 					restore := onlyFree(t, free)
 					m, err := Recv(b, make([]byte, 10))
 					restore()
-					m.Close()
+					defer m.Close()
+					if free < len(fds) && (m == nil || string(m.Payload) != "x" || len(m.FDs) > 0) {
+						t.Errorf("room for %d of %d: got %+v, want the payload alone", free, need, m)
+					}
 					if free < need && !errors.Is(err, ErrTruncated) || free == need && err != nil {
 						t.Errorf("credentials %v, room for %d of %d: got %v", cred, free, need, err)
 					}

@@ -18,6 +18,9 @@ import (
 // The caller owns the message's descriptors: it takes out what it wants and calls [Message.Close]. On error there are
 // none. All are close-on-exec; their status flags are as the sender left them. How many came is for the caller to check.
 //
+// If nothing but descriptors was lost, because this process has no room for them, the message is returned beside
+// [ErrTruncated], with its payload alone, so that the sender can be told.
+//
 // On a SOCK_STREAM socket a receive never spans bytes that came with two sets of descriptors; otherwise message
 // boundaries are lost, as usual.
 //
@@ -87,6 +90,9 @@ func recvControl(sock int, buf, control []byte) (*Message, error) {
 	var got received
 	n, err := recvChecked(sock, buf, control, &got)
 	if err != nil {
+		if n > 0 {
+			return &Message{Payload: buf[:n]}, err
+		}
 		return nil, err
 	}
 	m := &Message{Payload: buf[:n], FDs: listener.NewFDs(got.fds), Cred: got.cred}
@@ -97,7 +103,7 @@ func recvControl(sock int, buf, control []byte) (*Message, error) {
 }
 
 // recvChecked is one recvmsg(2) that does not block. It fills got, whose numbers the caller owns then; on error there are
-// none. The buffer of got.fds is used again.
+// none. If they alone were lost, it returns the length of the payload with the error. The buffer of got.fds is used again.
 func recvChecked(sock int, buf, control []byte, got *received) (int, error) {
 	var controlLen, flags int
 	got.reset()
@@ -114,6 +120,10 @@ func recvChecked(sock int, buf, control []byte, got *received) (int, error) {
 		err = fmt.Errorf("%w: %w", ErrTruncated, err)
 	case flags&unix.MSG_CTRUNC != 0:
 		err = fmt.Errorf("%w: descriptors were lost; raise RLIMIT_NOFILE (ulimit -n, LimitNOFILE=)", ErrTruncated)
+		if flags&unix.MSG_TRUNC == 0 {
+			got.close()
+			return n, err
+		}
 	case got.pidfd < 0 && (errno == unix.EMFILE || errno == unix.ENFILE):
 		err = fmt.Errorf("%w: no room for a pidfd; raise RLIMIT_NOFILE (ulimit -n, LimitNOFILE=): %w", ErrTruncated, errno)
 	case flags&unix.MSG_TRUNC != 0:
