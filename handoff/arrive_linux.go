@@ -196,7 +196,16 @@ func (g *Generation) flush() {
 	g.mu.Lock()
 	g.flushed = true
 	d := g.departure
+	open := d.open()
 	g.mu.Unlock()
+	if open { // what is being answered moves afterwards
+		ctx, cancel := context.WithCancel(context.Background())
+		if g.cfg.DrainTimeout > 0 {
+			ctx, cancel = context.WithTimeout(context.Background(), g.cfg.DrainTimeout)
+		}
+		g.exchange.Finish(ctx)
+		cancel()
+	}
 	d.flush()
 }
 

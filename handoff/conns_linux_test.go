@@ -1,6 +1,7 @@
 package handoff_test
 
 import (
+	"context"
 	"io"
 	"net"
 	"os"
@@ -110,7 +111,8 @@ func (cr *crowd) departure() live.Departure {
 	return cr.d
 }
 
-func (cr *crowd) Stay() { cr.change(func() { cr.d = nil; cr.stays++ }) }
+func (cr *crowd) Finish(context.Context) {}
+func (cr *crowd) Stay()                  { cr.change(func() { cr.d = nil; cr.stays++ }) }
 func (cr *crowd) Arrive(c net.Conn, p live.Position) {
 	cr.change(func() { cr.arrived, cr.states = append(cr.arrived, c), append(cr.states, string(p.State)) })
 }

@@ -42,3 +42,42 @@ func TestClosedWhileMoving(t *testing.T) {
 		})
 	}
 }
+
+// TestClosedWhileAnswering: the incumbent is told to stop for good while it answers requests, whose connections are to move
+// afterwards. They do: before the successor serves or after, and also if part of the answer has been sent.
+func TestClosedWhileAnswering(t *testing.T) {
+	for _, early := range []bool{false, true} {
+		t.Run(map[bool]string{false: "superseded", true: "before_confirm"}[early], func(t *testing.T) {
+			t.Parallel()
+			w, a := liveWorld(t, "tcp")
+			target, open := w.gate()
+			var slow []*lane
+			for i := range 20 {
+				k := w.connect(i)
+				if err := k.send(target); err != nil {
+					t.Fatal(err)
+				}
+				slow = append(slow, k)
+			}
+			w.connect(100).answeredBy(t, a.pid) // so theirs are under way
+			mark := w.mark()
+			var b *proc
+			if early {
+				b = w.succeed("join", a, "http")
+				w.wait(mark, b.pid, "sent", "owned")
+			} else {
+				b = w.take("join", a, "http")
+			}
+			w.signal(a, unix.SIGTERM)
+			w.connect(101).answeredBy(t, b.pid)
+			open()
+			for _, k := range slow {
+				if pid, leave, err := k.reply(); err != nil || pid != a.pid || leave {
+					t.Errorf("connection %d: answered by %d (the last answer: %t), %v; want pid %d", k.id, pid, leave, err, a.pid)
+				}
+			}
+			count(t, slow).allBy(t, b.pid, len(slow))
+			w.ended(a)
+		})
+	}
+}

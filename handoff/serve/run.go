@@ -244,9 +244,9 @@ func (r *runner) abandon(ctx context.Context, err error) error {
 	if err != nil {
 		end = func() error { return r.gen.Fail(err) }
 	}
-	ended := end()
 	ctx, cancel := within(ctx, r.gen.DrainTimeout())
 	defer cancel()
+	ended := end()
 	return errors.Join(err, ended, r.stop(ctx, false), r.gen.Close())
 }
 

@@ -124,6 +124,7 @@ func (c *tracked) depart(m mode) bool {
 		return false
 	}
 	c.fate, c.moved = moving, m.departure()
+	c.t.part()
 	if c.stand.phase == fresh && c.arrival == nil && !c.inRead && c.deadline.IsZero() {
 		// Accepted a moment ago, and net/http has not come to set the deadline.
 		if d := headerTimeout(c.t.server); d > 0 {
@@ -131,6 +132,13 @@ func (c *tracked) depart(m mode) bool {
 		}
 	}
 	return true
+}
+
+// answering reports whether a request is being answered. It takes mu.
+func (c *tracked) answering() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stand.phase == active
 }
 
 // leaves reports whether c moves on after the request that is being answered, as far as one can tell. It takes mu.
@@ -141,7 +149,7 @@ func (c *tracked) leaves() bool {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.kept != m.departure() && !c.stand.pinned && !c.closed
+	return c.fate == here && c.kept != m.departure() && !c.stand.pinned && !c.closed
 }
 
 // Moved is for the Departure. If a Read is in progress, that goroutine closes the connection: a Close from here would
@@ -164,6 +172,7 @@ func (c *tracked) Moved() {
 func (c *tracked) Kept() {
 	c.mu.Lock()
 	c.fate, c.kept = here, c.moved
+	c.t.part()
 	closing := c.deferred
 	c.closed = c.closed || closing
 	if c.inRead && !closing && c.stops() {

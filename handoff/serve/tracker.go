@@ -1,10 +1,12 @@
 package serve
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -32,6 +34,7 @@ type tracker struct {
 	st       *httpState
 	server   *http.Server
 	arrivals *arrivals
+	parted   chan struct{} // a connection may have left, for Finish; holds one
 
 	now atomic.Uint64 // the mode
 
@@ -46,6 +49,7 @@ func newTracker(st *httpState, s *http.Server, ln net.Listener) *tracker {
 	return &tracker{
 		st: st, server: s,
 		arrivals: newArrivals(ln.Addr()),
+		parted:   make(chan struct{}, 1),
 	}
 }
 
@@ -94,6 +98,7 @@ func (t *tracker) remove(c *tracked) {
 	t.conns.remove(c)
 	t.mu.Unlock()
 	t.poke()
+	t.part()
 }
 
 // all returns the connections there are, the oldest first.
@@ -155,6 +160,35 @@ func (t *tracker) Stay() {
 	t.mu.Unlock()
 	if !held {
 		t.free()
+	}
+	t.part()
+}
+
+// Finish is of [live.Server]. Meanwhile clients of connections that do not move are told to leave, as in a drain.
+func (t *tracker) Finish(ctx context.Context) {
+	t.st.leaving.Add(1)
+	t.st.draining.begin(false)
+	defer t.st.leaving.Add(-1)
+	defer t.st.draining.end(false)
+	busy := slices.DeleteFunc(t.all(), func(c *tracked) bool { return !c.answering() })
+	for {
+		busy = slices.DeleteFunc(busy, func(c *tracked) bool { return !c.leaves() })
+		if len(busy) == 0 {
+			return
+		}
+		select {
+		case <-t.parted:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// part tells Finish to look again.
+func (t *tracker) part() {
+	select {
+	case t.parted <- struct{}{}:
+	default:
 	}
 }
 

@@ -1,6 +1,7 @@
 package live
 
 import (
+	"context"
 	"net"
 	"sync"
 )
@@ -114,6 +115,21 @@ func (x *Exchange) Stay() {
 			r.server.Stay()
 		}
 	}
+}
+
+// Finish waits until the connections have left on which a request is being answered, or ctx ends.
+func (x *Exchange) Finish(ctx context.Context) {
+	x.mu.Lock()
+	var all []*registration
+	for _, servers := range x.servers {
+		all = append(all, servers...)
+	}
+	x.mu.Unlock()
+	var wg sync.WaitGroup
+	for _, r := range all {
+		wg.Go(func() { r.server.Finish(ctx) })
+	}
+	wg.Wait()
 }
 
 // begin replaces the departure, and returns the servers as they are. Callers hold op.

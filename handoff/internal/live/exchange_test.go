@@ -1,6 +1,7 @@
 package live
 
 import (
+	"context"
 	"net"
 	"slices"
 	"testing"
@@ -15,6 +16,7 @@ type recorder struct {
 func (r recorder) say(what string)               { *r.told = append(*r.told, r.name+" "+what) }
 func (r recorder) Depart(Departure)              { r.say("departs") }
 func (r recorder) Stay()                         { r.say("stays") }
+func (r recorder) Finish(context.Context)        {}
 func (r recorder) Arrive(c net.Conn, _ Position) { r.say("gets one"); _ = c.Close() }
 
 func TestExchange(t *testing.T) {

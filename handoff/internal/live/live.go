@@ -44,7 +44,8 @@ type Position struct {
 // MaxState is the most bytes of Position.State.
 const MaxState = wire.MaxState
 
-// Server tracks the connections of one listener. Its methods are called by one goroutine at a time, and must not block.
+// Server tracks the connections of one listener. Its methods are called by one goroutine at a time, and must not block; but
+// see Finish.
 type Server interface {
 	// Depart says that connections are to move from now on. All are offered to d, and go on as before until it is their
 	// turn; one that has something to read before is given to Move, and so is one that could not leave then. d is nil if
@@ -53,6 +54,9 @@ type Server interface {
 	// Stay ends what Depart began: no connection leaves any more. Those that have left get their Moved or Kept
 	// independently of it, before or after. It may be called without Depart.
 	Stay()
+	// Finish waits until the connections have left on which a request is being answered, or stay after all, or ctx ends. It
+	// may be called by any goroutine, and beside the others.
+	Finish(ctx context.Context)
 	// Arrive takes c, which a predecessor has served and which has something to read by now, or has ended. The rest of
 	// what is known of it is in p. It may be called at any time after Register, also while Depart is in force.
 	Arrive(c net.Conn, p Position)
