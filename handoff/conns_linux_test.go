@@ -23,6 +23,7 @@ type crowd struct {
 	conns   []*member
 	d       live.Departure
 	stays   int
+	finish  func() // what Finish does
 	arrived []net.Conn
 	states  []string
 }
@@ -111,7 +112,11 @@ func (cr *crowd) departure() live.Departure {
 	return cr.d
 }
 
-func (cr *crowd) Finish(context.Context) {}
+func (cr *crowd) Finish(context.Context) {
+	if cr.finish != nil {
+		cr.finish()
+	}
+}
 func (cr *crowd) Stay()                  { cr.change(func() { cr.d = nil; cr.stays++ }) }
 func (cr *crowd) Arrive(c net.Conn, p live.Position) {
 	cr.change(func() { cr.arrived, cr.states = append(cr.arrived, c), append(cr.states, string(p.State)) })

@@ -242,7 +242,8 @@ func (g *Generation) Status() Status {
 // predecessor in its guard, which is then not revived. An attempt to hand over that has not come to its commit is
 // ended, and a successor that was spawned for it is killed; one that somebody else started gets the sockets, if nobody
 // older could be revived. Connections that are moving to a successor have StepTimeout to arrive, and longer as long as
-// some do. Close is idempotent.
+// some do; those that are to move when package serve has answered what is asked on them have DrainTimeout for that. Close is
+// idempotent.
 func (g *Generation) Close() error {
 	g.mu.Lock()
 	if g.closing {

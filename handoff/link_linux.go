@@ -160,13 +160,21 @@ func (l *link) send(m wire.Message, fds ...syscall.Conn) error {
 	return nil
 }
 
-// sendConns sends a batch of connections, which it borrows.
+// sendConns sends a batch of connections, which it borrows. If this user has too many descriptors in flight, in whatever
+// process, it tries again until the step timeout: no event tells when there are less.
 func (l *link) sendConns(m *wire.Conns, conns []live.Conn) error {
 	fds := make([]syscall.Conn, len(conns))
 	for i, c := range conns {
 		fds[i] = c
 	}
-	return l.send(m, fds...)
+	const most = 10 * time.Millisecond
+	for pause, until := time.Millisecond, time.Now().Add(l.step); ; pause = min(2*pause, most) {
+		err := l.send(m, fds...)
+		if !errors.Is(err, syscall.ETOOMANYREFS) || time.Now().After(until) {
+			return err
+		}
+		time.Sleep(pause)
+	}
 }
 
 // recv waits for the next message, for at most d (0: no bound), until ctx ends, or until the other process dies. Before

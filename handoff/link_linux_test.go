@@ -3,11 +3,15 @@ package handoff
 import (
 	"context"
 	"errors"
+	"os"
+	"runtime"
+	"slices"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/segue-go/segue/handoff/internal/live"
 	"github.com/segue-go/segue/handoff/internal/wire"
 	"github.com/segue-go/segue/listener"
 )
@@ -62,3 +66,72 @@ func TestRecvLastLook(t *testing.T) {
 		}
 	}
 }
+
+// A batch waits while this user has too many descriptors in flight, which only other processes may know of.
+func TestSendConnsInFlight(t *testing.T) {
+	var old unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 600, Max: old.Max}); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+			t.Error(err)
+		}
+	}()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, sink := listener.NewFD(pair[0]), listener.NewFD(pair[1])
+	defer other.Close()
+	a, b := linkPair(t)
+	full := make(chan error)
+	sent := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with its user
+		if os.Getuid() == 0 {
+			const nobodyElse = 4321
+			if _, _, e := unix.RawSyscall(unix.SYS_SETRESUID, nobodyElse, nobodyElse, nobodyElse); e != 0 {
+				full <- e
+				return
+			}
+		}
+		full <- other.Control(func(sock uintptr) {
+			for err == nil { // sockets count, as often as they are sent
+				err = unix.Sendmsg(int(sock), []byte("x"), unix.UnixRights(slices.Repeat([]int{int(sock)}, 200)...), nil, unix.MSG_DONTWAIT)
+			}
+		})
+		sent <- a.sendConns(&wire.Conns{Name: "x", Records: []byte{0, 0}}, []live.Conn{lasting{other}})
+	}()
+	if err := <-full; err != nil {
+		t.Fatal(err)
+	}
+	if !errors.Is(err, unix.ETOOMANYREFS) {
+		t.Fatalf("got %v", err)
+	}
+	select {
+	case err := <-sent:
+		t.Fatalf("sent while too many were in flight: %v", err)
+	case <-time.After(5 * time.Millisecond): // not before it has been refused, most likely
+	}
+	_ = sink.Close() // with all that was sent
+	if err := <-sent; err != nil {
+		t.Error(err)
+	}
+	f, err := b.recv(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.raw.Close()
+}
+
+// lasting is a connection that nobody asks for more than its descriptor.
+type lasting struct{ *listener.FD }
+
+func (lasting) Leave() bool             { return true }
+func (lasting) Position() live.Position { return live.Position{} }
+func (lasting) Moved()                  {}
+func (lasting) Kept()                   {}

@@ -215,3 +215,36 @@ func TestReadTimeoutAfterMove(t *testing.T) {
 		t.Errorf("answered by %q, %v", name, err)
 	}
 }
+
+// Finish waits until a connection has left on which a request is being answered, and for no other.
+func TestFinish(t *testing.T) {
+	park := newPark(t)
+	first, second := &teller{name: "a", hold: make(chan struct{})}, &teller{name: "b"}
+	a := newNode(t, "tcp", &http.Server{Handler: first}, false)
+	b := newNode(t, "tcp", &http.Server{Handler: second}, false)
+	client := newClient(t, a.dial())
+	_, _ = fmt.Fprintf(client, get, "/one")
+	await(t, "a request", func() bool { return first.count.Load() == 1 })
+	idle := a.dial() // nobody knows when that says something
+	_, _ = io.WriteString(idle, "G")
+	a.Depart(&ferry{t: t, to: b, park: park})
+	left := make(chan bool)
+	conn := a.Server.(*tracker).all()[0]
+	go func() {
+		a.Finish(t.Context())
+		conn.mu.Lock()
+		defer conn.mu.Unlock()
+		left <- conn.fate != here
+	}()
+	close(first.hold)
+	if name, err := told(client.r, "GET", "/one", 0); name != "a" || err != nil {
+		t.Errorf("answered by %q, %v", name, err)
+	}
+	if !<-left {
+		t.Error("Finish has returned before the connection left")
+	}
+	_, _ = fmt.Fprintf(client, get, "/two")
+	if name, err := told(client.r, "GET", "/two", 0); name != "b" || err != nil {
+		t.Errorf("answered by %q, %v", name, err)
+	}
+}
