@@ -117,7 +117,7 @@ func (cr *crowd) Finish(context.Context) {
 		cr.finish()
 	}
 }
-func (cr *crowd) Stay()                  { cr.change(func() { cr.d = nil; cr.stays++ }) }
+func (cr *crowd) Stay() { cr.change(func() { cr.d = nil; cr.stays++ }) }
 func (cr *crowd) Arrive(c net.Conn, p live.Position) {
 	cr.change(func() { cr.arrived, cr.states = append(cr.arrived, c), append(cr.states, string(p.State)) })
 }
