@@ -195,18 +195,50 @@ func (g *Generation) flush() {
 	}
 	g.mu.Lock()
 	g.flushed = true
-	d := g.departure
-	open := d.open()
+	d, p := g.departure, g.predecessor
 	g.mu.Unlock()
-	if open { // what is being answered moves afterwards
-		ctx, cancel := context.WithCancel(context.Background())
-		if g.cfg.DrainTimeout > 0 {
-			ctx, cancel = context.WithTimeout(context.Background(), g.cfg.DrainTimeout)
+	if d == nil {
+		return
+	}
+	<-d.offered
+	ctx, cancel := context.WithCancel(context.Background())
+	if g.cfg.DrainTimeout > 0 {
+		ctx, cancel = context.WithTimeout(context.Background(), g.cfg.DrainTimeout)
+	}
+	defer cancel()
+	g.finish(ctx, d, p)
+	d.flush()
+}
+
+// finish waits for what is going to move by d: what is being answered, here or in p, which passes it on to here. It gives up
+// if the successor takes nothing any more.
+func (g *Generation) finish(ctx context.Context, d *departure, p *predecessor) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if p != nil {
+			select {
+			case <-p.gone.c:
+			case <-ctx.Done():
+				return
+			}
 		}
 		g.exchange.Finish(ctx)
-		cancel()
+	}()
+	t := time.NewTicker(g.cfg.StepTimeout)
+	defer t.Stop()
+	for moved := d.count(); ; moved = d.count() {
+		select {
+		case <-done:
+			return
+		case <-t.C:
+			if d.stuck(moved) {
+				cancel() // flush says why
+			}
+		}
 	}
-	d.flush()
 }
 
 // settle waits until nothing is on its way to or from this generation any more, so that it can end. It reports whether

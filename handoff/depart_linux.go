@@ -38,6 +38,7 @@ type departure struct {
 	idle     chan struct{}
 	moved    int
 	told     bool          // of the bulk
+	offered  chan struct{} // closed when depart has told all
 	done     chan struct{} // closed when run has ended
 	swept    chan struct{} // closed when sweep has
 }
@@ -68,7 +69,7 @@ func (a *attempt) depart(m *wire.Confirm) {
 		return
 	}
 	d := &departure{a: a, begun: time.Now(), room: m.Room, takes: map[live.Key]*lane{}, given: map[string]*lane{},
-		done: make(chan struct{}), swept: make(chan struct{})}
+		offered: make(chan struct{}), done: make(chan struct{}), swept: make(chan struct{})}
 	d.change.L = &d.mu
 	for _, t := range m.Takes {
 		if t.Item >= len(a.sockets) {
@@ -95,6 +96,7 @@ func (a *attempt) depart(m *wire.Confirm) {
 	g.exchange.Depart(leave)
 	g.lot.Depart(leave)
 	g.passOn()
+	close(d.offered)
 	// Not before there is something for full batches. These are tasks of which the caller, which handles the attempt, is not
 	// done: Close waits for both.
 	g.task(d.sweep)
@@ -439,6 +441,13 @@ func (d *departure) excuse() (waiting int) {
 
 // sending reports whether something is to be sent, or answered. Callers hold mu.
 func (d *departure) sending() bool { return d.queued > 0 || d.picked > 0 || len(d.flight) > 0 }
+
+// stuck reports whether something is to be sent or answered, but no more has moved than that.
+func (d *departure) stuck(moved int) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.sending() && d.moved == moved
+}
 
 // quiet reports whether all that was to move has, and is closed here. Callers hold mu.
 func (d *departure) quiet() bool { return !d.sending() && len(d.arrived) == 0 && !d.sweeping }

@@ -134,13 +134,6 @@ func (c *tracked) depart(m mode) bool {
 	return true
 }
 
-// answering reports whether a request is being answered. It takes mu.
-func (c *tracked) answering() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.stand.phase == active
-}
-
 // leaves reports whether c moves on after the request that is being answered, as far as one can tell. It takes mu.
 func (c *tracked) leaves() bool {
 	m := c.t.mode()

@@ -164,18 +164,14 @@ func (t *tracker) Stay() {
 	t.part()
 }
 
-// Finish is of [live.Server]. Meanwhile clients of connections that do not move are told to leave, as in a drain.
+// Finish is of [live.Server]. It waits for the rest of a header too, if the connection cannot move in the midst of it.
+// Meanwhile clients of connections that do not move are told to leave, as in a drain.
 func (t *tracker) Finish(ctx context.Context) {
 	t.st.leaving.Add(1)
 	t.st.draining.begin(false)
 	defer t.st.leaving.Add(-1)
 	defer t.st.draining.end(false)
-	busy := slices.DeleteFunc(t.all(), func(c *tracked) bool { return !c.answering() })
-	for {
-		busy = slices.DeleteFunc(busy, func(c *tracked) bool { return !c.leaves() })
-		if len(busy) == 0 {
-			return
-		}
+	for slices.ContainsFunc(t.all(), (*tracked).leaves) { // also what is offered, or has just been accepted
 		select {
 		case <-t.parted:
 		case <-ctx.Done():

@@ -117,7 +117,7 @@ func (x *Exchange) Stay() {
 	}
 }
 
-// Finish waits until the connections have left on which a request is being answered, or ctx ends.
+// Finish waits until all connections that can leave have left, or ctx ends.
 func (x *Exchange) Finish(ctx context.Context) {
 	x.mu.Lock()
 	var all []*registration

@@ -54,8 +54,8 @@ type Server interface {
 	// Stay ends what Depart began: no connection leaves any more. Those that have left get their Moved or Kept
 	// independently of it, before or after. It may be called without Depart.
 	Stay()
-	// Finish waits until the connections have left on which a request is being answered, or stay after all, or ctx ends. It
-	// may be called by any goroutine, and beside the others.
+	// Finish waits until all connections that can leave have left, after the requests that are being answered, or ctx ends.
+	// It may be called by any goroutine, and beside the others.
 	Finish(ctx context.Context)
 	// Arrive takes c, which a predecessor has served and which has something to read by now, or has ended. The rest of
 	// what is known of it is in p. It may be called at any time after Register, also while Depart is in force.
