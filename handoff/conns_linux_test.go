@@ -152,7 +152,7 @@ func mover(t *testing.T, path string) *rawPeer {
 	return r
 }
 
-// conns receives a batch, and closes its descriptors. RELEASED may come at any time.
+// conns receives a batch, and closes its descriptors. RELEASED may come at any time, and PING when this test is slow.
 func (r *rawPeer) conns(n int) *wire.Conns {
 	r.t.Helper()
 	m, raw, err := r.recv()
@@ -160,7 +160,11 @@ func (r *rawPeer) conns(n int) *wire.Conns {
 		r.t.Fatalf("waiting for CONNS: %v", err)
 	}
 	defer raw.Close()
-	if _, ok := m.(*wire.Released); ok {
+	switch m.(type) {
+	case *wire.Ping:
+		r.send(&wire.Pong{})
+		return r.conns(n)
+	case *wire.Released:
 		return r.conns(n)
 	}
 	c, ok := m.(*wire.Conns)
