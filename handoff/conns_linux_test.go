@@ -113,8 +113,11 @@ func (cr *crowd) departure() live.Departure {
 }
 
 func (cr *crowd) Finish(context.Context) {
-	if cr.finish != nil {
-		cr.finish()
+	cr.mu.Lock()
+	finish := cr.finish
+	cr.mu.Unlock()
+	if finish != nil {
+		finish()
 	}
 }
 func (cr *crowd) Stay() { cr.change(func() { cr.d = nil; cr.stays++ }) }
@@ -123,8 +126,12 @@ func (cr *crowd) Arrive(c net.Conn, p live.Position) {
 }
 
 func (m *member) SyscallConn() (syscall.RawConn, error) { return m.Conn.(syscall.Conn).SyscallConn() }
-func (m *member) Position() live.Position               { return live.Position{State: []byte(m.state)} }
-func (m *member) Kept()                                 { m.cr.change(func() { m.kept++ }) }
+func (m *member) Position() live.Position {
+	m.cr.mu.Lock()
+	defer m.cr.mu.Unlock()
+	return live.Position{State: []byte(m.state)}
+}
+func (m *member) Kept() { m.cr.change(func() { m.kept++ }) }
 
 func (m *member) Leave() bool {
 	m.cr.mu.Lock()
@@ -232,9 +239,11 @@ func TestConnsInFlight(t *testing.T) {
 	c.StepTimeout = 200 * time.Millisecond
 	_, l := first(t, c)
 	cr, _ := newCrowd(t, l, 6)
-	for _, m := range cr.conns {
-		m.state = strings.Repeat("s", live.MaxState)
-	}
+	cr.change(func() {
+		for _, m := range cr.conns {
+			m.state = strings.Repeat("s", live.MaxState)
+		}
+	})
 	s := mover(t, path)
 	s.confirmed(1000)
 	for range 4 {
