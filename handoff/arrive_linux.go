@@ -196,24 +196,22 @@ func (g *Generation) flush() {
 	g.mu.Lock()
 	g.flushed = true
 	d, p := g.departure, g.predecessor
+	open := d.open()
 	g.mu.Unlock()
-	if d == nil {
-		return
+	if open {
+		g.finish(d, p)
 	}
+	d.flush()
+}
+
+// finish waits for what is going to move by d, within DrainTimeout: what is being answered, here or in p, which passes it on
+// to here. It gives up if the successor takes nothing any more.
+func (g *Generation) finish(d *departure, p *predecessor) {
 	<-d.offered
 	ctx, cancel := context.WithCancel(context.Background())
 	if g.cfg.DrainTimeout > 0 {
 		ctx, cancel = context.WithTimeout(context.Background(), g.cfg.DrainTimeout)
 	}
-	defer cancel()
-	g.finish(ctx, d, p)
-	d.flush()
-}
-
-// finish waits for what is going to move by d: what is being answered, here or in p, which passes it on to here. It gives up
-// if the successor takes nothing any more.
-func (g *Generation) finish(ctx context.Context, d *departure, p *predecessor) {
-	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	done := make(chan struct{})
 	go func() {
