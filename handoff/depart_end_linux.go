@@ -1,0 +1,164 @@
+package handoff
+
+import (
+	"time"
+
+	"github.com/segue-go/segue/handoff/internal/live"
+)
+
+// stop ends the moving: what has not been sent stays here, and is told to leave in the ordinary way. What is in flight is
+// still to be answered.
+func (d *departure) stop(why string) {
+	d.a.g.log.Warn("connections stay in this process until they are drained", "waiting", d.shut(), "reason", why)
+}
+
+// shut is stop without a word.
+func (d *departure) shut() (kept int) {
+	d.mu.Lock()
+	if d.closed {
+		d.mu.Unlock()
+		return 0
+	}
+	d.closed = true
+	var queued []live.Conn
+	for _, l := range d.lanes {
+		queued = append(queued, l.left...)
+		kept += len(l.left) + len(l.offered)
+		l.left, l.offered = nil, nil
+	}
+	d.queued = 0
+	d.signal()
+	d.mu.Unlock()
+	d.stay()
+	keep(queued)
+	return kept
+}
+
+// stay tells who has connections that no more of them move: first, so that what is kept knows.
+func (d *departure) stay() {
+	d.a.g.exchange.Stay()
+	d.a.g.lot.Stay()
+}
+
+// flush waits until all that is queued has arrived, as long as the successor goes on taking it, and then ends the moving:
+// nothing is accepted any more that could not be sent. Whoever ends a generation calls it before.
+func (d *departure) flush() {
+	if d == nil {
+		return
+	}
+	t := time.NewTimer(d.a.g.cfg.StepTimeout)
+	defer t.Stop()
+	moved := d.count()
+	for !d.shutIfIdle() {
+		select {
+		case <-d.flushed():
+		case <-t.C:
+			if now := d.count(); now != moved {
+				moved = now
+				t.Reset(d.a.g.cfg.StepTimeout)
+				continue
+			}
+			d.stop("the successor has taken nothing for " + d.a.g.cfg.StepTimeout.String() + "; is it stopped or stuck?")
+			return
+		}
+	}
+}
+
+// shutIfIdle is shut when there is nothing queued or in flight, and reports whether the moving has ended.
+func (d *departure) shutIfIdle() bool {
+	d.mu.Lock()
+	if d.closed || !d.quiet() {
+		defer d.mu.Unlock()
+		return d.closed
+	}
+	d.closed = true
+	d.signal()
+	d.mu.Unlock()
+	d.stay()
+	return true
+}
+
+// end ends the moving for when there is nobody any more to answer. dead says that the successor has nothing of what is in
+// flight: it is dead, or had not answered when it hung up, and so never reads from it; that stays here as well. If it may
+// have some of it, or take it yet, nobody here reads from that any more: the own copies are closed without a word.
+func (d *departure) end(dead bool) {
+	if d == nil || !d.over.CompareAndSwap(false, true) {
+		return
+	}
+	d.shut()
+	<-d.done
+	d.mu.Lock()
+	flight := d.flight
+	d.flight = nil
+	moved := d.moved
+	d.signal()
+	d.mu.Unlock()
+	lost := 0
+	for _, s := range flight {
+		if dead {
+			keep(s.conns)
+			continue
+		}
+		for _, c := range s.conns {
+			c.Moved()
+		}
+		lost += len(s.conns)
+	}
+	<-d.swept
+	if lost > 0 {
+		d.a.g.log.Warn("connections were on their way when this process ended; the successor has them, or nobody", "connections", lost)
+	}
+	if moved > 0 {
+		d.a.g.log.Info("no more connections move", "moved", moved)
+	}
+}
+
+// overdue returns when the oldest batch in flight should have been answered; false if nothing is in flight.
+func (d *departure) overdue() (time.Time, bool) {
+	if d == nil {
+		return time.Time{}, false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.flight) == 0 {
+		return time.Time{}, false
+	}
+	return d.flight[0].sent.Add(d.a.g.cfg.StepTimeout), true
+}
+
+// excuse begins the time of the oldest batch in flight anew, and returns how many connections are in flight.
+func (d *departure) excuse() (waiting int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i := range d.flight {
+		d.flight[i].sent = time.Now()
+		waiting += len(d.flight[i].conns)
+	}
+	return waiting
+}
+
+// sending reports whether something is to be sent, or answered. Callers hold mu.
+func (d *departure) sending() bool { return d.queued > 0 || d.picked > 0 || len(d.flight) > 0 }
+
+// stuck reports whether something is to be sent or answered, but no more has moved than that.
+func (d *departure) stuck(moved int) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.sending() && d.moved == moved
+}
+
+// quiet reports whether all that was to move has, and is closed here. Callers hold mu.
+func (d *departure) quiet() bool { return !d.sending() && len(d.arrived) == 0 && !d.sweeping }
+
+// flushed returns a channel that is closed once nothing is queued or in flight.
+func (d *departure) flushed() <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	idle := make(chan struct{})
+	if d.idle != nil {
+		idle = d.idle
+	}
+	d.idle = idle
+	d.signal()
+	return idle
+}
