@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/segue-go/segue/handoff/internal/live"
 )
 
 // teller answers with its name, what it was asked, and what it got.
@@ -247,4 +249,39 @@ func TestFinish(t *testing.T) {
 	if name, err := told(client.r, "GET", "/two", 0); name != "b" || err != nil {
 		t.Errorf("answered by %q, %v", name, err)
 	}
+}
+
+// slowDeparture takes its time.
+type slowDeparture struct{ begun, goOn chan struct{} }
+
+func (slowDeparture) Offer([]live.Conn) {}
+
+func (d slowDeparture) Move(live.Conn) bool {
+	close(d.begun)
+	<-d.goOn
+	return false
+}
+
+// Finish does not return while a connection is on its way to the departure.
+func TestFinishLast(t *testing.T) {
+	n := newNode(t, "tcp", &http.Server{Handler: http.HandlerFunc(echo)}, false)
+	client := newClient(t, n.dial())
+	client.get("/", false)
+	d := slowDeparture{make(chan struct{}), make(chan struct{})}
+	n.Depart(d)
+	_, _ = fmt.Fprintf(client, get, "/one")
+	<-d.begun
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		n.Finish(t.Context())
+	}()
+	select {
+	case <-done:
+		t.Error("Finish has returned")
+	case <-time.After(20 * time.Millisecond): // long enough, most likely
+	}
+	close(d.goOn)
+	<-done
+	client.receive()
 }

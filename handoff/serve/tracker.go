@@ -178,6 +178,8 @@ func (t *tracker) Finish(ctx context.Context) {
 			return
 		}
 	}
+	t.mu.Lock() // one that does not leave any more may not have been given to the departure yet, see send
+	defer t.mu.Unlock()
 }
 
 // part tells Finish to look again.
