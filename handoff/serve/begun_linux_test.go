@@ -193,6 +193,8 @@ func TestReadTimeoutAfterMove(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.Depart(&ferry{t: t, to: b, park: park})
+	// Before it has moved, a may read the byte, and then it waits for the next one where it is parked.
+	await(t, "a move", func() bool { return park.parked.Load() == 1 })
 	write("P")
 	var moved *tracked
 	await(t, "the first byte's arrival", func() bool {
