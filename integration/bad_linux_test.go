@@ -32,7 +32,7 @@ func TestBadSuccessors(t *testing.T) {
 			[]string{"waiting for a database", "signal: "}, "timeout"},
 		{"hang before Ready", "tcp", func(c *conf) { c.Start = "hang-joined" }, []string{"upgrade", "join"},
 			[]string{"did not become ready"}, "timeout"},
-		{"no descriptors", "tcp", func(c *conf) { c.Start = "nofile=14" }, []string{"upgrade", "join"},
+		{"no descriptors", "tcp", func(c *conf) { c.Start = "nofile=+16" }, []string{"upgrade", "join"},
 			[]string{"too many open files|RLIMIT_NOFILE"}, "aborted"},
 		{"garbage", "raw", func(c *conf) { c.Raw = []string{"\xff\x00 garbage"} }, []string{"join", "upgrade"},
 			[]string{"protocol violation"}, "protocol"},

@@ -28,7 +28,8 @@ type conf struct {
 	// Fault is what happens to the process itself at one arrow of the protocol: "kill sent commit"; at the third of its
 	// kind: "kill sent conns#3"; or some time after it: "kill sent confirm+2ms".
 	Fault string
-	// Start is what happens at a point of the start: "exit3" "hang" "hang-joined" "hold-joined" "nofile=N".
+	// Start is what happens at a point of the start: "exit3" "hang" "hang-joined" "hold-joined", and "nofile=N", or
+	// "nofile=+N" for N more than are open.
 	Start string
 	// USR1 is what SIGUSR1 does: "close" "exit0" "exit4".
 	USR1 string

@@ -116,13 +116,23 @@ func (w *world) count(mark int, match func(event) bool) int {
 	return n
 }
 
-// busy waits until clients have been answered n times more.
+// busy waits for n more answers to the clients that go on, if there are any. Most modes wait for an upgrade now and then:
+// if all that are left do, they are told of one, or no answer would come.
 func busy(t *testing.T, run *raw.Run, n int) {
 	t.Helper()
-	want := run.Answered() + n
-	for deadline := time.Now().Add(patience); run.Answered() < want && run.Alive() > 0; time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) { // clients cannot be waited for
-			t.Fatal("the clients have come to a stop")
+	got := run.Answered()
+	want := got + n
+	progress := time.Now()
+	for deadline := progress.Add(patience); got < want && run.Alive() > 0; time.Sleep(5 * time.Millisecond) {
+		switch now := time.Now(); {
+		case run.Answered() > got:
+			got, progress = run.Answered(), now
+		case now.After(deadline): // clients cannot be waited for
+			t.Fatalf("the clients have come to a stop: %d are left, with %d answers of %d", run.Alive(), got, want)
+		case now.Sub(progress) > time.Second:
+			progress = now
+			run.Strike()
+			run.Upgraded()
 		}
 	}
 }

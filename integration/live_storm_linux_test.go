@@ -26,9 +26,11 @@ func TestDeathUnderLoad(t *testing.T) {
 			fault, w.conf.Counted = strings.CutSuffix(fault, ", counted")
 			w.conf.Revival = "keep"
 			a := w.firstHTTP()
+			// Batches go in the order of accept. The clients are a part of the first one and of the second, so that some are left.
+			ks := w.crowd(100, a.pid)
 			run := w.asked(raw.Options{Clients: 4})
-			ks := w.crowd(300, a.pid)
 			busy(t, run, 100)
+			ks = append(ks, w.crowd(200, a.pid)...)
 			w.conf.Fault = fault
 			if strings.HasPrefix(fault, "stop") { // it is found out when the guard would end
 				w.conf.StepTimeout = 400 * time.Millisecond

@@ -43,7 +43,11 @@ func begin(ctx context.Context, c conf, e *emitter) (*process, int) {
 		<-ctx.Done()
 		return nil, 0
 	case "nofile":
-		limit, err := strconv.ParseUint(n, 10, 64)
+		more, relative := strings.CutPrefix(n, "+")
+		limit, err := strconv.ParseUint(more, 10, 64)
+		if relative {
+			limit += uint64(descriptors())
+		}
 		if err == nil {
 			err = unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: limit, Max: limit})
 		}
