@@ -1,13 +1,16 @@
 package serve
 
 import (
+	"errors"
 	"io"
 	"math"
 	"net"
 	"net/http"
+	"os"
 	"runtime"
 	"sync"
 	"testing"
+	"time"
 )
 
 // keepAlive is a client on one connection that asks and waits, without an allocation of its own.
@@ -115,6 +118,62 @@ func BenchmarkKeepAlive(b *testing.B) {
 			}
 			wg.Wait()
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "requests/s")
+		})
+	}
+}
+
+// What net/http calls for one short request that it finds waiting, without anything between: the difference of the two
+// is what this package adds to each, which is lost in the noise of BenchmarkKeepAlive.
+func BenchmarkRequestCalls(b *testing.B) {
+	const size, queued = 45, 64
+	for _, tracked := range []bool{false, true} {
+		b.Run(map[bool]string{false: "bare", true: "tracked"}[tracked], func(b *testing.B) {
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer ln.Close()
+			client, err := net.Dial("tcp", ln.Addr().String())
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer client.Close()
+			c, err := ln.Accept()
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer c.Close()
+			state := func(net.Conn, http.ConnState) {}
+			if tracked {
+				s := &http.Server{}
+				st := newHTTPState(s)
+				c = newTracker(st, s, ln).track(c)
+				state = s.ConnState
+			}
+			requests, buf := make([]byte, size*queued), make([]byte, size)
+			must := func(err error) {
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+			for i := 0; b.Loop(); i++ {
+				if i%queued == 0 {
+					_, err := client.Write(requests)
+					must(err)
+				}
+				must(c.SetReadDeadline(time.Time{})) // idle
+				_, err := c.Read(buf)
+				must(err)
+				must(c.SetReadDeadline(time.Time{})) // the whole request
+				state(c, http.StateActive)
+				must(c.SetReadDeadline(time.Time{})) // in the background, into one byte, until the answer is there
+				must(c.SetReadDeadline(past()))
+				if _, err := c.Read(buf[:1]); !errors.Is(err, os.ErrDeadlineExceeded) {
+					b.Fatal(err)
+				}
+				must(c.SetReadDeadline(time.Time{}))
+				state(c, http.StateIdle)
+			}
 		})
 	}
 }
