@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"sync"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -15,18 +15,31 @@ import (
 // that is closed while Control borrows it stays open until the last borrower has returned. Nothing closes an FD that
 // is forgotten.
 type FD struct {
-	mu      sync.Mutex
-	n       int32
-	refs    int32 // borrowers inside Control
-	owned   bool
-	closing bool // closed while borrowed: the last borrower closes
+	n     int32
+	state atomic.Uint32 // one word: thousands are sent at once, and locking each twice is felt beside what the kernel does
 }
+
+// What state is made of.
+const (
+	fdOwned    = 1 << iota
+	fdClosing  // closed while borrowed: the last borrower closes
+	fdBorrower // 1 in the number of borrowers inside Control
+)
 
 var _ syscall.Conn = (*FD)(nil)
 
 // NewFD takes the descriptor n: the FD closes it, unless it gives it away. A negative n is nothing to own.
 func NewFD(n int) *FD {
-	return &FD{n: int32(n), owned: n >= 0}
+	f := new(FD)
+	f.own(n)
+	return f
+}
+
+func (f *FD) own(n int) {
+	f.n = int32(n)
+	if n >= 0 {
+		f.state.Store(fdOwned)
+	}
 }
 
 // NewFDs takes the descriptors ns, as [NewFD] does with each, in two allocations however many they are.
@@ -34,7 +47,7 @@ func NewFDs(ns []int) []*FD {
 	fds := make([]FD, len(ns))
 	ptrs := make([]*FD, len(ns))
 	for i, n := range ns {
-		fds[i].n, fds[i].owned = int32(n), n >= 0
+		fds[i].own(n)
 		ptrs[i] = &fds[i]
 	}
 	return ptrs
@@ -78,35 +91,46 @@ func (f *FD) borrow() bool {
 	if f == nil {
 		return false
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !f.owned {
-		return false
+	for {
+		s := f.state.Load()
+		if s&fdOwned == 0 {
+			return false
+		}
+		if f.state.CompareAndSwap(s, s+fdBorrower) {
+			return true
+		}
 	}
-	f.refs++
-	return true
 }
 
 // release ends a loan, and carries out the Close that came meanwhile.
 func (f *FD) release() {
-	f.mu.Lock()
-	f.refs--
-	last := f.closing && f.refs == 0
-	f.mu.Unlock()
-	if last {
+	if f.state.Add(^uint32(fdBorrower-1)) == fdClosing {
 		_ = closeFD(int(f.n)) // nobody is left to tell: Close has returned
+	}
+}
+
+// giveUp ends the ownership, and reports whether there was one, and whether somebody borrows the descriptor yet. then is
+// what the last of those does: fdClosing, or 0 for nothing.
+func (f *FD) giveUp(then uint32) (owned, borrowed bool) {
+	for {
+		s := f.state.Load()
+		if s&fdOwned == 0 {
+			return false, false
+		}
+		next := s &^ fdOwned
+		if borrowed = s >= fdBorrower; borrowed {
+			next |= then
+		}
+		if f.state.CompareAndSwap(s, next) {
+			return true, borrowed
+		}
 	}
 }
 
 // SyscallConn gives access by Control only: no poller knows the descriptor, so Read and Write, which would have to
 // wait, return an error that is [errors.ErrUnsupported]. It fails with [net.ErrClosed] like Control.
 func (f *FD) SyscallConn() (syscall.RawConn, error) {
-	if f == nil {
-		return nil, net.ErrClosed
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !f.owned {
+	if f == nil || f.state.Load()&fdOwned == 0 {
 		return nil, net.ErrClosed
 	}
 	return (*rawFD)(f), nil
@@ -118,12 +142,9 @@ func (f *FD) Disown() int {
 	if f == nil {
 		return -1
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !f.owned {
+	if owned, _ := f.giveUp(0); !owned {
 		return -1
 	}
-	f.owned = false
 	return int(f.n)
 }
 
@@ -143,18 +164,9 @@ func (f *FD) Close() error {
 	if f == nil {
 		return nil
 	}
-	f.mu.Lock()
-	if !f.owned {
-		f.mu.Unlock()
+	if owned, borrowed := f.giveUp(fdClosing); !owned || borrowed {
 		return nil
 	}
-	f.owned = false
-	if f.refs > 0 {
-		f.closing = true
-		f.mu.Unlock()
-		return nil
-	}
-	f.mu.Unlock()
 	return closeFD(int(f.n))
 }
 

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net"
 	"os"
+	"runtime"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -104,6 +106,41 @@ func TestFDClosedWhileLent(t *testing.T) {
 	}))
 	if isOpen(n) {
 		t.Error("open after the last borrower left")
+	}
+}
+
+// However loans and Close meet, a loan is good while it lasts, and the last of them closes.
+func TestFDInParallel(t *testing.T) {
+	for range 300 {
+		n := devNull(t)
+		fd := NewFD(n)
+		begin := make(chan struct{})
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				<-begin
+				for fd.Control(func(uintptr) {
+					if !isOpen(n) {
+						t.Error("closed under a borrower")
+					}
+				}) == nil {
+					runtime.Gosched()
+				}
+			})
+		}
+		for range 2 {
+			wg.Go(func() {
+				<-begin
+				if err := fd.Close(); err != nil {
+					t.Errorf("closed twice: %v", err)
+				}
+			})
+		}
+		close(begin)
+		wg.Wait()
+		if isOpen(n) {
+			t.Fatal("open after the last borrower left")
+		}
 	}
 }
 
