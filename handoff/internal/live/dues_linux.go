@@ -19,11 +19,9 @@ func (l *Lot) due() []arrival {
 		l.used--
 	}
 	var ready []arrival
-	if len(l.retry) > 0 && l.again <= now {
-		retry := l.retry
-		l.retry = nil
-		for _, i := range retry {
-			if !l.spots.at(i).moving { // otherwise Kept watches it again
+	if l.lacking > 0 && l.again <= now {
+		for i, s := range l.spots.all() { // it is rare enough to look at all
+			if s.lacking && !l.leaves(i) {
 				ready = append(ready, l.takeOut(i))
 			}
 		}
@@ -39,7 +37,7 @@ func (l *Lot) next() time.Duration {
 	if len(l.dues) > 0 {
 		next = l.spots.at(l.dues[0]).expires
 	}
-	if len(l.retry) > 0 && (next == 0 || l.again < next) {
+	if l.lacking > 0 && (next == 0 || l.again < next) {
 		next = l.again
 	}
 	return next

@@ -54,7 +54,7 @@ func (p parkedConn) Leave() bool {
 	if s.uses != p.uses || s.moving {
 		return false // it arrives, or has gone already
 	}
-	s.moving = true
+	p.lot.setMoving(p.i)
 	return true
 }
 

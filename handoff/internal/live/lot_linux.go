@@ -21,20 +21,22 @@ type Lot struct {
 	arrive func(Key, net.Conn, Position)
 	base   time.Time // times of spots count from here
 
-	mu     sync.Mutex
-	epoll  *listener.FD  // nil before the first Park
-	bell   *listener.FD  // an eventfd in epoll that wakes the watcher
-	done   chan struct{} // closed when the watcher has ended
-	closed bool
-	spots  spots
-	dues   dues
-	wakes  time.Duration       // when the watcher looks at what is due; 0: only when it is woken
-	retry  []int32             // what lacked descriptors to become a connection
-	again  time.Duration       // when to retry
-	used   int                 // connections that are parked, or about to arrive
-	empty  chan struct{}       // made by whoever waits until used is 0
-	leave  func(Key) Departure // nil: nobody leaves
-	keys   map[Key]*Key        // one pointer for all spots of a key
+	mu      sync.Mutex
+	epoll   *listener.FD  // nil before the first Park
+	bell    *listener.FD  // an eventfd in epoll that wakes the watcher
+	done    chan struct{} // closed when the watcher has ended
+	closed  bool
+	spots   spots
+	dues    dues
+	wakes   time.Duration       // when the watcher looks at what is due; 0: only when it is woken
+	lacking int                 // spots that are tried again
+	again   time.Duration       // when
+	used    int                 // connections that are parked, or about to arrive
+	empty   chan struct{}       // made by whoever waits until used is 0
+	out     int                 // connections that are about to arrive
+	settled chan struct{}       // made by whoever waits until out is 0
+	leave   func(Key) Departure // nil: nobody leaves
+	keys    map[Key]*Key        // one pointer for all spots of a key
 }
 
 const (
@@ -136,6 +138,19 @@ func (l *Lot) Empty() <-chan struct{} {
 	return empty
 }
 
+// Arrived returns a channel that is closed once nothing is about to arrive: whatever was neither offered to the departure in
+// force nor given to it has been given to arrive then.
+func (l *Lot) Arrived() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.settled == nil {
+		l.settled = make(chan struct{})
+	}
+	settled := l.settled
+	l.signalArrived()
+	return settled
+}
+
 // Close closes everything that is parked, and waits until nothing arrives any more.
 func (l *Lot) Close() {
 	l.mu.Lock()
@@ -147,7 +162,7 @@ func (l *Lot) Close() {
 	for _, s := range l.spots.all() {
 		_ = s.fd.Close()
 	}
-	l.spots, l.dues, l.retry, l.used = spots{}, nil, nil, 0
+	l.spots, l.dues, l.lacking, l.used = spots{}, nil, 0, 0
 	l.signalEmpty()
 	done := l.done
 	l.ring()
@@ -249,6 +264,7 @@ func (l *Lot) deliver(a arrival, reserve *spares) {
 	lacking := lacks(err)
 	if lacking && !closed {
 		l.postpone(a)
+		l.in()
 		l.mu.Unlock()
 		return
 	}
@@ -263,9 +279,23 @@ func (l *Lot) deliver(a arrival, reserve *spares) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.in()
 	if !l.closed {
 		l.used--
 		l.signalEmpty()
+	}
+}
+
+// in undoes what takeOut has counted. Callers hold mu.
+func (l *Lot) in() {
+	l.out--
+	l.signalArrived()
+}
+
+func (l *Lot) signalArrived() {
+	if l.out == 0 && l.settled != nil {
+		close(l.settled)
+		l.settled = nil
 	}
 }
 

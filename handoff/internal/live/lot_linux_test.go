@@ -1,7 +1,6 @@
 package live
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -9,8 +8,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/segue-go/segue/listener"
 )
@@ -161,69 +158,6 @@ func TestLotExpiry(t *testing.T) {
 	l.Close()
 	next(t, "end of the lot", gone)
 	wg.Wait()
-}
-
-// Without descriptors a connection that has something to read waits until there are some.
-func TestLotOutOfDescriptors(t *testing.T) {
-	l, c := newLot(t)
-	clients, fds := ends(t, 1)
-	park(t, l, Key{}, fds, Position{})
-	var before unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 4, Max: before.Max}); err != nil {
-		t.Fatal(err)
-	}
-	restore := sync.OnceFunc(func() { _ = unix.Setrlimit(unix.RLIMIT_NOFILE, &before) })
-	defer restore()
-	write(t, clients[0], "hello")
-	deadline := time.Now().Add(patience)
-	for {
-		l.mu.Lock()
-		n := len(l.retry)
-		l.mu.Unlock()
-		if n == 1 {
-			break
-		}
-		if len(c) > 0 || time.Now().After(deadline) {
-			t.Fatal("it is not tried again")
-		}
-		time.Sleep(time.Millisecond)
-	}
-	restore()
-	a := next(t, "arrival", c)
-	defer a.c.Close()
-	read(t, a.c, "hello")
-}
-
-// A connection that has something to read arrives also when the program has all other descriptors.
-func TestLotFullTable(t *testing.T) {
-	l, c := newLot(t)
-	clients, fds := ends(t, 1)
-	park(t, l, Key{}, fds, Position{})
-	var before unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 200, Max: before.Max}); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = unix.Setrlimit(unix.RLIMIT_NOFILE, &before) }()
-	for {
-		n, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
-		if errors.Is(err, unix.EMFILE) {
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer unix.Close(n)
-	}
-	write(t, clients[0], "hello")
-	a := next(t, "arrival", c)
-	defer a.c.Close()
-	read(t, a.c, "hello")
 }
 
 // Many at once, each in random state, while they come, leave, are kept and expire: none is lost.

@@ -3,7 +3,6 @@ package live
 import (
 	"errors"
 	"os"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -46,7 +45,7 @@ func (l *Lot) unwatch(i int32) {
 	})
 }
 
-// rewatch makes a spot wait again that was on its way. What cannot be watched is given to the server at once.
+// rewatch makes a spot wait again that was on its way. What cannot be watched is given to the server before long.
 func (l *Lot) rewatch(i int32) {
 	s := l.spots.at(i)
 	s.moving = false
@@ -55,8 +54,7 @@ func (l *Lot) rewatch(i int32) {
 		return
 	}
 	if err := l.watch([]*listener.FD{s.fd}, []int32{i}); err != nil {
-		l.retry = append(l.retry, i)
-		l.again = time.Since(l.base) + retryAfter
+		l.lack(i)
 	}
 }
 
@@ -95,23 +93,28 @@ func (l *Lot) leaves(i int32) bool {
 		return false
 	}
 	d := l.leave(*s.key)
-	s.moving = d != nil && d.Move(l.conn(i))
-	return s.moving
+	if d == nil || !d.Move(l.conn(i)) {
+		return false
+	}
+	l.setMoving(i)
+	return true
 }
 
-// takeOut empties a spot that is not watched, for its connection to arrive.
+// takeOut empties a spot that is neither polled nor moving, for its connection to arrive.
 func (l *Lot) takeOut(i int32) arrival {
 	a := arrival{key: l.spots.at(i).key, pos: l.position(i)}
 	l.dues.remove(&l.spots, i)
 	a.fd = l.vacate(i)
+	l.out++
 	return a
 }
 
-// postpone parks what could not become a connection, for another try.
+// postpone parks what could not become a connection, for another try; or it leaves.
 func (l *Lot) postpone(a arrival) {
 	i := l.spots.occupy(spot{fd: a.fd, key: a.key, state: string(a.pos.State), expires: l.since(a.pos.Expires)})
 	l.dues.add(&l.spots, i)
-	l.retry = append(l.retry, i)
-	l.again = time.Since(l.base) + retryAfter
+	if !l.leaves(i) {
+		l.lack(i)
+	}
 	l.schedule()
 }
