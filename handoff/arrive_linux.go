@@ -1,7 +1,6 @@
 package handoff
 
 import (
-	"context"
 	"fmt"
 	"time"
 
@@ -176,95 +175,3 @@ func (g *Generation) expectTaker(name string) {
 		}
 	})
 }
-
-// flush lets what is moving arrive, or is about to move, before this generation ends. After it nothing moves any more.
-func (g *Generation) flush() {
-	g.mu.Lock()
-	var settled event
-	if g.attempt != nil {
-		settled = g.attempt.settled
-	}
-	g.mu.Unlock()
-	if settled.c != nil { // the successor owns, or is about to, and says so at once
-		t := time.NewTimer(g.cfg.StepTimeout)
-		defer t.Stop()
-		select {
-		case <-settled.c:
-		case <-t.C:
-		}
-	}
-	g.mu.Lock()
-	g.flushed = true
-	d, p := g.departure, g.predecessor
-	open := d.open()
-	g.mu.Unlock()
-	if open {
-		g.finish(d, p)
-	}
-	d.flush()
-}
-
-// finish waits for what is going to move by d, within DrainTimeout: what is being answered, here or in p, which passes it on
-// to here. It gives up if the successor takes nothing any more.
-func (g *Generation) finish(d *departure, p *predecessor) {
-	<-d.offered
-	ctx, cancel := context.WithCancel(context.Background())
-	if g.cfg.DrainTimeout > 0 {
-		ctx, cancel = context.WithTimeout(context.Background(), g.cfg.DrainTimeout)
-	}
-	defer cancel()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		if p != nil {
-			select {
-			case <-p.gone.c:
-			case <-ctx.Done():
-				return
-			}
-		}
-		g.exchange.Finish(ctx)
-	}()
-	t := time.NewTicker(g.cfg.StepTimeout)
-	defer t.Stop()
-	for moved := d.count(); ; moved = d.count() {
-		select {
-		case <-done:
-			return
-		case <-t.C:
-			if d.stuck(moved) {
-				cancel() // flush says why
-			}
-		}
-	}
-}
-
-// settle waits until nothing is on its way to or from this generation any more, so that it can end. It reports whether
-// connections have come since there had been n.
-func (g *Generation) settle(ctx context.Context, n int) (more bool) {
-	g.mu.Lock()
-	p, d := g.predecessor, g.departure
-	g.mu.Unlock()
-	if p != nil { // it may have connections to pass on, until it is drained itself
-		select {
-		case <-p.gone.c:
-		case <-ctx.Done():
-			return false
-		}
-	}
-	waits := []<-chan struct{}{g.lot.Empty()}
-	if d != nil {
-		waits = append(waits, d.flushed())
-	}
-	for _, c := range waits {
-		select {
-		case <-c:
-		case <-ctx.Done():
-			return false
-		}
-	}
-	return g.arrived() != n
-}
-
-// arrived counts the connections that came to this generation's program so far.
-func (g *Generation) arrived() int { return g.exchange.Arrivals() + g.gifts.count() }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"time"
 )
 
 // chain is empty where a process cannot hand its sockets over: each generation is the first, and the last.
@@ -44,7 +45,7 @@ func (g *Generation) giveAway(*gift) error {
 func (g *Generation) settle(context.Context, int) bool { return false }
 func (g *Generation) arrived() int                     { return 0 }
 func (g *Generation) movedLocked() (int, int)          { return 0, 0 }
-func (g *Generation) flush()                           {}
+func (g *Generation) flush(time.Time)                  {}
 func (g *Generation) leave()                           {}
 func (g *Generation) bye()                             {}
 func (g *Generation) letGo(bool)                       {}

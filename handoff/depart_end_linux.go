@@ -19,7 +19,7 @@ func (d *departure) shut() (kept int) {
 		d.mu.Unlock()
 		return 0
 	}
-	d.closed = true
+	d.close()
 	var queued []live.Conn
 	for _, l := range d.lanes {
 		queued = append(queued, l.left...)
@@ -34,6 +34,12 @@ func (d *departure) shut() (kept int) {
 	return kept
 }
 
+// close is called once. Callers hold mu.
+func (d *departure) close() {
+	d.closed = true
+	close(d.stopped)
+}
+
 // stay tells who has connections that no more of them move: first, so that what is kept knows.
 func (d *departure) stay() {
 	d.a.g.exchange.Stay()
@@ -46,22 +52,43 @@ func (d *departure) flush() {
 	if d == nil {
 		return
 	}
-	t := time.NewTimer(d.a.g.cfg.StepTimeout)
-	defer t.Stop()
-	moved := d.count()
 	for !d.shutIfIdle() {
-		select {
-		case <-d.flushed():
-		case <-t.C:
-			if now := d.count(); now != moved {
-				moved = now
-				t.Reset(d.a.g.cfg.StepTimeout)
-				continue
-			}
+		if d.await(d.flushed()) {
 			d.stop("the successor has taken nothing for " + d.a.g.cfg.StepTimeout.String() + "; is it stopped or stuck?")
 			return
 		}
 	}
+}
+
+// await waits until c is closed, or nothing moves any more. It reports whether it has given up instead, because the successor
+// has not taken anything for StepTimeout of what there is to take.
+func (d *departure) await(c <-chan struct{}) (stuck bool) {
+	for {
+		left := d.patience()
+		if left <= 0 {
+			return true
+		}
+		t := time.NewTimer(left)
+		select {
+		case <-c:
+		case <-d.stopped:
+		case <-t.C:
+			continue
+		}
+		t.Stop()
+		return false
+	}
+}
+
+// patience is for how long the successor may take nothing yet.
+func (d *departure) patience() time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	since := time.Duration(0)
+	if d.sending() {
+		since = time.Since(d.progress)
+	}
+	return d.a.g.cfg.StepTimeout - since
 }
 
 // shutIfIdle is shut when there is nothing queued or in flight, and reports whether the moving has ended.
@@ -71,7 +98,7 @@ func (d *departure) shutIfIdle() bool {
 		defer d.mu.Unlock()
 		return d.closed
 	}
-	d.closed = true
+	d.close()
 	d.signal()
 	d.mu.Unlock()
 	d.stay()
@@ -139,13 +166,6 @@ func (d *departure) excuse() (waiting int) {
 
 // sending reports whether something is to be sent, or answered. Callers hold mu.
 func (d *departure) sending() bool { return d.queued > 0 || d.picked > 0 || len(d.flight) > 0 }
-
-// stuck reports whether something is to be sent or answered, but no more has moved than that.
-func (d *departure) stuck(moved int) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.sending() && d.moved == moved
-}
 
 // quiet reports whether all that was to move has, and is closed here. Callers hold mu.
 func (d *departure) quiet() bool { return !d.sending() && len(d.arrived) == 0 && !d.sweeping }

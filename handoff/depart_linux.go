@@ -34,7 +34,9 @@ type departure struct {
 	sweeping bool          // some of them are being closed
 	batch    int           // the next one's number
 	room     int           // for how many connections more the successor has descriptors, beside those picked or in flight
+	progress time.Time     // when there began to be something to send, or the successor last answered
 	closed   bool          // nothing is sent any more
+	stopped  chan struct{} // closed with it
 	idle     chan struct{}
 	moved    int
 	told     bool          // of the bulk
@@ -68,9 +70,7 @@ func (a *attempt) depart(m *wire.Confirm) {
 		g.exchange.Depart(func(live.Key) live.Departure { return nil }) // what is held is told that the state has moved
 		return
 	}
-	d := &departure{a: a, begun: time.Now(), room: m.Room, takes: map[live.Key]*lane{}, given: map[string]*lane{},
-		offered: make(chan struct{}), done: make(chan struct{}), swept: make(chan struct{})}
-	d.change.L = &d.mu
+	d := newDeparture(a, m.Room)
 	for _, t := range m.Takes {
 		if t.Item >= len(a.sockets) {
 			continue // it says so to nobody but itself
@@ -101,6 +101,13 @@ func (a *attempt) depart(m *wire.Confirm) {
 	// done: Close waits for both.
 	g.task(d.sweep)
 	g.task(d.run)
+}
+
+func newDeparture(a *attempt, room int) *departure {
+	d := &departure{a: a, begun: time.Now(), room: room, takes: map[live.Key]*lane{}, given: map[string]*lane{},
+		stopped: make(chan struct{}), offered: make(chan struct{}), done: make(chan struct{}), swept: make(chan struct{})}
+	d.change.L = &d.mu
+	return d
 }
 
 // open reports whether connections still move. It is called with Generation.mu held.
@@ -216,7 +223,7 @@ func (d *departure) send(m *wire.Conns, conns []live.Conn) {
 	d.batch++
 	d.flight = append(d.flight, shipment{m.Batch, conns, time.Now()})
 	d.mu.Unlock()
-	err := d.a.link.sendConns(m, conns)
+	err := d.a.link.sendConns(m, conns, d.stopped)
 	if err == nil || over(err) {
 		// The end of the link is for guard to see. It decides what becomes of this generation, and so of what is in flight:
 		// kept before that, connections would be told to leave.
@@ -253,6 +260,7 @@ func (d *departure) taken(m *wire.Taken) {
 	}
 	conns := d.flight[0].conns
 	d.flight = d.flight[1:]
+	d.progress = time.Now()
 	d.room = m.Room - d.picked // the successor has not seen these
 	for _, s := range d.flight {
 		d.room -= len(s.conns)

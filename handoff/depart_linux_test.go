@@ -4,6 +4,8 @@ import (
 	"log/slog"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/segue-go/segue/handoff/internal/live"
 	"github.com/segue-go/segue/handoff/internal/wire"
@@ -22,8 +24,7 @@ func (w willing) Kept()                                 {}
 // may take that for the end, and the successor's room is for it.
 func TestPicked(t *testing.T) {
 	g := &Generation{log: slog.New(slog.DiscardHandler)}
-	d := &departure{a: &attempt{g: g}, room: 10}
-	d.change.L = &d.mu
+	d := newDeparture(&attempt{g: g}, 10)
 	l := &lane{d: d}
 	d.lanes = []*lane{l}
 	l.Move(willing(true))
@@ -49,5 +50,60 @@ func TestPicked(t *testing.T) {
 	d.send(&wire.Conns{}, conns)
 	if !d.quiet() {
 		t.Error("what was kept is taken for picked")
+	}
+}
+
+// TestPatience: a successor is given StepTimeout from when there began to be something to take, or it last took something.
+func TestPatience(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &Generation{log: slog.New(slog.DiscardHandler), cfg: Config{StepTimeout: time.Second}}
+		d := newDeparture(&attempt{g: g}, 10)
+		l := &lane{d: d}
+		d.lanes = []*lane{l}
+		check := func(what string, want time.Duration) {
+			t.Helper()
+			if got := d.patience(); got != want {
+				t.Errorf("%s: patience for %v, want %v", what, got, want)
+			}
+		}
+		time.Sleep(time.Minute)
+		check("nothing to take", time.Second)
+		l.Move(willing(true))
+		check("something", time.Second)
+		time.Sleep(600 * time.Millisecond)
+		l.Move(willing(true))
+		check("more", 400*time.Millisecond)
+		d.next()
+		d.picked, d.flight = 0, []shipment{{batch: 0, conns: make([]live.Conn, 1)}, {batch: 1, conns: make([]live.Conn, 1)}}
+		d.taken(&wire.Taken{Batch: 0, Room: 8})
+		check("one of two batches was taken", time.Second)
+		begun := time.Now()
+		if !d.await(nil) || time.Since(begun) != time.Second {
+			t.Errorf("await has not given up after a second, but after %v", time.Since(begun))
+		}
+		d.taken(&wire.Taken{Batch: 1, Room: 8})
+		check("all was taken", time.Second)
+		go func() {
+			time.Sleep(time.Minute)
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			d.close()
+		}()
+		if d.await(nil) {
+			t.Error("await has given up, where nothing moves any more")
+		}
+	})
+}
+
+// TestFlushLate: a generation whose DrainTimeout is over does not wait for its predecessor once more.
+func TestFlushLate(t *testing.T) {
+	g := &Generation{log: slog.New(slog.DiscardHandler), cfg: Config{StepTimeout: time.Second, DrainTimeout: time.Hour}}
+	g.lot = live.NewLot(nil)
+	g.predecessor = &predecessor{gone: newEvent()}
+	g.departure = newDeparture(&attempt{g: g}, 10)
+	close(g.departure.offered)
+	g.flush(time.Now().Add(-time.Hour))
+	if g.departure.open() {
+		t.Error("connections still move")
 	}
 }

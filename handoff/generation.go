@@ -242,8 +242,8 @@ func (g *Generation) Status() Status {
 // predecessor in its guard, which is then not revived. An attempt to hand over that has not come to its commit is
 // ended, and a successor that was spawned for it is killed; one that somebody else started gets the sockets, if nobody
 // older could be revived. Connections that are moving to a successor have StepTimeout to arrive, and longer as long as
-// some do; those that are to move when package serve has answered what is asked on them have DrainTimeout for that. Close is
-// idempotent.
+// some do; those that are to move when package serve has answered what is asked on them, or that a predecessor is yet to pass
+// on, have DrainTimeout for that, or a minute if that has no bound. Close is idempotent.
 func (g *Generation) Close() error {
 	g.mu.Lock()
 	if g.closing {
@@ -257,7 +257,7 @@ func (g *Generation) Close() error {
 	g.readying.Lock() // a Ready under way finds out first whether it owns
 	g.leave()         // before the links are closed
 	g.readying.Unlock()
-	g.flush()
+	g.flush(time.Now())
 	g.cancel(net.ErrClosed)
 	g.tasks.Wait()
 	g.stop()

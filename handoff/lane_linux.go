@@ -2,6 +2,7 @@ package handoff
 
 import (
 	"slices"
+	"time"
 
 	"github.com/segue-go/segue/handoff/internal/live"
 	"github.com/segue-go/segue/handoff/internal/wire"
@@ -33,6 +34,9 @@ func (l *lane) Move(c live.Conn) bool {
 func (l *lane) add(queue *[]live.Conn, conns ...live.Conn) bool {
 	if l.d.closed {
 		return false
+	}
+	if !l.d.sending() {
+		l.d.progress = time.Now()
 	}
 	if len(*queue) == 0 {
 		*queue = conns
@@ -72,7 +76,8 @@ func (d *departure) pick(n int) (*lane, []live.Conn) {
 	d.turn++
 	conns := l.cut(&l.left, n)
 	offered := l.cut(&l.offered, n-len(conns))
-	d.pickUp(len(conns) + len(offered))
+	asked := len(conns) + len(offered)
+	d.pickUp(asked)
 	if len(offered) == 0 {
 		return l, conns
 	}
@@ -84,11 +89,11 @@ func (d *departure) pick(n int) (*lane, []live.Conn) {
 		}
 	}
 	d.mu.Lock()
-	d.pickUp(len(conns) - d.picked) // some may not have left
+	d.pickUp(len(conns) - asked) // some may not have left
 	return l, conns
 }
 
-// pickUp counts n connections more as picked. Callers hold mu.
+// pickUp counts n connections more as picked, or less. Callers hold mu.
 func (d *departure) pickUp(n int) {
 	d.picked += n
 	d.room -= n

@@ -99,9 +99,13 @@ func (l *link) read() {
 func (l *link) flush(buf []byte) bool {
 	_ = l.conn.SetReadDeadline(time.Time{}) // before the look at syncs: whoever asks from here on sets it again
 	asked := l.syncs.Load()
-	for {
+	for reset := false; ; {
 		m, err := fdpass.TryRecv(l.conn, buf)
 		if m == nil {
+			if !reset && errors.Is(err, syscall.ECONNRESET) {
+				reset = true // reported once; what is queued is still to be read
+				continue
+			}
 			break // nothing queued, or an end that Recv is going to see again
 		}
 		if !l.pass(m, err) {
@@ -161,8 +165,8 @@ func (l *link) send(m wire.Message, fds ...syscall.Conn) error {
 }
 
 // sendConns sends a batch of connections, which it borrows. If this user has too many descriptors in flight, in whatever
-// process, it tries again until the step timeout: no event tells when there are less.
-func (l *link) sendConns(m *wire.Conns, conns []live.Conn) error {
+// process, it tries again for the step timeout, until stop is closed: no event tells when there are less.
+func (l *link) sendConns(m *wire.Conns, conns []live.Conn, stop <-chan struct{}) error {
 	fds := make([]syscall.Conn, len(conns))
 	for i, c := range conns {
 		fds[i] = c
@@ -173,7 +177,11 @@ func (l *link) sendConns(m *wire.Conns, conns []live.Conn) error {
 		if !errors.Is(err, syscall.ETOOMANYREFS) || time.Now().After(until) {
 			return err
 		}
-		time.Sleep(pause)
+		select {
+		case <-time.After(pause):
+		case <-stop:
+			return err
+		}
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/segue-go/segue/handoff/fdpass"
 	"github.com/segue-go/segue/handoff/internal/live"
 	"github.com/segue-go/segue/handoff/internal/wire"
 	"github.com/segue-go/segue/listener"
@@ -67,6 +68,43 @@ func TestRecvLastLook(t *testing.T) {
 	}
 }
 
+// What came before the other end closed, with something unread, is passed on before a sync is answered.
+func TestFlushReset(t *testing.T) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := listener.NewFD(pair[1])
+	c, err := unixConn(listener.NewFD(pair[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	l := &link{conn: c, frames: make(chan frame, 10), synced: make(chan uint64, 1), quit: make(chan struct{}), trace: &Trace{}}
+	unread, err := wire.Encode(&wire.Ping{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := fdpass.Send(c, unread); err != nil {
+		t.Fatal(err)
+	}
+	last, err := wire.Encode(&wire.Goodbye{Reason: "x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Control(func(n uintptr) { err = unix.Sendmsg(int(n), last, nil, nil, 0) }); err != nil {
+		t.Fatal(err)
+	}
+	_ = other.Close()
+	l.flush(make([]byte, wire.MaxFrame))
+	if len(l.frames) != 1 {
+		t.Fatalf("%d frames were passed on", len(l.frames))
+	}
+	if f := <-l.frames; f.err != nil || f.msg.Type() != "goodbye" {
+		t.Errorf("got %+v", f)
+	}
+}
+
 // A batch waits while this user has too many descriptors in flight, which only other processes may know of.
 func TestSendConnsInFlight(t *testing.T) {
 	var old unix.Rlimit
@@ -88,8 +126,11 @@ func TestSendConnsInFlight(t *testing.T) {
 	other, sink := listener.NewFD(pair[0]), listener.NewFD(pair[1])
 	defer other.Close()
 	a, b := linkPair(t)
+	a.step = time.Hour
 	full := make(chan error)
 	sent := make(chan error)
+	over := make(chan struct{})
+	close(over)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends with its user
 		if os.Getuid() == 0 {
@@ -104,13 +145,18 @@ func TestSendConnsInFlight(t *testing.T) {
 				err = unix.Sendmsg(int(sock), []byte("x"), unix.UnixRights(slices.Repeat([]int{int(sock)}, 200)...), nil, unix.MSG_DONTWAIT)
 			}
 		})
-		sent <- a.sendConns(&wire.Conns{Name: "x", Records: []byte{0, 0}}, []live.Conn{lasting{other}})
+		for _, stop := range []chan struct{}{over, nil} {
+			sent <- a.sendConns(&wire.Conns{Name: "x", Records: []byte{0, 0}}, []live.Conn{lasting{other}}, stop)
+		}
 	}()
 	if err := <-full; err != nil {
 		t.Fatal(err)
 	}
 	if !errors.Is(err, unix.ETOOMANYREFS) {
 		t.Fatalf("got %v", err)
+	}
+	if err := <-sent; !errors.Is(err, unix.ETOOMANYREFS) {
+		t.Errorf("when nothing is sent any more: %v", err)
 	}
 	select {
 	case err := <-sent:

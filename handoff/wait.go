@@ -3,6 +3,7 @@ package handoff
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // errRevived ends the context of a drain function.
@@ -37,6 +38,7 @@ func (g *Generation) Wait(ctx context.Context, drain func(context.Context) error
 			return g.errorf("wait", g.ended(ctx, drain))
 		case <-s.superseded.c:
 		}
+		begun := time.Now()
 		err := g.drain(ctx, s, drain)
 		select {
 		case <-s.revived.c:
@@ -56,7 +58,7 @@ func (g *Generation) Wait(ctx context.Context, drain func(context.Context) error
 		if g.ctx.Err() != nil {
 			return g.errorf("wait", g.ended(ctx, drain))
 		}
-		g.flush() // also what a drain that was cut short has given
+		g.flush(begun) // also what a drain that was cut short has given
 		g.log.Info("drained; this generation is done")
 		g.bye()
 		g.stop()

@@ -287,3 +287,41 @@ func TestFinishLast(t *testing.T) {
 	<-done
 	client.receive()
 }
+
+// nowhere is a Departure to which nothing has gone yet.
+type nowhere struct{}
+
+func (nowhere) Offer([]live.Conn)   {}
+func (nowhere) Move(live.Conn) bool { return false }
+
+// Everybody who waits in Finish is told when a connection will not leave any more: when all stay, when it is closed by force
+// while its handler goes on, and when the program has taken it.
+func TestFinishOver(t *testing.T) {
+	for name, end := range map[string]func(n *node, c *tracked){
+		"all stay":  func(n *node, _ *tracked) { n.Stay() },
+		"forced":    func(_ *node, c *tracked) { c.t.st.conns.abort() },
+		"not moved": func(_ *node, c *tracked) { c.pin() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			first := &teller{name: "a", hold: make(chan struct{})}
+			defer close(first.hold)
+			n := newNode(t, "tcp", &http.Server{Handler: first}, false)
+			client := newClient(t, n.dial())
+			_, _ = fmt.Fprintf(client, get, "/one")
+			await(t, "a request", func() bool { return first.count.Load() == 1 })
+			n.Depart(nowhere{})
+			var done atomic.Int32
+			for range 2 {
+				go func() {
+					n.Finish(t.Context())
+					done.Add(1)
+				}()
+			}
+			st := n.Server.(*tracker).st
+			await(t, "both", func() bool { return st.leaving.Load() == 2 })
+			time.Sleep(5 * time.Millisecond) // both wait, most likely
+			end(n, n.Server.(*tracker).all()[0])
+			await(t, "the end of both", func() bool { return done.Load() == 2 })
+		})
+	}
+}

@@ -187,18 +187,27 @@ func (st *httpState) connState(next func(net.Conn, http.ConnState)) func(net.Con
 // When it returns, the generation was revived, or there is no connection left that need be told: a revival that comes
 // later finds nothing to be undone.
 func (h *httpServer) drain(ctx context.Context) error {
-	since := h.superseded()
-	h.since.Store(&since)
-	h.spread.begin()
-	h.leaving.Add(1)
-	h.draining.begin(false)
-	defer h.draining.end(false)
-	defer h.leaving.Add(-1)
+	defer h.bidFarewell()()
 	err := h.farewell(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
 		h.force(ctx)
 	}
 	return err
+}
+
+// bidFarewell has the clients told to leave, until end is called.
+func (st *httpState) bidFarewell() (end func()) {
+	since := st.superseded()
+	st.since.Store(&since)
+	if st.leaving.Load() == 0 { // or who is about to be told would have to wait once more
+		st.spread.begin()
+	}
+	st.leaving.Add(1)
+	st.draining.begin(false)
+	return func() {
+		st.leaving.Add(-1)
+		st.draining.end(false)
+	}
 }
 
 // leave reports whether clients are to be told to leave. After a revival they are not, also if drain has not noticed

@@ -124,7 +124,7 @@ func (c *tracked) depart(m mode) bool {
 		return false
 	}
 	c.fate, c.moved = moving, m.departure()
-	c.t.part()
+	c.t.parted.strike()
 	if c.stand.phase == fresh && c.arrival == nil && !c.inRead && c.deadline.IsZero() {
 		// Accepted a moment ago, and net/http has not come to set the deadline.
 		if d := headerTimeout(c.t.server); d > 0 {
@@ -165,7 +165,7 @@ func (c *tracked) Moved() {
 func (c *tracked) Kept() {
 	c.mu.Lock()
 	c.fate, c.kept = here, c.moved
-	c.t.part()
+	c.t.parted.strike()
 	closing := c.deferred
 	c.closed = c.closed || closing
 	if c.inRead && !closing && c.stops() {
@@ -218,6 +218,7 @@ func (c *tracked) closeConn() error {
 	first := !c.closed
 	c.closed = true
 	c.settled.Broadcast()
+	c.t.parted.strike()
 	c.mu.Unlock()
 	if !first {
 		return c.under.Close()

@@ -13,7 +13,7 @@ func (c *tracked) read(p []byte) (int, error) {
 	if len(p) == 0 || c.inRead || c.stand.pinned && c.arrival == nil {
 		// There is nothing to be known of it, or it is not net/http any more who reads.
 		c.stand.pinned = c.stand.pinned || c.inRead
-		c.t.part()
+		c.t.parted.strike()
 		c.mu.Unlock()
 		return c.under.Read(p)
 	}
@@ -141,7 +141,7 @@ func (c *tracked) deliver(n int) {
 	c.stand.deliver(b)
 	if c.stand.pinned {
 		c.t.poke()
-		c.t.part()
+		c.t.parted.strike()
 	}
 	c.n, c.err = n, nil
 	c.leave()

@@ -34,7 +34,7 @@ type tracker struct {
 	st       *httpState
 	server   *http.Server
 	arrivals *arrivals
-	parted   chan struct{} // a connection may have left, for Finish; holds one
+	parted   beat // a connection may have left, or will not any more; for Finish
 
 	now atomic.Uint64 // the mode
 
@@ -49,7 +49,6 @@ func newTracker(st *httpState, s *http.Server, ln net.Listener) *tracker {
 	return &tracker{
 		st: st, server: s,
 		arrivals: newArrivals(ln.Addr()),
-		parted:   make(chan struct{}, 1),
 	}
 }
 
@@ -98,7 +97,7 @@ func (t *tracker) remove(c *tracked) {
 	t.conns.remove(c)
 	t.mu.Unlock()
 	t.poke()
-	t.part()
+	t.parted.strike()
 }
 
 // all returns the connections there are, the oldest first.
@@ -161,33 +160,26 @@ func (t *tracker) Stay() {
 	if !held {
 		t.free()
 	}
-	t.part()
+	t.parted.strike()
 }
 
 // Finish is of [live.Server]. It waits for the rest of a header too, if the connection cannot move in the midst of it.
 // Meanwhile clients of connections that do not move are told to leave, as in a drain.
 func (t *tracker) Finish(ctx context.Context) {
-	t.st.leaving.Add(1)
-	t.st.draining.begin(false)
-	defer t.st.leaving.Add(-1)
-	defer t.st.draining.end(false)
-	for slices.ContainsFunc(t.all(), (*tracked).leaves) { // also what is offered, or has just been accepted
+	defer t.st.bidFarewell()()
+	for {
+		parted := t.parted.next()
+		if !slices.ContainsFunc(t.all(), (*tracked).leaves) { // also what is offered, or has just been accepted
+			break
+		}
 		select {
-		case <-t.parted:
+		case <-parted:
 		case <-ctx.Done():
 			return
 		}
 	}
 	t.mu.Lock() // one that does not leave any more may not have been given to the departure yet, see send
 	defer t.mu.Unlock()
-}
-
-// part tells Finish to look again.
-func (t *tracker) part() {
-	select {
-	case t.parted <- struct{}{}:
-	default:
-	}
 }
 
 // free makes connections look at the mode that were held.

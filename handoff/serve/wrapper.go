@@ -46,6 +46,7 @@ func (c *tracked) pin() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.stand.pinned = true
+	c.t.parted.strike()
 }
 
 // trackedOf returns what is tracked of the connection c, nil if it is not.
