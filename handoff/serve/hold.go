@@ -58,7 +58,7 @@ const maxPatience = time.Second
 // A tracked connection is stopped in its next Read if it stands between two requests then, or if its header is
 // recorded. Until then it is waited for, unless its client is slow: its next request waits at the gate, as those on
 // other connections do from the beginning. So it is if the client does not send the rest of a body in which no handler
-// has an interest any more; from a tenth of the time on if no handler answers it, because the client does not read the
+// has an interest any more; after a tenth of the time if no handler answers it, because the client does not read the
 // answer; and from the middle of the time on, if it is not the first try, with all.
 func (st *httpState) Hold(ctx context.Context, again bool) error {
 	st.ask(true)
@@ -68,24 +68,27 @@ func (st *httpState) Hold(ctx context.Context, again bool) error {
 	}
 	// None that is quiet becomes busy, and none that is made or arrives from now on gets beyond its first Read.
 	busy := st.tracked()
-	var tenth, half <-chan time.Time
+	var look, half <-chan time.Time
 	if deadline, ok := ctx.Deadline(); ok {
 		d := time.Until(deadline)
-		tenth = time.After(d / 10)
+		ticker := time.NewTicker(max(d/20, time.Millisecond))
+		defer ticker.Stop()
+		look = ticker.C
 		if again {
 			half = time.After(d / 2)
 		}
 	}
-	for wait := forAll; ; {
-		if busy = st.stillBusy(busy, wait); len(busy) == 0 {
+	var done map[*tracked]uint32
+	for all := false; ; {
+		if busy = st.stillBusy(busy, all); len(busy) == 0 {
 			break
 		}
 		select {
 		case <-st.poked:
-		case <-tenth:
-			wait = forHandlers
+		case <-look:
+			done = st.unread(busy, done)
 		case <-half:
-			wait = forNone
+			all = true
 		case <-ctx.Done():
 			return st.unanswered(true, busy, ctx.Err())
 		}
@@ -114,18 +117,27 @@ func (c *tracked) discards() bool {
 	return c.starved && c.stand.phase == active && len(c.buf) > 1
 }
 
-// waiting is for which connections a hold waits that are not quiet. What the others have begun the gate knows, and what
-// they begin waits there.
-type waiting uint8
+// unread sets those apart that no handler answers, and that were so with the same request at the last look, which done is
+// of. A single look could find one between two requests that it has sent at once. It returns what it has seen, for the next.
+func (st *httpState) unread(busy []*tracked, done map[*tracked]uint32) map[*tracked]uint32 {
+	seen := make(map[*tracked]uint32)
+	for _, c := range busy {
+		answered := st.gate.begun(&c.scope, true) > 0
+		c.mu.Lock()
+		if !answered && !c.quiet() {
+			seen[c] = c.requests
+			if n, ok := done[c]; ok && n == c.requests {
+				c.apart = true
+			}
+		}
+		c.mu.Unlock()
+	}
+	return seen
+}
 
-const (
-	forAll      waiting = iota // but those whose client is slow
-	forHandlers                // those that are answered
-	forNone
-)
-
-// stillBusy returns those for which a hold has to wait yet.
-func (st *httpState) stillBusy(conns []*tracked, wait waiting) []*tracked {
+// stillBusy returns those for which a hold has to wait yet; if all are to be set apart, none. What those have begun that
+// are set apart the gate knows, and what they begin waits there.
+func (st *httpState) stillBusy(conns []*tracked, all bool) []*tracked {
 	busy := conns[:0]
 	for _, c := range conns {
 		if c.isQuiet() {
@@ -134,8 +146,8 @@ func (st *httpState) stillBusy(conns []*tracked, wait waiting) []*tracked {
 		answered := st.gate.begun(&c.scope, true) > 0
 		c.mu.Lock()
 		switch {
-		case c.quiet():
-		case wait == forNone, !answered && (wait == forHandlers || c.discards()), c.slow && c.begins():
+		case c.quiet(), c.apart:
+		case all, !answered && c.discards(), c.slow && c.begins():
 			c.apart = true
 		default:
 			busy = append(busy, c)

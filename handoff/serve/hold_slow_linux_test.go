@@ -66,3 +66,20 @@ func TestHoldSlowClient(t *testing.T) {
 		})
 	}
 }
+
+// Who asks several requests at once is between two of them at some looks, but not with the same one at two looks.
+func TestHoldPipelining(t *testing.T) {
+	st := newHTTPState(&http.Server{})
+	c := &tracked{stand: stand{phase: active}}
+	busy := []*tracked{c}
+	var done map[*tracked]uint32
+	for range 10 {
+		c.requests++
+		if done = st.unread(busy, done); c.apart {
+			t.Fatal("set apart, although it is answered again and again")
+		}
+	}
+	if st.unread(busy, done); !c.apart {
+		t.Error("not set apart, although nothing happens")
+	}
+}
