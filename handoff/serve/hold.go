@@ -117,14 +117,15 @@ func (c *tracked) discards() bool {
 	return c.starved && c.stand.phase == active && len(c.buf) > 1
 }
 
-// unread sets those apart that no handler answers, and that were so with the same request at the last look, which done is
-// of. A single look could find one between two requests that it has sent at once. It returns what it has seen, for the next.
+// unread sets those apart whose request no handler answers any more, and that were so with the same request at the last look,
+// which done is of. A single look could find one between two requests that it has sent at once. It returns what it has seen,
+// for the next.
 func (st *httpState) unread(busy []*tracked, done map[*tracked]uint32) map[*tracked]uint32 {
 	seen := make(map[*tracked]uint32)
 	for _, c := range busy {
 		answered := st.gate.begun(&c.scope, true) > 0
 		c.mu.Lock()
-		if !answered && !c.quiet() {
+		if !answered && c.stand.phase == active && !c.quiet() { // in a header is who is waited for
 			seen[c] = c.requests
 			if n, ok := done[c]; ok && n == c.requests {
 				c.apart = true

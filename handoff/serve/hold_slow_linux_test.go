@@ -67,7 +67,8 @@ func TestHoldSlowClient(t *testing.T) {
 	}
 }
 
-// Who asks several requests at once is between two of them at some looks, but not with the same one at two looks.
+// Who asks several requests at once is between two of them at some looks, but not with the same one at two looks. A header is
+// waited for.
 func TestHoldPipelining(t *testing.T) {
 	st := newHTTPState(&http.Server{})
 	c := &tracked{stand: stand{phase: active}}
@@ -81,5 +82,10 @@ func TestHoldPipelining(t *testing.T) {
 	}
 	if st.unread(busy, done); !c.apart {
 		t.Error("not set apart, although nothing happens")
+	}
+	c = &tracked{stand: stand{phase: idle}} // in the midst of a header that is not recorded
+	busy = []*tracked{c}
+	if st.unread(busy, st.unread(busy, nil)); c.apart {
+		t.Error("set apart, although it is about to ask")
 	}
 }
