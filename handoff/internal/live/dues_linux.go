@@ -16,7 +16,7 @@ func (l *Lot) due() []arrival {
 		}
 		l.unwatch(i)
 		_ = l.vacate(i).Close()
-		l.used--
+		l.used.add(-1)
 	}
 	var ready []arrival
 	if l.lacking > 0 && l.again <= now {
@@ -26,7 +26,6 @@ func (l *Lot) due() []arrival {
 			}
 		}
 	}
-	l.signalEmpty()
 	l.wakes = l.next() // the watcher is awake
 	return ready
 }

@@ -12,7 +12,7 @@ func (l *Lot) Depart(leave func(Key) Departure) {
 	defer l.mu.Unlock()
 	l.leave = leave
 	offers := make(map[*Key][]Conn, len(l.keys))
-	conns := make([]parkedConn, 0, l.used) // one allocation for all; what is offered points into it
+	conns := make([]parkedConn, 0, l.used.n) // one allocation for all; what is offered points into it
 	for i, s := range l.spots.all() {
 		if s.moving {
 			continue
@@ -85,8 +85,7 @@ func (p parkedConn) Moved() {
 	p.lot.unwatch(p.i)
 	p.lot.dues.remove(&p.lot.spots, p.i)
 	_ = p.lot.vacate(p.i).Close()
-	p.lot.used--
-	p.lot.signalEmpty()
+	p.lot.used.add(-1)
 }
 
 func (p parkedConn) Kept() {

@@ -25,20 +25,21 @@ func withoutDescriptors(t *testing.T) (restore func()) {
 	return restore
 }
 
-// awaitLacking waits until n connections are tried again.
-func awaitLacking(t *testing.T, l *Lot, n int) {
+// await polls until got gives n.
+func await(t *testing.T, what string, n int, got func() int) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
-		l.mu.Lock()
-		lacking := l.lacking
-		l.mu.Unlock()
-		if lacking == n {
-			return
-		}
+	for deadline := time.Now().Add(patience); got() != n; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%d are tried again, not %d", lacking, n)
+			t.Fatalf("%s: %d, want %d", what, got(), n)
 		}
 	}
+}
+
+// triedAgain is how many connections are tried again.
+func (l *Lot) triedAgain() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lacking
 }
 
 // Without descriptors a connection that has something to read waits until there are some.
@@ -48,7 +49,7 @@ func TestLotOutOfDescriptors(t *testing.T) {
 	park(t, l, Key{}, fds, Position{})
 	restore := withoutDescriptors(t)
 	write(t, clients[0], "hello")
-	awaitLacking(t, l, 1)
+	await(t, "tried again", 1, l.triedAgain)
 	restore()
 	a := next(t, "arrival", c)
 	defer a.c.Close()
@@ -69,7 +70,7 @@ func TestLotKeptWhileLacking(t *testing.T) {
 	for _, client := range clients {
 		write(t, client, "hello")
 	}
-	awaitLacking(t, l, n)
+	await(t, "tried again", n, l.triedAgain)
 	d := &taking{}
 	l.Depart(func(Key) Departure { return d })
 	d.leave()
@@ -93,8 +94,8 @@ func TestLotKeptWhileLacking(t *testing.T) {
 	next(t, "empty", l.Empty())
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.used != 0 || l.lacking != 0 || l.out != 0 || len(l.spots.free) != int(l.spots.n) {
-		t.Errorf("used: %d, lacking: %d, out: %d, free: %d of %d", l.used, l.lacking, l.out, len(l.spots.free), l.spots.n)
+	if l.used.n != 0 || l.lacking != 0 || l.out.n != 0 || len(l.spots.free) != int(l.spots.n) {
+		t.Errorf("used: %d, lacking: %d, out: %d, free: %d of %d", l.used.n, l.lacking, l.out.n, len(l.spots.free), l.spots.n)
 	}
 }
 
@@ -119,7 +120,7 @@ func TestLotLackingDeparts(t *testing.T) {
 			restore := withoutDescriptors(t)
 			if tried {
 				goOn <- struct{}{}
-				awaitLacking(t, l, 1)
+				await(t, "tried again", 1, l.triedAgain)
 			}
 			d := &taking{}
 			l.Depart(func(Key) Departure { return d })
@@ -132,17 +133,11 @@ func TestLotLackingDeparts(t *testing.T) {
 				goOn <- struct{}{}
 			}
 			next(t, "end of the arrivals", settled)
-			for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+			await(t, "left", 1, func() int {
 				d.mu.Lock()
-				left := len(d.conns)
-				d.mu.Unlock()
-				if left == 1 {
-					break
-				}
-				if time.Now().After(deadline) {
-					t.Fatal("it has not left")
-				}
-			}
+				defer d.mu.Unlock()
+				return len(d.conns)
+			})
 			restore()
 			close(goOn)
 			l.Stay()

@@ -31,10 +31,8 @@ type Lot struct {
 	wakes   time.Duration       // when the watcher looks at what is due; 0: only when it is woken
 	lacking int                 // spots that are tried again
 	again   time.Duration       // when
-	used    int                 // connections that are parked, or about to arrive
-	empty   chan struct{}       // made by whoever waits until used is 0
-	out     int                 // connections that are about to arrive
-	settled chan struct{}       // made by whoever waits until out is 0
+	used    tally               // connections that are parked, or about to arrive
+	out     tally               // those that are about to
 	leave   func(Key) Departure // nil: nobody leaves
 	keys    map[Key]*Key        // one pointer for all spots of a key
 }
@@ -91,7 +89,7 @@ func (l *Lot) enter(k Key, fds []*listener.FD, ps []Position) ([]int32, error) {
 	for i, fd := range fds {
 		parked[i] = l.spots.occupy(spot{fd: fd, key: key, state: string(ps[i].State), expires: l.since(ps[i].Expires), moving: true})
 	}
-	l.used += len(fds)
+	l.used.add(len(fds))
 	if l.leave != nil && l.leave(k) != nil {
 		return parked, nil // they move on at once
 	}
@@ -108,8 +106,7 @@ func (l *Lot) withdraw(parked []int32) {
 		l.unwatch(i)
 		l.vacate(i)
 	}
-	l.used -= len(parked)
-	l.signalEmpty()
+	l.used.add(-len(parked))
 }
 
 // release ends what enter began: they wait for their clients, or move on. Callers hold mu.
@@ -130,12 +127,7 @@ func (l *Lot) release(k Key, parked []int32) {
 func (l *Lot) Empty() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.empty == nil {
-		l.empty = make(chan struct{})
-	}
-	empty := l.empty
-	l.signalEmpty()
-	return empty
+	return l.used.wait()
 }
 
 // Arrived returns a channel that is closed once nothing is about to arrive: whatever was neither offered to the departure in
@@ -143,12 +135,7 @@ func (l *Lot) Empty() <-chan struct{} {
 func (l *Lot) Arrived() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.settled == nil {
-		l.settled = make(chan struct{})
-	}
-	settled := l.settled
-	l.signalArrived()
-	return settled
+	return l.out.wait()
 }
 
 // Close closes everything that is parked, and waits until nothing arrives any more.
@@ -162,8 +149,8 @@ func (l *Lot) Close() {
 	for _, s := range l.spots.all() {
 		_ = s.fd.Close()
 	}
-	l.spots, l.dues, l.lacking, l.used = spots{}, nil, 0, 0
-	l.signalEmpty()
+	l.spots, l.dues, l.lacking = spots{}, nil, 0
+	l.used.add(-l.used.n)
 	done := l.done
 	l.ring()
 	l.mu.Unlock()
@@ -264,7 +251,7 @@ func (l *Lot) deliver(a arrival, reserve *spares) {
 	lacking := lacks(err)
 	if lacking && !closed {
 		l.postpone(a)
-		l.in()
+		l.out.add(-1)
 		l.mu.Unlock()
 		return
 	}
@@ -279,23 +266,9 @@ func (l *Lot) deliver(a arrival, reserve *spares) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.in()
+	l.out.add(-1)
 	if !l.closed {
-		l.used--
-		l.signalEmpty()
-	}
-}
-
-// in undoes what takeOut has counted. Callers hold mu.
-func (l *Lot) in() {
-	l.out--
-	l.signalArrived()
-}
-
-func (l *Lot) signalArrived() {
-	if l.out == 0 && l.settled != nil {
-		close(l.settled)
-		l.settled = nil
+		l.used.add(-1)
 	}
 }
 
@@ -323,13 +296,5 @@ func (s *spares) close() {
 	for i := range s {
 		_ = s[i].Close()
 		s[i] = nil
-	}
-}
-
-// signalEmpty tells those who wait, if nothing is parked. Callers hold mu.
-func (l *Lot) signalEmpty() {
-	if l.used == 0 && l.empty != nil {
-		close(l.empty)
-		l.empty = nil
 	}
 }

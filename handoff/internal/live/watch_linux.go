@@ -105,7 +105,7 @@ func (l *Lot) takeOut(i int32) arrival {
 	a := arrival{key: l.spots.at(i).key, pos: l.position(i)}
 	l.dues.remove(&l.spots, i)
 	a.fd = l.vacate(i)
-	l.out++
+	l.out.add(1)
 	return a
 }
 
