@@ -61,10 +61,10 @@ func (d *departure) flush() {
 }
 
 // await waits until c is closed, or nothing moves any more. It reports whether it has given up instead, because the successor
-// has not taken anything for StepTimeout of what there is to take.
+// has not taken anything for StepTimeout, from now on, of what there is to take.
 func (d *departure) await(c <-chan struct{}) (stuck bool) {
-	for {
-		left := d.patience()
+	for begun := time.Now(); ; {
+		left := d.patience(begun)
 		if left <= 0 {
 			return true
 		}
@@ -80,15 +80,17 @@ func (d *departure) await(c <-chan struct{}) (stuck bool) {
 	}
 }
 
-// patience is for how long the successor may take nothing yet.
-func (d *departure) patience() time.Duration {
+// patience is for how long the successor may take nothing yet, if that counts from begun on.
+func (d *departure) patience(begun time.Time) time.Duration {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	since := time.Duration(0)
-	if d.sending() {
-		since = time.Since(d.progress)
+	if !d.sending() {
+		return d.a.g.cfg.StepTimeout
 	}
-	return d.a.g.cfg.StepTimeout - since
+	if d.progress.After(begun) {
+		begun = d.progress
+	}
+	return d.a.g.cfg.StepTimeout - time.Since(begun)
 }
 
 // shutIfIdle is shut when there is nothing queued or in flight, and reports whether the moving has ended.

@@ -53,16 +53,18 @@ func TestPicked(t *testing.T) {
 	}
 }
 
-// TestPatience: a successor is given StepTimeout from when there began to be something to take, or it last took something.
+// TestPatience: a successor is given StepTimeout from when there began to be something to take, or it last took something, or
+// somebody began to wait.
 func TestPatience(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &Generation{log: slog.New(slog.DiscardHandler), cfg: Config{StepTimeout: time.Second}}
 		d := newDeparture(&attempt{g: g}, 10)
 		l := &lane{d: d}
 		d.lanes = []*lane{l}
+		begun := time.Now()
 		check := func(what string, want time.Duration) {
 			t.Helper()
-			if got := d.patience(); got != want {
+			if got := d.patience(begun); got != want {
 				t.Errorf("%s: patience for %v, want %v", what, got, want)
 			}
 		}
@@ -77,7 +79,10 @@ func TestPatience(t *testing.T) {
 		d.picked, d.flight = 0, []shipment{{batch: 0, conns: make([]live.Conn, 1)}, {batch: 1, conns: make([]live.Conn, 1)}}
 		d.taken(&wire.Taken{Batch: 0, Room: 8})
 		check("one of two batches was taken", time.Second)
-		begun := time.Now()
+		time.Sleep(400 * time.Millisecond)
+		check("nothing since", 600*time.Millisecond)
+		begun = time.Now()
+		check("somebody waits from now on", time.Second)
 		if !d.await(nil) || time.Since(begun) != time.Second {
 			t.Errorf("await has not given up after a second, but after %v", time.Since(begun))
 		}
