@@ -31,6 +31,7 @@ type link struct {
 	synced chan uint64   // the reader has passed on all that was queued at that sync
 	syncs  atomic.Uint64 // syncs asked for
 	quit   chan struct{} // closed by close
+	reset  bool          // the reader has passed over an ECONNRESET
 	ended  error         // why recv gives nothing more; owned by the caller of recv
 }
 
@@ -72,7 +73,6 @@ func (l *link) close() {
 func (l *link) read() {
 	defer close(l.frames)
 	buf := make([]byte, wire.MaxFrame)
-	reset := false
 	for {
 		m, err := fdpass.Recv(l.conn, buf)
 		switch {
@@ -84,9 +84,7 @@ func (l *link) read() {
 			if !l.flush(buf) {
 				return
 			}
-		case errors.Is(err, syscall.ECONNRESET) && !reset:
-			// The other end closed with something unread. What it had sent before is still to be read (unix(7)).
-			reset = true
+		case l.passOver(err):
 		default:
 			l.deliver(frame{err: err})
 			return
@@ -99,13 +97,12 @@ func (l *link) read() {
 func (l *link) flush(buf []byte) bool {
 	_ = l.conn.SetReadDeadline(time.Time{}) // before the look at syncs: whoever asks from here on sets it again
 	asked := l.syncs.Load()
-	for reset := false; ; {
+	for {
 		m, err := fdpass.TryRecv(l.conn, buf)
+		if l.passOver(err) {
+			continue
+		}
 		if m == nil {
-			if !reset && errors.Is(err, syscall.ECONNRESET) {
-				reset = true // reported once; what is queued is still to be read
-				continue
-			}
 			break // nothing queued, or an end that Recv is going to see again
 		}
 		if !l.pass(m, err) {
@@ -117,6 +114,16 @@ func (l *link) flush(buf []byte) bool {
 	default:
 	}
 	l.synced <- asked
+	return true
+}
+
+// passOver reports whether err is no end: the other side has closed with something unread, which is reported once, and what
+// it had sent before is still to be read (unix(7)).
+func (l *link) passOver(err error) bool {
+	if l.reset || !errors.Is(err, syscall.ECONNRESET) {
+		return false
+	}
+	l.reset = true
 	return true
 }
 
