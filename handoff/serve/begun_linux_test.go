@@ -9,8 +9,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/segue-go/segue/handoff/internal/live"
 )
 
 // teller answers with its name, what it was asked, and what it got.
@@ -217,111 +215,5 @@ func TestReadTimeoutAfterMove(t *testing.T) {
 	write("12345")
 	if name, err := told(r, "POST", "/late", 5); err != nil || name != "to" {
 		t.Errorf("answered by %q, %v", name, err)
-	}
-}
-
-// Finish waits until a connection has left on which a request is being answered, and for no other.
-func TestFinish(t *testing.T) {
-	park := newPark(t)
-	first, second := &teller{name: "a", hold: make(chan struct{})}, &teller{name: "b"}
-	a := newNode(t, "tcp", &http.Server{Handler: first}, false)
-	b := newNode(t, "tcp", &http.Server{Handler: second}, false)
-	client := newClient(t, a.dial())
-	_, _ = fmt.Fprintf(client, get, "/one")
-	await(t, "a request", func() bool { return first.count.Load() == 1 })
-	idle := a.dial() // nobody knows when that says something
-	_, _ = io.WriteString(idle, "G")
-	a.Depart(&ferry{t: t, to: b, park: park})
-	left := make(chan bool)
-	conn := a.Server.(*tracker).all()[0]
-	go func() {
-		a.Finish(t.Context())
-		conn.mu.Lock()
-		defer conn.mu.Unlock()
-		left <- conn.fate != here
-	}()
-	close(first.hold)
-	if name, err := told(client.r, "GET", "/one", 0); name != "a" || err != nil {
-		t.Errorf("answered by %q, %v", name, err)
-	}
-	if !<-left {
-		t.Error("Finish has returned before the connection left")
-	}
-	_, _ = fmt.Fprintf(client, get, "/two")
-	if name, err := told(client.r, "GET", "/two", 0); name != "b" || err != nil {
-		t.Errorf("answered by %q, %v", name, err)
-	}
-}
-
-// slowDeparture takes its time.
-type slowDeparture struct{ begun, goOn chan struct{} }
-
-func (slowDeparture) Offer([]live.Conn) {}
-
-func (d slowDeparture) Move(live.Conn) bool {
-	close(d.begun)
-	<-d.goOn
-	return false
-}
-
-// Finish does not return while a connection is on its way to the departure.
-func TestFinishLast(t *testing.T) {
-	n := newNode(t, "tcp", &http.Server{Handler: http.HandlerFunc(echo)}, false)
-	client := newClient(t, n.dial())
-	client.get("/", false)
-	d := slowDeparture{make(chan struct{}), make(chan struct{})}
-	n.Depart(d)
-	_, _ = fmt.Fprintf(client, get, "/one")
-	<-d.begun
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		n.Finish(t.Context())
-	}()
-	select {
-	case <-done:
-		t.Error("Finish has returned")
-	case <-time.After(20 * time.Millisecond): // long enough, most likely
-	}
-	close(d.goOn)
-	<-done
-	client.receive()
-}
-
-// nowhere is a Departure to which nothing has gone yet.
-type nowhere struct{}
-
-func (nowhere) Offer([]live.Conn)   {}
-func (nowhere) Move(live.Conn) bool { return false }
-
-// Everybody who waits in Finish is told when a connection will not leave any more: when all stay, when it is closed by force
-// while its handler goes on, and when the program has taken it.
-func TestFinishOver(t *testing.T) {
-	for name, end := range map[string]func(n *node, c *tracked){
-		"all stay":  func(n *node, _ *tracked) { n.Stay() },
-		"forced":    func(_ *node, c *tracked) { c.t.st.conns.abort() },
-		"not moved": func(_ *node, c *tracked) { c.pin() },
-	} {
-		t.Run(name, func(t *testing.T) {
-			first := &teller{name: "a", hold: make(chan struct{})}
-			defer close(first.hold)
-			n := newNode(t, "tcp", &http.Server{Handler: first}, false)
-			client := newClient(t, n.dial())
-			_, _ = fmt.Fprintf(client, get, "/one")
-			await(t, "a request", func() bool { return first.count.Load() == 1 })
-			n.Depart(nowhere{})
-			var done atomic.Int32
-			for range 2 {
-				go func() {
-					n.Finish(t.Context())
-					done.Add(1)
-				}()
-			}
-			st := n.Server.(*tracker).st
-			await(t, "both", func() bool { return st.leaving.Load() == 2 })
-			time.Sleep(5 * time.Millisecond) // both wait, most likely
-			end(n, n.Server.(*tracker).all()[0])
-			await(t, "the end of both", func() bool { return done.Load() == 2 })
-		})
 	}
 }

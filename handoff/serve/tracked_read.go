@@ -12,8 +12,10 @@ func (c *tracked) read(p []byte) (int, error) {
 	c.mu.Lock()
 	if len(p) == 0 || c.inRead || c.stand.pinned && c.arrival == nil {
 		// There is nothing to be known of it, or it is not net/http any more who reads.
-		c.stand.pinned = c.stand.pinned || c.inRead
-		c.t.parted.strike()
+		if c.inRead && !c.stand.pinned {
+			c.stand.pinned = true
+			c.t.parted.strike()
+		}
 		c.mu.Unlock()
 		return c.under.Read(p)
 	}
