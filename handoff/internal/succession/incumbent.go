@@ -1,0 +1,334 @@
+package succession
+
+// Incumbent is where a generation stands towards its successor.
+type Incumbent uint8
+
+// The states of the incumbent. Those that are called Reclaiming, Fencing and Blocked come in three: what is known of the
+// successor when it has to be replaced decides which late word of it counts.
+const (
+	// Idle: there is no successor. The sockets are this generation's.
+	Idle Incumbent = iota
+	// Offering: a successor prepares itself. This generation serves on.
+	Offering
+	// Pausing: nobody accepts. The sections of the gap move.
+	Pausing
+	// Committed: COMMIT is sent. Who reads the token owns.
+	Committed
+	// Unconfirmed: the successor owns. It has not confirmed.
+	Unconfirmed
+	// Guard: the successor has confirmed. If it fails, this generation takes the sockets back.
+	Guard
+	// Probing: as Guard. The successor has not answered a batch of connections, and was sent a PING.
+	Probing
+	// Asking: the time of the guard is over. The successor was sent a PING.
+	Asking
+	// Released: this generation cannot be revived any more. It drains.
+	Released
+	// ReleasedAlone: as Released. The successor is gone, or the link to it.
+	ReleasedAlone
+	// Orphaned: as ReleasedAlone. The successor died, and nobody wished it.
+	Orphaned
+
+	// ReclaimingCommitted: the token is being read. The successor has not said OWNED.
+	ReclaimingCommitted
+	// ReclaimingOwned: the token is being read. The successor has owned.
+	ReclaimingOwned
+	// ReclaimingGuard: the token is being read. The successor has confirmed.
+	ReclaimingGuard
+	// FencingCommitted: the token is gone, the successor is being killed. It has not said OWNED.
+	FencingCommitted
+	// FencingOwned: the token is gone, the successor is being killed. It has owned.
+	FencingOwned
+	// FencingGuard: the token is gone, the successor is being killed. It has confirmed.
+	FencingGuard
+	// BlockedCommitted: the successor has the token, does not answer and cannot be killed. It has not said OWNED.
+	BlockedCommitted
+	// BlockedOwned: the successor owns, does not answer and cannot be killed. It has not confirmed.
+	BlockedOwned
+	// BlockedGuard: the successor owns, does not answer and cannot be killed. It has confirmed.
+	BlockedGuard
+	// Reviving: the successor is dead. What the sections say of a revival is being done.
+	Reviving
+	// Regaining: the token is back, and the successor lives. What the sections say of a revival is being done.
+	Regaining
+
+	// Stale: this generation has ended, because its state is behind.
+	Stale
+	// Left: this generation was closed. The heir has the sockets.
+	Left
+	// Closed: this generation was closed.
+	Closed
+
+	incumbents
+)
+
+// IncumbentEvent is something that happens to the incumbent.
+type IncumbentEvent uint8
+
+// The events of the incumbent. The driver reports one at a time. Before it reports a deadline, a death or the end of the
+// link, it has reported all that was queued before.
+const (
+	// Begin: a successor says HELLO, or is being started, and this generation owns.
+	Begin IncumbentEvent = iota
+	// Agreed: the successor has proved what it holds, and nobody before this generation can be revived (see MayCommit).
+	// Nothing was opened or closed since the offer, and this generation is not being closed.
+	Agreed
+	// AttemptFailed: the preparation ends, for whatever reason but Close. COMMIT was not sent.
+	AttemptFailed
+	// Paused: nothing accepts any more, no accept is in flight, and the successor has restored the sections.
+	Paused
+	// PauseFailed: something went wrong before that.
+	PauseFailed
+	// TokenTaken: this side has read the 1, in one act. So the successor does not own, and never will.
+	TokenTaken
+	// TokenGone: the token was read, and held nothing; or it cannot be read.
+	TokenGone
+	// Fenced: the successor was seen dead.
+	Fenced
+	// Unkillable: the successor may not be killed, or does not die in StepTimeout.
+	Unkillable
+	// Revived: the sections have done what they must.
+	Revived
+	// Behind: the state that the successor had must not be behind, and is.
+	Behind
+
+	// Owned: OWNED, and the token is gone.
+	Owned
+	// OwnedUnread: OWNED, although the token holds the 1: the successor has not read it, or has put it back since.
+	OwnedUnread
+	// Confirm: CONFIRM.
+	Confirm
+	// Returned: FAILED with returned.
+	Returned
+	// Failed: FAILED without returned.
+	Failed
+	// SuccessorLeaves: GOODBYE.
+	SuccessorLeaves
+	// ReleaseAsked: RELEASE.
+	ReleaseAsked
+	// Pong: PONG.
+	Pong
+	// Drop: DROP.
+	Drop
+	// Taken: TAKEN.
+	Taken
+	// OtherFrame: a frame that is well-formed and has no meaning in any of these states.
+	OtherFrame
+
+	// LinkEnd: the link has ended, or a frame was malformed, and the successor lives.
+	LinkEnd
+	// Died: the successor is dead, and nobody wished it, as far as is known.
+	Died
+	// DiedWished: the successor is dead; it exited with status 0 or was killed by SIGTERM or SIGINT.
+	DiedWished
+	// Timeout: the patience of this state is over. Committed, Probing, Asking: StepTimeout. Unconfirmed: confirmWithin + StepTimeout.
+	Timeout
+	// GuardOver: the time of the guard is over. It is reported once.
+	GuardOver
+	// BatchOverdue: the oldest batch of connections in flight is not answered for StepTimeout.
+	BatchOverdue
+	// Close: this generation is being closed. It is reported in each state but Committed, which has to end first.
+	Close
+	// CloseForHeir: as Close. The successor is an heir, somebody else started it, and it has all that was offered.
+	CloseForHeir
+
+	incumbentEvents
+)
+
+// frames are the events that a peer can cause in any state, by what it says. The driver reports them only in states that wait.
+var frames = []IncumbentEvent{Owned, OwnedUnread, Confirm, Returned, Failed, SuccessorLeaves, ReleaseAsked, Pong, Drop, Taken, OtherFrame}
+
+type incumbentRow = row[Incumbent, IncumbentEvent]
+
+func on(events ...IncumbentEvent) []IncumbentEvent { return events }
+func do(actions ...Action) []Action                { return actions }
+
+// incumbentTable is the incumbent's side of the switch. What is not in it cannot be: the explorer has not found a way to it,
+// and Step says so.
+var incumbentTable = [incumbents][]incumbentRow{
+	Idle: {
+		{on(Begin), Offering, nil},
+		{on(Close), Closed, nil},
+	},
+	Offering: {
+		{on(Agreed), Pausing, do(Pause)},
+		{on(AttemptFailed), Idle, do(Dismiss)},
+		{on(Close), Closed, do(Dismiss)},
+		{on(CloseForHeir), Left, do(Bequeath)},
+	},
+	Pausing: {
+		{on(Paused), Committed, do(SendCommit)},
+		// The token was permitted to nobody. Reading it finds out a successor that took it all the same.
+		{on(PauseFailed), ReclaimingCommitted, do(ReadToken)},
+		{on(Close), ReclaimingCommitted, do(ReadToken)},
+		{on(CloseForHeir), Left, do(Bequeath)},
+	},
+	Committed: {
+		{on(Owned), Unconfirmed, do(ApplyDrops, Park)},
+		{on(OwnedUnread), ReclaimingOwned, do(ReadToken)},
+		{on(Drop), Committed, do(KeepDrop)},
+		{on(Confirm, Returned, Failed, SuccessorLeaves, ReleaseAsked, Pong, Taken, OtherFrame, LinkEnd, Died, DiedWished, Timeout),
+			ReclaimingCommitted, do(ReadToken)},
+	},
+	Unconfirmed: {
+		{on(Confirm), Guard, do(Supersede)},
+		{on(Drop), Unconfirmed, do(ApplyDrop)},
+		{on(SuccessorLeaves, DiedWished), Released, do(Forgo, Release)},
+		{on(Returned, Failed, LinkEnd, Died, Timeout), ReclaimingOwned, do(ReadToken)},
+		{on(Owned, OwnedUnread, ReleaseAsked, Pong, Taken, OtherFrame), Unconfirmed, nil},
+		{on(Close), Closed, nil},
+	},
+	Guard: {
+		{on(GuardOver), Asking, do(SendPing)},
+		{on(BatchOverdue), Probing, do(SendPing)},
+		{on(ReleaseAsked, SuccessorLeaves, DiedWished), Released, do(Release)},
+		{on(Returned, Failed, LinkEnd, Died), ReclaimingGuard, do(ReadToken)},
+		{on(Taken), Guard, do(CountTaken)},
+		{on(Drop), Guard, do(ApplyDrop)},
+		{on(Owned, OwnedUnread, Confirm, Pong, OtherFrame), Guard, nil},
+		{on(Close), Closed, do(EndDeparture)},
+	},
+	Probing: {
+		{on(Pong), Guard, do(Excuse)},
+		{on(GuardOver), Asking, nil}, // the PING is on its way
+		{on(ReleaseAsked, SuccessorLeaves, DiedWished), Released, do(Release)},
+		{on(Returned, Failed, LinkEnd, Died, Timeout), ReclaimingGuard, do(ReadToken)},
+		{on(Taken), Probing, do(CountTaken)},
+		{on(Drop), Probing, do(ApplyDrop)},
+		{on(Owned, OwnedUnread, Confirm, OtherFrame), Probing, nil},
+		{on(Close), Closed, do(EndDeparture)},
+	},
+	Asking: {
+		{on(Pong, ReleaseAsked, SuccessorLeaves, DiedWished), Released, do(Release)},
+		{on(Returned, Failed, LinkEnd, Died, Timeout), ReclaimingGuard, do(ReadToken)},
+		{on(Taken), Asking, do(CountTaken)},
+		{on(Drop), Asking, do(ApplyDrop)},
+		{on(Owned, OwnedUnread, Confirm, OtherFrame), Asking, nil},
+		{on(Close), Closed, do(EndDeparture)},
+	},
+	Released: {
+		{on(ReleaseAsked), Released, do(SendReleased)},
+		{on(Taken), Released, do(CountTaken)},
+		{on(BatchOverdue), Released, do(WarnStuck, Excuse)},
+		{on(LinkEnd, DiedWished), ReleasedAlone, do(EndDeparture)},
+		{on(Died), Orphaned, do(EndDeparture, ReportOrphaned)},
+		{on(Owned, OwnedUnread, Confirm, Returned, Failed, SuccessorLeaves, Pong, Drop, OtherFrame), Released, nil},
+		{on(Close), Closed, do(EndDeparture)},
+	},
+	ReleasedAlone: {
+		{on(Died), Orphaned, do(ReportOrphaned)},
+		{on(DiedWished), ReleasedAlone, nil},
+		{on(Close), Closed, nil},
+	},
+	Orphaned: {
+		{on(Close), Closed, nil},
+	},
+
+	ReclaimingCommitted: {
+		{on(TokenTaken), Idle, do(Reopen, Dismiss)},
+		{on(TokenGone), FencingCommitted, do(Fence)},
+	},
+	ReclaimingOwned: {
+		{on(TokenTaken), Regaining, do(Revive)},
+		{on(TokenGone), FencingOwned, do(Fence)},
+	},
+	ReclaimingGuard: {
+		{on(TokenTaken), Regaining, do(Revive)},
+		{on(TokenGone), FencingGuard, do(Fence)},
+	},
+	FencingCommitted: {
+		{on(Fenced), Reviving, do(Revive)},
+		{on(Unkillable), BlockedCommitted, do(ReportBlocked)},
+	},
+	FencingOwned: {
+		{on(Fenced), Reviving, do(Revive)},
+		{on(Unkillable), BlockedOwned, do(ReportBlocked)},
+	},
+	FencingGuard: {
+		{on(Fenced), Reviving, do(Revive)},
+		{on(Unkillable), BlockedGuard, do(ReportBlocked)},
+	},
+	// The successor was stopped, most likely, and goes on. What it says then counts as if it were in time, as long as this
+	// generation has not taken the sockets back.
+	BlockedCommitted: {
+		{on(Owned), Unconfirmed, do(ApplyDrops, Park)},
+		{on(OwnedUnread, Returned), ReclaimingOwned, do(ReadToken)},
+		{on(SuccessorLeaves), Released, do(Forgo, Release)},
+		{on(Drop), BlockedCommitted, do(KeepDrop)},
+		{on(Died, DiedWished), Reviving, do(Revive)},
+		{on(Confirm, Failed, ReleaseAsked, Pong, Taken, OtherFrame, LinkEnd), BlockedCommitted, nil},
+		{on(Close), Closed, nil},
+	},
+	BlockedOwned: {
+		{on(Confirm), Guard, do(Supersede)},
+		{on(Returned), ReclaimingOwned, do(ReadToken)},
+		{on(SuccessorLeaves, DiedWished), Released, do(Forgo, Release)},
+		{on(Drop), BlockedOwned, do(ApplyDrop)},
+		{on(Died), Reviving, do(Revive)},
+		{on(Owned, OwnedUnread, Failed, ReleaseAsked, Pong, Taken, OtherFrame, LinkEnd), BlockedOwned, nil},
+		{on(Close), Closed, nil},
+	},
+	BlockedGuard: {
+		{on(Pong, ReleaseAsked, SuccessorLeaves, DiedWished), Released, do(Release)},
+		{on(Returned), ReclaimingGuard, do(ReadToken)},
+		{on(Taken), BlockedGuard, do(CountTaken)},
+		{on(Drop), BlockedGuard, do(ApplyDrop)},
+		{on(Died), Reviving, do(Revive)},
+		{on(Owned, OwnedUnread, Confirm, Failed, OtherFrame, LinkEnd, GuardOver, BatchOverdue), BlockedGuard, nil},
+		{on(Close), Closed, do(EndDeparture)},
+	},
+	Reviving: {
+		{on(Revived), Idle, do(Reopen)},
+		{on(Behind), Stale, do(EndStale)},
+	},
+	Regaining: {
+		{on(Revived), Idle, do(Reopen, Dismiss)},
+		{on(Behind), Stale, do(EndStale)},
+	},
+
+	Stale:  {{on(Close), Closed, nil}},
+	Left:   {{on(Close, CloseForHeir), Closed, nil}},
+	Closed: {},
+}
+
+// Step decides. It reports false if e cannot be in state i: the driver has broken a promise.
+func (i Incumbent) Step(e IncumbentEvent) (Incumbent, []Action, bool) {
+	r, ok := find(incumbentTable[i], e)
+	if !ok {
+		return i, nil, false
+	}
+	return r.to, r.do, true
+}
+
+var incumbentPhases = [incumbents]Phase{
+	Idle: PhaseServing, Offering: PhaseOffering, Pausing: PhaseSwitching, Committed: PhaseSwitching, Unconfirmed: PhaseGuarding,
+	Guard: PhaseDraining, Probing: PhaseDraining, Asking: PhaseDraining, Released: PhaseDraining, ReleasedAlone: PhaseDraining, Orphaned: PhaseDraining,
+	ReclaimingCommitted: PhaseSwitching, ReclaimingOwned: PhaseGuarding, ReclaimingGuard: PhaseDraining,
+	FencingCommitted: PhaseSwitching, FencingOwned: PhaseGuarding, FencingGuard: PhaseDraining,
+	BlockedCommitted: PhaseSwitching, BlockedOwned: PhaseGuarding, BlockedGuard: PhaseDraining,
+	Reviving: PhaseGuarding, Regaining: PhaseGuarding, Stale: PhaseStopped, Left: PhaseGuarding, Closed: PhaseStopped,
+}
+
+var incumbentNames = [incumbents]string{
+	Idle: "IDLE", Offering: "OFFERING", Pausing: "PAUSING", Committed: "COMMITTED", Unconfirmed: "UNCONFIRMED", Guard: "GUARD",
+	Probing: "PROBING", Asking: "ASKING", Released: "RELEASED", ReleasedAlone: "RELEASED ALONE", Orphaned: "ORPHANED",
+	ReclaimingCommitted: "RECLAIMING COMMITTED", ReclaimingOwned: "RECLAIMING OWNED", ReclaimingGuard: "RECLAIMING GUARD",
+	FencingCommitted: "FENCING COMMITTED", FencingOwned: "FENCING OWNED", FencingGuard: "FENCING GUARD",
+	BlockedCommitted: "BLOCKED COMMITTED", BlockedOwned: "BLOCKED OWNED", BlockedGuard: "BLOCKED GUARD",
+	Reviving: "REVIVING", Regaining: "REGAINING", Stale: "STALE", Left: "LEFT", Closed: "CLOSED",
+}
+
+// String is the state in the words of docs/protocol.md.
+func (i Incumbent) String() string { return incumbentNames[i] }
+
+var incumbentEventNames = [incumbentEvents]string{
+	Begin: "a successor", Agreed: "all agree", AttemptFailed: "the attempt fails", Paused: "paused, saved", PauseFailed: "the pause fails",
+	TokenTaken: "the token was there", TokenGone: "the token is gone", Fenced: "it is dead", Unkillable: "it cannot be killed",
+	Revived: "the sections agree", Behind: "state is behind", Owned: "OWNED", OwnedUnread: "OWNED, the token is there", Confirm: "CONFIRM",
+	Returned: "FAILED returned", Failed: "FAILED", SuccessorLeaves: "GOODBYE", ReleaseAsked: "RELEASE", Pong: "PONG", Drop: "DROP",
+	Taken: "TAKEN", OtherFrame: "another frame", LinkEnd: "the end", Died: "death", DiedWished: "wished death", Timeout: "no time left",
+	GuardOver: "the guard is over", BatchOverdue: "a batch is overdue", Close: "closed", CloseForHeir: "closed, for an heir",
+}
+
+// String is the event in the words of docs/protocol.md.
+func (e IncumbentEvent) String() string { return incumbentEventNames[e] }
