@@ -110,7 +110,8 @@ func (g *Generation) parkConns(m *wire.Conns, raw *fdpass.Message, ack func() er
 func (g *Generation) mayReceive() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.phase != PhaseStopped && (g.phase != PhaseDraining || g.departure.open()) {
+	undecided := g.attempt != nil && !g.attempt.departed // depart is about to look at what is here
+	if g.phase != PhaseStopped && (g.phase != PhaseDraining || undecided || g.departure.open()) {
 		return nil
 	}
 	return fmt.Errorf("%w, and has no successor to pass connections on to", ErrNotOwner)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/segue-go/segue/handoff/fdpass"
+	"github.com/segue-go/segue/handoff/internal/succession"
 	"github.com/segue-go/segue/handoff/internal/wire"
 )
 
@@ -34,8 +35,26 @@ type attempt struct {
 	confirmWithin time.Duration
 	settled       event // made with the commit, if CONFIRM is to follow at once; happens with it, or when it will not come
 
+	departed  bool       // it is decided whether connections depart; guarded by Generation.mu
 	departure *departure // nil until the successor has confirmed, and if it takes no connections
-	state     sectionsMoving
+	sections  sectionsMoving
+
+	// What follows belongs to the driver, which is one goroutine.
+	ctx        context.Context // of the caller of Upgrade; bounds all up to the commit
+	confirmed  func()
+	last       succession.IncumbentEvent
+	said       wire.Message   // the last frame
+	queued     []wire.Message // read, and not decided yet
+	drops      []*wire.Drop   // of a successor that may own
+	entered    time.Time      // when the state was
+	guardEnds  time.Time
+	guardOver  bool  // reported
+	cut        bool  // the link has ended
+	buried     bool  // the successor's death was reported
+	superseded bool  // it has confirmed
+	forgone    bool  // it was ended on purpose before
+	failed     bool  // this generation has the sockets back, or is stale
+	cause      error // why the attempt fails, if it does
 }
 
 // pid is for whoever asks who is at work. It is called with Generation.mu held.
@@ -179,33 +198,8 @@ func (g *Generation) makeRoom(a *attempt) {
 	}
 }
 
-// handOver runs an attempt. It returns an error if the successor did not come to confirm. Otherwise it calls confirmed
-// then, and returns when there is nothing left to guard. ctx bounds it up to the commit.
-func (a *attempt) handOver(ctx context.Context, confirmed func()) error {
-	g := a.g
-	var confirm *wire.Confirm
-	err := a.prepare(ctx)
-	if err == nil {
-		err = a.commit(ctx)
-	}
-	if err == nil {
-		confirm, err = a.awaitConfirm()
-	}
-	if err != nil {
-		err = g.errorf("upgrade", err)
-		g.mu.Lock()
-		g.lastError = err
-		g.mu.Unlock()
-		return err
-	}
-	a.confirmed(confirm)
-	confirmed()
-	a.guard()
-	return nil
-}
-
-// prepare does all that comes before the commit. On an error nothing has happened, and the successor was told.
-func (a *attempt) prepare(ctx context.Context) error {
+// prepare does all that comes before the switch, and returns how that ends. Nothing has happened if it fails.
+func (a *attempt) prepare(ctx context.Context) succession.IncumbentEvent {
 	g := a.g
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -230,38 +224,26 @@ func (a *attempt) prepare(ctx context.Context) error {
 		err = g.releaseAncestor(ctx)
 	}
 	if err == nil {
-		return nil
+		return succession.Agreed
 	}
-	return a.giveUp(err)
-}
-
-// giveUp ends an attempt before the commit, and returns why. If this generation is being closed, an heir gets the sockets.
-func (a *attempt) giveUp(cause error) error {
-	if a.bequeathable(cause) {
-		a.bequeath()
-		return cause
+	a.cause = err
+	e := a.endsWith(err, succession.AttemptFailed)
+	if e == succession.AttemptFailed {
+		a.cause = a.link.explain(err)
 	}
-	cause = a.link.explain(cause)
-	a.abort(cause)
-	return cause
-}
-
-// abort ends an attempt before the commit: this generation serves on, as it did all the time.
-func (a *attempt) abort(cause error) {
-	a.g.setPhaseIf(PhaseOffering, PhaseServing)
-	if errors.Is(cause, ErrPeerDied) {
-		return
-	}
-	a.dismiss(cause)
+	return e
 }
 
 // dismiss tells a successor that owns nothing that it never will, and sees to it that it lets go of its copies.
 func (a *attempt) dismiss(cause error) {
+	if errors.Is(cause, ErrPeerDied) {
+		return
+	}
 	var m wire.Message = &wire.Abort{Reason: cause.Error()}
 	if a.token.fd == nil && errors.Is(cause, net.ErrClosed) {
 		m = refusal(cause) // it has not been welcomed, and may be the first when this generation is gone
 	}
-	if a.link.send(m) != nil || a.link.peer == nil || a.link.peer.Self() {
+	if a.link == nil || a.link.send(m) != nil || a.link.peer == nil || a.link.peer.Self() {
 		return
 	}
 	if a.child != nil && a.child.peer.PID == a.link.peer.PID {
@@ -285,18 +267,10 @@ func (a *attempt) dismiss(cause error) {
 	}
 }
 
-// bequeathable reports whether this generation is being closed, which is what cause says, and has an heir to close for.
-func (a *attempt) bequeathable(cause error) bool {
-	return errors.Is(cause, net.ErrClosed) && a.g.quit.Err() != nil && a.child == nil && a.offered && a.heir
-}
-
 // bequeath leaves the sockets to a successor that somebody else started, when this generation is closed before the
 // commit: this generation stops to accept, then says goodbye, and the successor takes the token when it is ready.
 func (a *attempt) bequeath() {
 	g := a.g
-	if !g.setPhaseIf(PhaseOffering, PhaseGuarding) && !g.setPhaseIf(PhaseSwitching, PhaseGuarding) {
-		return
-	}
 	g.log.Info("closed; the sockets are left to the successor that prepares itself", "successor", a.pidNow())
 	if err := g.parkClaimed(nil); err != nil {
 		g.log.Error("a socket does not pause", "error", err)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/segue-go/segue/handoff/internal/live"
 	"github.com/segue-go/segue/handoff/internal/peer"
+	"github.com/segue-go/segue/handoff/internal/succession"
 	"github.com/segue-go/segue/handoff/internal/wire"
 	"github.com/segue-go/segue/listener"
 )
@@ -165,21 +166,6 @@ func (g *Generation) openRendezvous() error {
 	return nil
 }
 
-// own makes a generation the owner that is not: at once if it is the first, or after its predecessor has let go.
-func (g *Generation) own(ctx context.Context) error {
-	if g.predecessor != nil {
-		return g.takeOver(ctx)
-	}
-	if err := g.openClaimed(PhaseServing); err != nil {
-		return err
-	}
-	g.settleSources()
-	g.started.happen()
-	g.writePIDFile()
-	g.log.Info("serving")
-	return nil
-}
-
 // authorize decides whether p may take part. conn's credentials are those with which the connection was made
 // (SO_PEERCRED: effective ids), p's those of who speaks (SCM_CREDENTIALS); both must be allowed.
 func (g *Generation) authorize(conn *net.UnixConn, p *peer.Peer) error {
@@ -261,20 +247,17 @@ func (g *Generation) leave() {
 	g.mu.Lock()
 	p, phase, refused := g.predecessor, g.phase, g.refused
 	g.mu.Unlock()
-	if p == nil || p.gone.happened() {
+	e, reason := succession.Stop, errors.New("closed")
+	switch phase {
+	case PhaseStopped:
 		return
-	}
-	var m wire.Message = &wire.Goodbye{Reason: "closed"}
-	if phase == PhaseStarting {
-		reason := "closed before it was ready"
+	case PhaseStarting:
+		e, reason = succession.GiveUp, errors.New("closed before it was ready")
 		if refused != nil {
-			reason += ", after: " + refused.Error()
+			reason = fmt.Errorf("%w, after: %w", reason, refused)
 		}
-		m = &wire.Failed{Reason: reason}
 	}
-	if err := p.link.send(m); err != nil && !over(err) && !errors.Is(err, net.ErrClosed) {
-		g.log.Debug("goodbye not said", "error", err)
-	}
+	g.hear(p, cue{event: e, cause: reason})
 }
 
 // bye tells the successor that this generation is drained and ends.

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"runtime"
 	"time"
+
+	"github.com/segue-go/segue/handoff/internal/succession"
 )
 
 // chain is empty where a process cannot hand its sockets over: each generation is the first, and the last.
@@ -21,7 +23,18 @@ func (g *Generation) join(context.Context) error {
 }
 
 func (g *Generation) own(context.Context) error {
-	if err := g.openClaimed(PhaseServing); err != nil {
+	g.mu.Lock()
+	_, tell := g.asSuccessorLocked(succession.Ready)
+	opened := succession.Opened
+	err := g.openClaimedLocked()
+	if err != nil {
+		opened = succession.OpenFailed
+	}
+	_, also := g.asSuccessorLocked(opened)
+	g.mu.Unlock()
+	tell()
+	also()
+	if err != nil {
 		return err
 	}
 	g.settleSources()

@@ -61,7 +61,8 @@ type Config struct {
 	// DrainTimeout bounds the context given to Wait's drain function. Default: 1 minute. Negative: no bound.
 	DrainTimeout time.Duration
 
-	// Guard is how long the incumbent can be revived after the successor has confirmed. Default: 3 seconds. Negative: none.
+	// Guard is how long the incumbent can be revived after the successor has confirmed. Default: 3 seconds. Negative: only
+	// until the successor has said that it lives, which is asked at once.
 	Guard time.Duration
 
 	// Authorize decides who may take part in a handoff with this process, in either role. Nil: the same user (but not

@@ -2,12 +2,11 @@ package handoff
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
 	"os"
 	"time"
 
+	"github.com/segue-go/segue/handoff/internal/succession"
 	"github.com/segue-go/segue/handoff/internal/wire"
 )
 
@@ -37,31 +36,31 @@ func (g *Generation) prove(p *predecessor) {
 			}
 		}
 	}
-	if g.setPhaseIf(PhaseProbation, PhaseServing) {
-		g.confirm(p)
-	}
-}
-
-func (g *Generation) confirm(p *predecessor) {
-	if err := p.link.send(g.confirmation(p)); err != nil && !over(err) && !errors.Is(err, net.ErrClosed) {
-		g.log.Warn("the predecessor was not told that this generation is well", "error", err)
-	}
-	g.writePIDFile()
+	g.hearIf(p, cue{event: succession.Proved}, func() bool { return g.phase == PhaseProbation && !g.closing })
 }
 
 // handBack gives the sockets back, if there is somebody to give them to.
 func (g *Generation) handBack(cause error) bool {
 	g.mu.Lock()
 	p := g.predecessor
-	if p == nil || p.released.happened() || p.ponged.happened() || g.settled || !g.phase.owner() {
-		g.mu.Unlock()
+	g.mu.Unlock()
+	_, may := g.hearIf(p, cue{event: succession.Unfit, cause: cause}, func() bool {
+		g.returning = succession.MayHandBack(g.toPredecessor, g.toSuccessor)
+		return g.returning
+	})
+	if !may {
 		g.log.Warn("there is no predecessor that the sockets could go back to", "error", cause)
 		return false
 	}
-	g.returning = true
-	tell := g.setPhaseLocked(PhaseGuarding)
+	g.mu.Lock()
+	g.handedBack = fmt.Errorf("%w: %w", ErrHandedBack, cause)
 	g.mu.Unlock()
-	tell()
+	g.stop()
+	return true
+}
+
+// putBack stops accepting, and then puts the token back.
+func (g *Generation) putBack(p *predecessor, cause error) {
 	g.log.Error("this generation fails; the sockets go back", "error", cause)
 	if err := g.parkClaimed(nil); err != nil {
 		g.log.Error("a socket does not pause", "error", err)
@@ -72,55 +71,6 @@ func (g *Generation) handBack(cause error) bool {
 	}
 	if err != nil {
 		g.log.Error("nobody is left to serve", "error", err)
-	}
-	g.mu.Lock()
-	g.handedBack = fmt.Errorf("%w: %w", ErrHandedBack, cause)
-	g.mu.Unlock()
-	g.stop()
-	return true
-}
-
-// attend answers the predecessor until it ends.
-func (g *Generation) attend(p *predecessor) {
-	defer func() {
-		if g.ctx.Err() == nil { // else nothing is settled but that this generation ends
-			g.settleSources()
-		}
-		p.close()
-	}()
-	for {
-		f, err := p.link.recv(g.ctx, 0)
-		if err != nil {
-			if g.ctx.Err() == nil {
-				g.log.Debug("the predecessor is gone", "predecessor", p.link.peer.PID, "error", err)
-			}
-			return
-		}
-		if m, ok := f.msg.(*wire.Conns); ok && p.moves {
-			err := g.receiveConns(p, m, f)
-			f.raw.Close()
-			if err != nil {
-				g.log.Debug("the predecessor got no answer", "error", err)
-				return
-			}
-			continue
-		}
-		f.raw.Close()
-		switch f.msg.(type) {
-		case *wire.Ping: // the end of the guard: it lets go once it has the answer
-			p.ponged.happen()
-			if !g.currentPhase().owner() {
-				continue // handing back
-			}
-			if err := p.link.send(&wire.Pong{}); err != nil {
-				return
-			}
-		case *wire.Released:
-			g.settleSources() // first: from then on there may be a successor
-			p.released.happen()
-		case *wire.Bye, *wire.Goodbye:
-			return
-		}
 	}
 }
 
@@ -133,9 +83,7 @@ func (g *Generation) releaseAncestor(ctx context.Context) error {
 	if p == nil || p.released.happened() {
 		return nil
 	}
-	if err := p.link.send(&wire.Release{}); err != nil && !over(err) && !errors.Is(err, net.ErrClosed) {
-		return fmt.Errorf("release pid %d: %w", p.link.peer.PID, err)
-	}
+	g.hear(p, cue{event: succession.AskRelease})
 	t := time.NewTimer(g.cfg.StepTimeout)
 	defer t.Stop()
 	select {

@@ -66,6 +66,11 @@ const maxUnswept = 256
 // depart begins to move connections, if the successor takes any.
 func (a *attempt) depart(m *wire.Confirm) {
 	g := a.g
+	defer func() {
+		g.mu.Lock()
+		a.departed = true
+		g.mu.Unlock()
+	}()
 	if !a.moves {
 		g.exchange.Depart(func(live.Key) live.Departure { return nil }) // what is held is told that the state has moved
 		return

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/segue-go/segue/handoff/internal/live"
+	"github.com/segue-go/segue/handoff/internal/succession"
 )
 
 // Generation is one process in a chain of processes that hand the same sockets on. Make it with [Join], end it with
@@ -32,15 +33,18 @@ type Generation struct {
 	readying sync.Mutex // held throughout Ready; taken before mu
 	stopping sync.Mutex // held throughout stop; taken before mu
 
-	mu         sync.Mutex
-	phase      Phase
+	mu            sync.Mutex
+	toPredecessor succession.Successor // what this generation is to the one before it
+	toSuccessor   succession.Incumbent // and to the one after it
+	phase         Phase                // follows from these two
+
 	number     int
 	claimed    []*resource // what this generation has, in the order in which it asked
 	unclaimed  []*resource // what the predecessor offered and nobody has asked for
 	sealed     bool        // the predecessor was told what nobody asked for: too late to ask
 	changes    int         // sockets opened and closed so far: an offer is void if it grew meanwhile
 	sections   []*section  // of state, in the order of registration; complete once Ready has begun
-	succession *succession
+	succession *superseding
 	handedBack error // why the sockets went back
 	lost       error // why this generation cannot take over any more
 	stale      error // why it must not serve any more: its state is behind
@@ -58,16 +62,16 @@ type Generation struct {
 	chain // what differs by platform: peers, rendezvous, token
 }
 
-// succession is one time of being superseded. A revival ends it and begins another.
-type succession struct {
+// superseding is one time of being superseded. A revival ends it and begins another.
+type superseding struct {
 	superseded event // the successor confirmed
 	revived    event // the sockets came back
 	released   event // they never will
 	stale      event // they would, but this generation's state is behind
 }
 
-func newSuccession() *succession {
-	return &succession{superseded: newEvent(), revived: newEvent(), released: newEvent(), stale: newEvent()}
+func newSuccession() *superseding {
+	return &superseding{superseded: newEvent(), revived: newEvent(), released: newEvent(), stale: newEvent()}
 }
 
 // event happens at most once, and everyone can wait for it.
@@ -287,7 +291,7 @@ func (g *Generation) stop() {
 	claimed, unclaimed := g.claimed, g.unclaimed
 	g.claimed, g.unclaimed = nil, nil
 	s := g.succession
-	tell := g.setPhaseLocked(PhaseStopped)
+	tell := g.endStatesLocked()
 	g.mu.Unlock()
 	tell()
 
@@ -313,20 +317,10 @@ func (g *Generation) task(f func()) {
 	}()
 }
 
-// openClaimed opens every socket and enters phase. On an error nothing has changed.
-func (g *Generation) openClaimed(phase Phase) error {
-	tell, err := g.openClaimedLocked(phase)
-	if err == nil {
-		tell()
-	}
-	return err
-}
-
-func (g *Generation) openClaimedLocked(phase Phase) (tell func(), err error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+// openClaimedLocked opens every socket. On an error none is open.
+func (g *Generation) openClaimedLocked() error {
 	if g.closing {
-		return nil, net.ErrClosed
+		return net.ErrClosed
 	}
 	for _, r := range g.claimed {
 		if r.sock == nil {
@@ -338,10 +332,10 @@ func (g *Generation) openClaimedLocked(phase Phase) (tell func(), err error) {
 					_ = opened.sock.Pause()
 				}
 			}
-			return nil, fmt.Errorf("%s: %w", r.item.Name, err)
+			return fmt.Errorf("%s: %w", r.item.Name, err)
 		}
 	}
-	return g.setPhaseLocked(phase), nil
+	return nil
 }
 
 // closedLocked is the error of a generation that is over: net.ErrClosed, and why.

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/segue-go/segue/handoff/internal/succession"
 	"github.com/segue-go/segue/handoff/internal/wire"
 	"github.com/segue-go/segue/listener"
 )
@@ -24,10 +25,25 @@ func (a *attempt) awaitReady(ctx context.Context) error {
 			return err
 		}
 	}
-	if a.child == nil && !g.setPhaseIf(PhaseServing, PhaseOffering) {
+	return g.beginOffering()
+}
+
+// beginOffering begins an attempt, if this generation owns.
+func (g *Generation) beginOffering() error {
+	g.mu.Lock()
+	switch g.phase {
+	case PhaseOffering: // since it was started
+		g.mu.Unlock()
+		return nil
+	case PhaseServing:
+		_, tell := g.asIncumbentLocked(succession.Begin)
+		g.mu.Unlock()
+		tell()
+		return nil
+	default:
+		g.mu.Unlock()
 		return ErrNotOwner
 	}
-	return nil
 }
 
 // errStarted ends the wait of awaitStarted.

@@ -48,45 +48,6 @@ type SocketStatus struct {
 	Inherited bool   // came from the predecessor
 }
 
-func (g *Generation) setPhase(to Phase) {
-	g.mu.Lock()
-	tell := g.setPhaseLocked(to)
-	g.mu.Unlock()
-	tell()
-}
-
-// setPhaseIf changes the phase only from one to another, and reports whether it did.
-func (g *Generation) setPhaseIf(from, to Phase) bool {
-	g.mu.Lock()
-	if g.phase != from {
-		g.mu.Unlock()
-		return false
-	}
-	tell := g.setPhaseLocked(to)
-	g.mu.Unlock()
-	tell()
-	return true
-}
-
-// setPhaseLocked is the only place where a phase changes. Stopped is final. The caller calls tell once it has let go of
-// the lock: those who are told may ask the generation.
-func (g *Generation) setPhaseLocked(to Phase) (tell func()) {
-	from := g.phase
-	if from == to || from == PhaseStopped {
-		return func() {}
-	}
-	g.phase = to
-	return func() {
-		g.log.Debug("phase", "from", from, "to", to)
-		for _, s := range g.cfg.Sources {
-			s.Phase(from, to)
-		}
-		if f := g.cfg.Trace.Phase; f != nil {
-			f(from, to)
-		}
-	}
-}
-
 func (g *Generation) currentPhase() Phase {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -2,12 +2,14 @@ package handoff
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
 	"time"
 
 	"github.com/segue-go/segue/handoff/fdpass"
+	"github.com/segue-go/segue/handoff/internal/succession"
 	"github.com/segue-go/segue/handoff/internal/wire"
 )
 
@@ -89,39 +91,43 @@ func (r *restorer) finish() error {
 	return r.err
 }
 
-// awaitCommit waits for the permission to take the token: COMMIT, or the last word of an incumbent whose heir this is.
-func (r *restorer) awaitCommit() error {
+// awaitCommit waits for the permission to take the token: COMMIT, or the end of an incumbent whose heir this is. It reports
+// that, or why there is none.
+func (r *restorer) awaitCommit() cue {
 	p := r.p
 	for {
 		f, err := p.link.recv(r.ctx, 0)
 		if err != nil {
-			return err
+			return r.ended(err)
 		}
 		switch m := f.msg.(type) {
 		case *wire.State:
 			err = r.add(m, f.raw)
 		case *wire.Saved:
 			err = r.saved(m)
-		case *wire.Commit:
-			f.raw.Close()
-			if r.ahead.open() || r.gap.open() {
-				return fmt.Errorf("%w: COMMIT before SAVED", ErrProtocol)
-			}
-			return nil
-		case *wire.Goodbye:
-			f.raw.Close()
-			if !p.heir {
-				return p.link.unexpected(m)
-			}
-			p.left = true
-			return nil
 		default:
-			err = p.link.unexpected(m)
+			f.raw.Close()
+			if _, commits := m.(*wire.Commit); commits && (r.ahead.open() || r.gap.open()) {
+				return cue{event: succession.GiveUp, cause: fmt.Errorf("%w: COMMIT before SAVED", ErrProtocol)}
+			}
+			return p.cue(f)
 		}
 		f.raw.Close()
 		if err != nil {
-			return err
+			return cue{event: succession.GiveUp, cause: err}
 		}
+	}
+}
+
+// ended says why nothing more can be received.
+func (r *restorer) ended(err error) cue {
+	switch {
+	case over(err):
+		return r.p.ended(err)
+	case errors.Is(context.Cause(r.ctx), os.ErrDeadlineExceeded):
+		return cue{event: succession.TooLate, cause: err}
+	default: // a section cannot be restored, Ready's context has ended, or the frame was malformed
+		return cue{event: succession.GiveUp, cause: err}
 	}
 }
 

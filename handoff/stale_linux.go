@@ -10,7 +10,7 @@ import (
 // state that went to it must not be behind, it ends this generation instead: the error is ErrStale then.
 func (a *attempt) comeBack(cause error, owned bool) error {
 	if owned {
-		if err := a.state.revive(a.g); err != nil {
+		if err := a.sections.revive(a.g); err != nil {
 			err = fmt.Errorf("%w; %w", err, cause)
 			a.g.goStale(err)
 			return err

@@ -41,10 +41,10 @@ func (a *attempt) agree(theirs []wire.Section) error {
 			return &sectionError{s.name, "agree", fmt.Errorf("%w: the successor cannot restore what is saved: it has no Restore", ErrSection)}
 		}
 		if s.Ahead != nil {
-			a.state.ahead = append(a.state.ahead, s)
+			a.sections.ahead = append(a.sections.ahead, s)
 		}
 		if s.Save != nil {
-			a.state.exact = append(a.state.exact, s)
+			a.sections.exact = append(a.sections.exact, s)
 		}
 	}
 	return nil
@@ -60,12 +60,12 @@ func (g *Generation) stateWithin() int64 {
 
 // sendAhead moves what need not be exact, while this generation serves.
 func (a *attempt) sendAhead(ctx context.Context) error {
-	if len(a.state.ahead) == 0 {
+	if len(a.sections.ahead) == 0 {
 		return nil
 	}
 	t := &transfer{a: a, ahead: true}
 	return t.run(ctx, func(ctx context.Context) error {
-		for _, s := range a.state.ahead {
+		for _, s := range a.sections.ahead {
 			if err := t.send(ctx, s, "Ahead", s.Ahead); err != nil {
 				return err
 			}
@@ -78,7 +78,7 @@ func (a *attempt) sendAhead(ctx context.Context) error {
 // takes back, which also lets go of what is held. Connections that serve knows are held first: that may take as long as
 // the slowest request, and meanwhile all is served on, new connections too.
 func (a *attempt) pauseAndSave(ctx context.Context) error {
-	if len(a.state.exact) == 0 {
+	if len(a.sections.exact) == 0 {
 		return a.g.pauseClaimed(a)
 	}
 	t := &transfer{a: a}
@@ -86,7 +86,7 @@ func (a *attempt) pauseAndSave(ctx context.Context) error {
 		if err := t.hold(ctx); err != nil {
 			return err
 		}
-		for _, s := range a.state.exact {
+		for _, s := range a.sections.exact {
 			if err := t.send(ctx, s, "Save", s.Save); err != nil {
 				return err
 			}
@@ -173,7 +173,7 @@ var errHold = errors.New("connections cannot be held between requests")
 
 // hold stops what could change a section.
 func (t *transfer) hold(ctx context.Context) error {
-	g, h := t.a.g, &t.a.state.held
+	g, h := t.a.g, &t.a.sections.held
 	t.at.Store("holding connections between requests")
 	h.connections = true
 	if err := g.exchange.Hold(ctx); err != nil {
@@ -183,7 +183,7 @@ func (t *transfer) hold(ctx context.Context) error {
 	if err := g.pauseClaimed(t.a); err != nil {
 		return err
 	}
-	for _, s := range t.a.state.exact {
+	for _, s := range t.a.sections.exact {
 		if s.Hold == nil {
 			continue
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/segue-go/segue/handoff/fdpass"
+	"github.com/segue-go/segue/handoff/internal/succession"
 	"github.com/segue-go/segue/handoff/internal/wire"
 	"github.com/segue-go/segue/listener"
 )
@@ -19,12 +20,13 @@ import (
 type predecessor struct {
 	link    *link
 	token   token
-	pulls   bool      // descriptors are to be taken from it
-	moves   bool      // live connections come from it
-	state   bool      // sections may move
-	heir    bool      // nobody before it can be revived: if it ends, the sockets are ours
-	offered []offered // by place in the offer
-	claimed []bool    // likewise: what the program had asked for when the receipts were sent
+	ready   context.Context // of the call of Ready
+	pulls   bool            // descriptors are to be taken from it
+	moves   bool            // live connections come from it
+	state   bool            // sections may move
+	heir    bool            // nobody before it can be revived: if it ends, the sockets are ours
+	offered []offered       // by place in the offer
+	claimed []bool          // likewise: what the program had asked for when the receipts were sent
 	watched chan struct{}
 	unwatch context.CancelCauseFunc
 	lost    error // why it is no use to call Ready; valid once watched is closed
@@ -36,7 +38,6 @@ type predecessor struct {
 
 	released event // it, or what it was, will never be revived
 	gone     event // its link is closed
-	ponged   event // it asked whether we are well, for the last time
 }
 
 // offered is one thing that came with an offer, as it was identified on arrival.
@@ -66,7 +67,6 @@ func (g *Generation) succeed(ctx context.Context, conn *net.UnixConn) error {
 		link:     newLink(conn, g.cfg.StepTimeout, g.cfg.Trace),
 		released: newEvent(),
 		gone:     newEvent(),
-		ponged:   newEvent(),
 		watched:  make(chan struct{}),
 	}
 	p.link.other = "incumbent"
@@ -83,6 +83,10 @@ func (g *Generation) succeed(ctx context.Context, conn *net.UnixConn) error {
 	}
 	g.mu.Lock()
 	g.predecessor = p
+	g.toPredecessor = succession.Preparing
+	if p.heir {
+		g.toPredecessor = succession.PreparingHeir
+	}
 	g.mu.Unlock()
 	watch, unwatch := context.WithCancelCause(g.ctx)
 	p.unwatch = unwatch

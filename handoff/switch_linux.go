@@ -125,13 +125,9 @@ func (g *Generation) resume(a *attempt) {
 	if revived {
 		old.revived.happen() // first, so that no client whose connection stays after all is told to leave
 	}
-	a.state.letGo(g)      // before connections come back, whose requests would be turned away
+	a.sections.letGo(g)   // before connections come back, whose requests would be turned away
 	a.departure.end(true) // the successor is dead, or has let go
 	waiting, err := reopen(a.sockets)
-	g.mu.Lock()
-	tell := g.setPhaseLocked(PhaseServing)
-	g.mu.Unlock()
-	tell()
 	if revived {
 		g.writePIDFile()
 	}

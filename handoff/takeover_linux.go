@@ -1,65 +1,16 @@
 package handoff
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"slices"
 	"time"
 
+	"github.com/segue-go/segue/handoff/internal/succession"
 	"github.com/segue-go/segue/handoff/internal/wire"
 	"github.com/segue-go/segue/listener"
 	"golang.org/x/sys/unix"
 )
-
-// takeOver is Ready for a successor.
-func (g *Generation) takeOver(ctx context.Context) error {
-	p := g.predecessor
-	p.unwatch(errUnwatched)
-	<-p.watched
-	if p.lost != nil {
-		return p.lost
-	}
-	if err := g.arm(); err != nil {
-		_ = p.link.send(&wire.Failed{Reason: err.Error()})
-		return err
-	}
-	if err := g.awaitCommit(ctx, p); err != nil {
-		return err
-	}
-	// From here this generation owns, and what fails is only reported.
-	phase := PhaseServing
-	if g.cfg.Probation > 0 || g.cfg.Check != nil {
-		phase = PhaseProbation
-	}
-	if err := g.openClaimed(phase); err != nil {
-		// Close came meanwhile, or somebody broke a socket. The predecessor takes the token back.
-		_ = p.token.put()
-		_ = p.link.send(&wire.Failed{Reason: err.Error(), Returned: true})
-		return err
-	}
-	if err := p.link.send(&wire.Owned{}); err != nil {
-		g.log.Warn("the predecessor was not told that this generation owns", "error", err)
-	}
-	g.dropClosed(p)
-	g.started.happen()
-	g.log.Info("serving", "phase", phase)
-	if err := g.replaceOutput(); err != nil {
-		g.log.Warn("standard output still goes through the predecessor", "error", err)
-	}
-	g.closeUnclaimed()
-	if err := g.openRendezvous(); err != nil {
-		g.log.Error("the rendezvous is out of order; only Upgrade starts a successor", "path", g.cfg.Path, "error", err)
-	}
-	if phase == PhaseServing {
-		g.confirm(p)
-		g.task(func() { g.attend(p) })
-		return nil
-	}
-	g.task(func() { g.attend(p) })
-	g.task(func() { g.prove(p) })
-	return nil
-}
 
 // arm makes every claimed socket ready to be opened, because after the commit nothing may fail.
 func (g *Generation) arm() error {
@@ -79,42 +30,30 @@ func (g *Generation) arm() error {
 	return nil
 }
 
-// awaitCommit proves what this generation holds, waits for COMMIT and takes the token. If the predecessor is no more and
-// this generation its heir, it takes the token without.
-func (g *Generation) awaitCommit(ctx context.Context, p *predecessor) error {
-	if !p.left {
-		err := g.sendReceipts(p)
-		r := g.newRestorer(ctx, p)
-		defer r.end()
-		if err == nil || over(err) { // what it had said before it ended counts
-			err = r.awaitCommit()
-		}
-		if err != nil && p.heir && over(err) && p.died(g.cfg.StepTimeout) {
-			g.log.Warn("the incumbent died before the commit; this process takes the sockets", "incumbent", p.link.peer.PID)
-			err = nil
-		}
-		if err == nil {
-			err = r.finish()
-		}
-		if err != nil {
-			if !over(err) {
-				_ = p.link.send(&wire.Failed{Reason: err.Error()})
-			}
-			return fmt.Errorf("before the commit: %w", p.link.explain(err))
+// awaitCommit proves what this generation holds, and waits for COMMIT, or for the end of the predecessor. It reports which, once
+// all sections that came are restored.
+func (g *Generation) awaitCommit(p *predecessor) cue {
+	err := g.sendReceipts(p)
+	r := g.newRestorer(p.ready, p)
+	defer r.end()
+	c := cue{event: succession.GiveUp, cause: err}
+	if err == nil || over(err) { // what it had said before it ended counts
+		c = r.awaitCommit()
+	}
+	commits := c.event == succession.Commit
+	inherits := p.heir && (c.event == succession.PredecessorDied || c.event == succession.PredecessorLeaves)
+	if inherits && c.event == succession.PredecessorDied {
+		g.log.Warn("the incumbent died before the commit; this process takes the sockets", "incumbent", p.link.peer.PID)
+	}
+	if commits || inherits {
+		if err := r.finish(); err != nil {
+			c = cue{event: succession.GiveUp, cause: err}
 		}
 	}
-	switch owned, err := p.token.take(); {
-	case err != nil:
-		return err
-	case !owned:
-		return fmt.Errorf("%w: the incumbent took them back, this process was too late", ErrNotOwner)
+	if c.event != succession.Commit {
+		c.cause = fmt.Errorf("before the commit: %w", p.link.explain(c.cause))
 	}
-	// At once, before code of the program, such as its Logger, can hang: from here on it is this process that somebody who
-	// comes to the rescue must find. An error comes up again in openRendezvous.
-	if r := g.rendezvous; r != nil {
-		_ = relisten(r.sock)
-	}
-	return nil
+	return c
 }
 
 // sendReceipts sends what each offered thing was when it arrived, and whether the program asked for it.

@@ -45,6 +45,16 @@ func (t token) take() (bool, error) {
 	}
 }
 
+// present reports whether somebody could take the token, without taking it.
+func (t token) present() bool {
+	var n int
+	err := control(t.fd, func(fd int) (err error) {
+		n, err = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+		return err
+	})
+	return err == nil && n == 1
+}
+
 // put gives ownership up, for the other side to take.
 func (t token) put() error {
 	var b [8]byte

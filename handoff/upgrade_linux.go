@@ -7,6 +7,8 @@ import (
 	"net"
 	"os"
 	"time"
+
+	"github.com/segue-go/segue/handoff/internal/succession"
 )
 
 // errInit: see upgrade.
@@ -41,10 +43,14 @@ func (g *Generation) startAndHandOver(ctx context.Context) error {
 	if err := g.begin(a); err != nil {
 		return err
 	}
-	g.setPhaseIf(PhaseServing, PhaseOffering)
+	if err := g.beginOffering(); err != nil {
+		g.end(a)
+		return err
+	}
 	child, conn, err := g.spawn()
 	if err != nil {
-		g.setPhaseIf(PhaseOffering, PhaseServing)
+		a.cause = err
+		a.happen(succession.AttemptFailed)
 		g.end(a)
 		return err
 	}

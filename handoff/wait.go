@@ -81,7 +81,7 @@ func (g *Generation) ended(ctx context.Context, drain func(context.Context) erro
 }
 
 // drain calls the program's drain function with a context that ends on revival, with ctx, and after DrainTimeout.
-func (g *Generation) drain(ctx context.Context, s *succession, drain func(context.Context) error) error {
+func (g *Generation) drain(ctx context.Context, s *superseding, drain func(context.Context) error) error {
 	if s.revived.happened() {
 		return nil // before it began
 	}

@@ -73,11 +73,11 @@ const (
 	// Agreed: the successor has proved what it holds, and nobody before this generation can be revived (see MayCommit).
 	// Nothing was opened or closed since the offer, and this generation is not being closed.
 	Agreed
-	// AttemptFailed: the preparation ends, for whatever reason but Close. COMMIT was not sent.
+	// AttemptFailed: the preparation ends without an agreement, and this is not CloseForHeir.
 	AttemptFailed
 	// Paused: nothing accepts any more, no accept is in flight, and the successor has restored the sections.
 	Paused
-	// PauseFailed: something went wrong before that.
+	// PauseFailed: something went wrong before that, and this is not CloseForHeir.
 	PauseFailed
 	// TokenTaken: this side has read the 1, in one act. So the successor does not own, and never will.
 	TokenTaken
@@ -92,9 +92,9 @@ const (
 	// Behind: the state that the successor had must not be behind, and is.
 	Behind
 
-	// Owned: OWNED, and the token is gone.
+	// Owned: OWNED, and the token is gone; or the successor has put it back since, and FAILED with returned is queued.
 	Owned
-	// OwnedUnread: OWNED, although the token holds the 1: the successor has not read it, or has put it back since.
+	// OwnedUnread: OWNED, although the token holds the 1, and nothing says that it was put back.
 	OwnedUnread
 	// Confirm: CONFIRM.
 	Confirm
@@ -127,9 +127,11 @@ const (
 	GuardOver
 	// BatchOverdue: the oldest batch of connections in flight is not answered for StepTimeout.
 	BatchOverdue
-	// Close: this generation is being closed. It is reported in each state but Committed, which has to end first.
+	// Close: this generation is being closed, or is done. It is reported in the states that wait, but not in Committed, which
+	// has to end first.
 	Close
-	// CloseForHeir: as Close. The successor is an heir, somebody else started it, and it has all that was offered.
+	// CloseForHeir: this generation is being closed before COMMIT. The successor is an heir, somebody else started it, and it has
+	// all that was offered.
 	CloseForHeir
 
 	incumbentEvents
@@ -148,19 +150,18 @@ func do(actions ...Action) []Action                { return actions }
 var incumbentTable = [incumbents][]incumbentRow{
 	Idle: {
 		{on(Begin), Offering, nil},
+		{on(AttemptFailed), Idle, do(Dismiss)}, // it came before this generation was ready, and did not wait
 		{on(Close), Closed, nil},
 	},
 	Offering: {
 		{on(Agreed), Pausing, do(Pause)},
 		{on(AttemptFailed), Idle, do(Dismiss)},
-		{on(Close), Closed, do(Dismiss)},
 		{on(CloseForHeir), Left, do(Bequeath)},
 	},
 	Pausing: {
 		{on(Paused), Committed, do(SendCommit)},
 		// The token was permitted to nobody. Reading it finds out a successor that took it all the same.
 		{on(PauseFailed), ReclaimingCommitted, do(ReadToken)},
-		{on(Close), ReclaimingCommitted, do(ReadToken)},
 		{on(CloseForHeir), Left, do(Bequeath)},
 	},
 	Committed: {
@@ -186,7 +187,7 @@ var incumbentTable = [incumbents][]incumbentRow{
 		{on(Taken), Guard, do(CountTaken)},
 		{on(Drop), Guard, do(ApplyDrop)},
 		{on(Owned, OwnedUnread, Confirm, Pong, OtherFrame), Guard, nil},
-		{on(Close), Closed, do(EndDeparture)},
+		{on(Close), Closed, nil},
 	},
 	Probing: {
 		{on(Pong), Guard, do(Excuse)},
@@ -196,7 +197,7 @@ var incumbentTable = [incumbents][]incumbentRow{
 		{on(Taken), Probing, do(CountTaken)},
 		{on(Drop), Probing, do(ApplyDrop)},
 		{on(Owned, OwnedUnread, Confirm, OtherFrame), Probing, nil},
-		{on(Close), Closed, do(EndDeparture)},
+		{on(Close), Closed, nil},
 	},
 	Asking: {
 		{on(Pong, ReleaseAsked, SuccessorLeaves, DiedWished), Released, do(Release)},
@@ -204,16 +205,16 @@ var incumbentTable = [incumbents][]incumbentRow{
 		{on(Taken), Asking, do(CountTaken)},
 		{on(Drop), Asking, do(ApplyDrop)},
 		{on(Owned, OwnedUnread, Confirm, OtherFrame), Asking, nil},
-		{on(Close), Closed, do(EndDeparture)},
+		{on(Close), Closed, nil},
 	},
 	Released: {
 		{on(ReleaseAsked), Released, do(SendReleased)},
 		{on(Taken), Released, do(CountTaken)},
-		{on(BatchOverdue), Released, do(WarnStuck, Excuse)},
+		{on(BatchOverdue), Released, do(WarnStuck)},
 		{on(LinkEnd, DiedWished), ReleasedAlone, do(EndDeparture)},
 		{on(Died), Orphaned, do(EndDeparture, ReportOrphaned)},
 		{on(Owned, OwnedUnread, Confirm, Returned, Failed, SuccessorLeaves, Pong, Drop, OtherFrame), Released, nil},
-		{on(Close), Closed, do(EndDeparture)},
+		{on(Close), Closed, nil},
 	},
 	ReleasedAlone: {
 		{on(Died), Orphaned, do(ReportOrphaned)},
@@ -275,7 +276,7 @@ var incumbentTable = [incumbents][]incumbentRow{
 		{on(Drop), BlockedGuard, do(ApplyDrop)},
 		{on(Died), Reviving, do(Revive)},
 		{on(Owned, OwnedUnread, Confirm, Failed, OtherFrame, LinkEnd, GuardOver, BatchOverdue), BlockedGuard, nil},
-		{on(Close), Closed, do(EndDeparture)},
+		{on(Close), Closed, nil},
 	},
 	Reviving: {
 		{on(Revived), Idle, do(Reopen)},
@@ -287,8 +288,8 @@ var incumbentTable = [incumbents][]incumbentRow{
 	},
 
 	Stale:  {{on(Close), Closed, nil}},
-	Left:   {{on(Close, CloseForHeir), Closed, nil}},
-	Closed: {},
+	Left:   {{on(Close), Closed, nil}},
+	Closed: {{every[IncumbentEvent](incumbentEvents), Closed, nil}}, // nothing matters any more
 }
 
 // Step decides. It reports false if e cannot be in state i: the driver has broken a promise.

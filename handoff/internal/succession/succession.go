@@ -29,6 +29,15 @@ func find[S, E ~uint8](rows []row[S, E], e E) (row[S, E], bool) {
 	return row[S, E]{}, false
 }
 
+// every returns all events below n.
+func every[E ~uint8](n E) []E {
+	all := make([]E, n)
+	for i := range all {
+		all[i] = E(i)
+	}
+	return all
+}
+
 // Action is something that the driver does. An action that reports is the last of its row: the driver carries it out at
 // once, and the next event is its report.
 type Action uint8
@@ -79,7 +88,7 @@ const (
 	EndStale
 	// CountTaken passes TAKEN on to the departure.
 	CountTaken
-	// WarnStuck tells the operator that the successor takes no connections.
+	// WarnStuck tells the operator that the successor takes no connections, and gives it another StepTimeout.
 	WarnStuck
 	// ReportOrphaned tells the operator that nobody serves.
 	ReportOrphaned
@@ -94,6 +103,8 @@ const (
 	Open
 	// SendOwned says OWNED.
 	SendOwned
+	// BeginServing does what follows from owning: it closes what nobody asked for, and opens the rendezvous.
+	BeginServing
 	// SendConfirm says CONFIRM.
 	SendConfirm
 	// Announce makes it known that this process serves: the PID file is its own from now on.
@@ -129,7 +140,7 @@ var actionNames = [actions]string{
 	SendReleased: "send RELEASED", Fence: "kill", ReportBlocked: "report it", Revive: "ask the sections", Reopen: "open",
 	EndStale: "end: state is behind", CountTaken: "close those copies", WarnStuck: "warn",
 	ReportOrphaned: "report it", EndDeparture: "keep what was not taken",
-	SendReceipts: "send PREPARED", SendFailed: "send FAILED", Open: "open", SendOwned: "send OWNED", SendConfirm: "send CONFIRM",
+	SendReceipts: "send PREPARED", SendFailed: "send FAILED", Open: "open", SendOwned: "send OWNED", BeginServing: "begin to serve", SendConfirm: "send CONFIRM",
 	Announce: "write the PID file", SendPong: "send PONG", SendRelease: "send RELEASE", SendGoodbye: "send GOODBYE", HandBack: "stop accepting, put back, send FAILED returned",
 	PutBack: "put back, send FAILED returned", Settle: "tell the sources", ReceiveConns: "take them, send TAKEN",
 	DepartBack: "send CONNS", StartUpgrade: "start an upgrade", HangUp: "hang up",

@@ -39,6 +39,8 @@ const (
 	Free
 	// Alone: there is no predecessor any more.
 	Alone
+	// Leaving: this generation is being closed, and has said so. It ends when what moves has arrived.
+	Leaving
 	// Returning: the sockets were handed back. The incumbent has not answered.
 	Returning
 	// Departing: the incumbent has the sockets again. Connections return to it.
@@ -65,11 +67,13 @@ const (
 	ReadTaken
 	// ReadGone: the token was read, and held nothing; or it cannot be read.
 	ReadGone
-	// Opened: the sockets are open.
+	// Opened: the sockets are open. There is no probation and no Check.
 	Opened
+	// OpenedOnTrial: the sockets are open. Probation begins.
+	OpenedOnTrial
 	// OpenFailed: a socket cannot be opened, or this generation is being closed. None is open.
 	OpenFailed
-	// Proved: probation is over, and Check has returned nil; or there is neither.
+	// Proved: probation is over, and Check has returned nil.
 	Proved
 	// Unfit: Check has failed, or the program has called Fail; and this generation may hand back (see MayHandBack).
 	Unfit
@@ -166,30 +170,32 @@ var successorTable = [successors][]successorRow{
 		{when(ReadGone), Gone, do(HangUp)},
 	},
 	Opening: {
-		{when(Opened), Trial, do(SendOwned)},
+		{when(Opened), Confirmed, do(SendOwned, BeginServing, SendConfirm, Announce)},
+		{when(OpenedOnTrial), Trial, do(SendOwned, BeginServing)},
 		{when(OpenFailed), Gone, do(PutBack, HangUp)},
 	},
 	OpeningAlone: {
-		{when(Opened), TrialAlone, do(Settle, HangUp)},
+		{when(Opened), Alone, do(BeginServing, Settle, Announce, HangUp)},
+		{when(OpenedOnTrial), TrialAlone, do(BeginServing, Settle, HangUp)},
 		{when(OpenFailed), Gone, do(HangUp)},
 	},
 	Trial: {
 		{when(Proved), Confirmed, do(SendConfirm, Announce)},
 		{when(Unfit), Returning, do(HandBack)},
-		{when(Stop), Gone, do(SendGoodbye, HangUp)},
+		{when(Stop), Leaving, do(SendGoodbye)},
 		{when(ReleasedSaid, Bye, PredecessorLeaves, Cut, PredecessorDied), TrialAlone, do(Settle, HangUp)},
 		{when(Commit, Aborted, Ping, Conns, Confirmation, ReturnTaken, UpgradeAsked, Unexpected), Trial, nil},
 	},
 	TrialAlone: {
 		{when(Proved), Alone, do(Announce)},
-		{when(Stop), Gone, nil},
+		{when(Stop), Leaving, nil},
 	},
 	Confirmed: {
 		{when(Ping), Answered, do(SendPong)},
 		{when(AskRelease), Releasing, do(SendRelease)},
 		{when(ReleasedSaid), Free, do(Settle)},
 		{when(Unfit), Returning, do(HandBack)},
-		{when(Stop), Gone, do(SendGoodbye, HangUp)},
+		{when(Stop), Leaving, do(SendGoodbye)},
 		{when(Conns), Confirmed, do(ReceiveConns)},
 		{when(UpgradeAsked), Confirmed, do(StartUpgrade)},
 		{when(Bye, PredecessorLeaves, Cut, PredecessorDied), Alone, do(Settle, HangUp)},
@@ -199,7 +205,7 @@ var successorTable = [successors][]successorRow{
 		{when(Ping), Answered, do(SendPong)},
 		{when(AskRelease), Releasing, do(SendRelease)},
 		{when(ReleasedSaid), Free, do(Settle)},
-		{when(Stop), Gone, do(SendGoodbye, HangUp)},
+		{when(Stop), Leaving, do(SendGoodbye)},
 		{when(Conns), Answered, do(ReceiveConns)},
 		{when(UpgradeAsked), Answered, do(StartUpgrade)},
 		{when(Bye, PredecessorLeaves, Cut, PredecessorDied), Alone, do(Settle, HangUp)},
@@ -209,7 +215,7 @@ var successorTable = [successors][]successorRow{
 		{when(Ping), Releasing, do(SendPong)},
 		{when(AskRelease), Releasing, do(SendRelease)}, // the last attempt failed before the answer
 		{when(ReleasedSaid), Free, do(Settle)},
-		{when(Stop), Gone, do(SendGoodbye, HangUp)},
+		{when(Stop), Leaving, do(SendGoodbye)},
 		{when(Conns), Releasing, do(ReceiveConns)},
 		{when(UpgradeAsked), Releasing, do(StartUpgrade)},
 		{when(Bye, PredecessorLeaves, Cut, PredecessorDied), Alone, do(Settle, HangUp)},
@@ -217,14 +223,23 @@ var successorTable = [successors][]successorRow{
 	},
 	Free: {
 		{when(Ping), Free, do(SendPong)},
-		{when(Stop), Gone, do(SendGoodbye, HangUp)},
+		{when(AskRelease), Free, nil},
+		{when(Stop), Leaving, do(SendGoodbye)},
 		{when(Conns), Free, do(ReceiveConns)},
 		{when(UpgradeAsked), Free, do(StartUpgrade)},
 		{when(Bye, PredecessorLeaves, Cut, PredecessorDied), Alone, do(HangUp)},
 		{when(Commit, Aborted, ReleasedSaid, Confirmation, ReturnTaken, Unexpected), Free, nil},
 	},
 	Alone: {
-		{when(Stop), Gone, nil},
+		{when(AskRelease), Alone, nil},
+		{when(Stop), Leaving, nil},
+	},
+	Leaving: {
+		{when(AskRelease), Leaving, nil},
+		{when(Drained), Gone, do(HangUp)},
+		{when(Conns), Leaving, do(ReceiveConns)},
+		{when(Bye, PredecessorLeaves, Cut, PredecessorDied), Leaving, do(HangUp)},
+		{when(Commit, Aborted, Ping, ReleasedSaid, Confirmation, ReturnTaken, UpgradeAsked, Unexpected), Leaving, nil},
 	},
 	Returning: {
 		{when(Confirmation), Departing, do(DepartBack)},
@@ -241,7 +256,7 @@ var successorTable = [successors][]successorRow{
 	Draining: {
 		{when(Stop, Drained), Gone, nil},
 	},
-	Gone: {},
+	Gone: {{every[SuccessorEvent](successorEvents), Gone, nil}}, // nothing matters any more
 }
 
 // Step decides. It reports false if e cannot be in state s: the driver has broken a promise.
@@ -257,14 +272,14 @@ var successorPhases = [successors]Phase{
 	First: PhaseStarting, Preparing: PhaseStarting, PreparingHeir: PhaseStarting, Inheriting: PhaseStarting, Proving: PhaseStarting,
 	ProvingHeir: PhaseStarting, Taking: PhaseStarting, TakingAlone: PhaseStarting, Opening: PhaseStarting, OpeningAlone: PhaseStarting,
 	Trial: PhaseProbation, TrialAlone: PhaseProbation, Confirmed: PhaseServing, Answered: PhaseServing, Releasing: PhaseServing,
-	Free: PhaseServing, Alone: PhaseServing, Returning: PhaseGuarding, Departing: PhaseDraining, Draining: PhaseDraining, Gone: PhaseStopped,
+	Free: PhaseServing, Alone: PhaseServing, Leaving: PhaseServing, Returning: PhaseGuarding, Departing: PhaseDraining, Draining: PhaseDraining, Gone: PhaseStopped,
 }
 
 var successorNames = [successors]string{
 	First: "FIRST", Preparing: "PREPARING", PreparingHeir: "PREPARING HEIR", Inheriting: "INHERITING", Proving: "PROVING",
 	ProvingHeir: "PROVING HEIR", Taking: "TAKING", TakingAlone: "TAKING ALONE", Opening: "OPENING", OpeningAlone: "OPENING ALONE",
 	Trial: "TRIAL", TrialAlone: "TRIAL ALONE", Confirmed: "CONFIRMED", Answered: "ANSWERED", Releasing: "RELEASING", Free: "FREE",
-	Alone: "ALONE", Returning: "RETURNING", Departing: "DEPARTING", Draining: "DRAINING", Gone: "GONE",
+	Alone: "ALONE", Leaving: "LEAVING", Returning: "RETURNING", Departing: "DEPARTING", Draining: "DRAINING", Gone: "GONE",
 }
 
 // String is the state in the words of docs/protocol.md.
@@ -272,7 +287,7 @@ func (s Successor) String() string { return successorNames[s] }
 
 var successorEventNames = [successorEvents]string{
 	Ready: "the program is ready", GiveUp: "the program gives up", ReadTaken: "the token was there", ReadGone: "the token is gone",
-	Opened: "open", OpenFailed: "a socket does not open", Proved: "it is well", Unfit: "it is not well", AskRelease: "a successor is to be committed to",
+	Opened: "open", OpenedOnTrial: "open, on probation", OpenFailed: "a socket does not open", Proved: "it is well", Unfit: "it is not well", AskRelease: "a successor is to be committed to",
 	Stop: "closed", Drained: "drained", Commit: "COMMIT", Aborted: "ABORT", PredecessorLeaves: "GOODBYE", Ping: "PING", ReleasedSaid: "RELEASED",
 	Conns: "CONNS", Confirmation: "CONFIRM", ReturnTaken: "TAKEN", UpgradeAsked: "UPGRADE", Bye: "BYE", Unexpected: "another frame", Cut: "the end",
 	PredecessorDied: "death", TooLate: "no time left",

@@ -1,0 +1,138 @@
+package handoff
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"github.com/segue-go/segue/handoff/internal/peer"
+	"github.com/segue-go/segue/handoff/internal/succession"
+	"github.com/segue-go/segue/handoff/internal/wire"
+)
+
+// act carries out one action of the incumbent. Some report an event.
+func (a *attempt) act(action succession.Action) (report succession.IncumbentEvent, reports bool) {
+	g := a.g
+	switch action {
+	case succession.Pause:
+		if err := a.pauseAndSave(a.ctx); err != nil {
+			a.cause = err
+			return a.endsWith(err, succession.PauseFailed), true
+		}
+		return succession.Paused, true
+	case succession.SendCommit:
+		if err := a.link.send(&wire.Commit{}); err != nil {
+			a.because(succession.Committed, err)
+			return succession.LinkEnd, true
+		}
+	case succession.ReadToken:
+		taken, err := a.token.take()
+		if taken {
+			return succession.TokenTaken, true
+		}
+		if err != nil {
+			a.cause = fmt.Errorf("%w; %w", a.cause, err)
+		}
+		return succession.TokenGone, true
+	case succession.Fence:
+		return a.fence(), true
+	case succession.Revive:
+		if err := a.sections.revive(g); err != nil {
+			a.cause = fmt.Errorf("%w; %w", err, a.cause)
+			return succession.Behind, true
+		}
+		return succession.Revived, true
+	case succession.Reopen:
+		a.failed = true
+		g.resume(a)
+	case succession.EndStale:
+		a.failed = true
+		g.goStale(a.cause)
+	case succession.Dismiss:
+		a.dismiss(a.cause)
+	case succession.Bequeath:
+		a.bequeath()
+	case succession.Park:
+		if err := g.parkClaimed(a); err != nil {
+			g.log.Warn("a paused socket stays in the poller, which costs the successor time", "error", err)
+		}
+	case succession.Supersede:
+		a.supersede(a.said.(*wire.Confirm))
+	case succession.Forgo:
+		a.forgone = true
+		g.log.Warn("the successor was ended before it had confirmed, at somebody's wish; nobody is revived", "error", a.cause)
+		g.nowSuperseded()
+	case succession.Release:
+		a.release()
+	case succession.SendReleased:
+		a.say(&wire.Released{})
+	case succession.SendPing:
+		a.say(&wire.Ping{}) // if that fails, the next await says what it means
+	case succession.Excuse:
+		a.departure.excuse()
+	case succession.KeepDrop:
+		a.drops = append(a.drops, a.said.(*wire.Drop))
+	case succession.ApplyDrops:
+		for _, m := range a.drops {
+			a.dropped(m)
+		}
+	case succession.ApplyDrop:
+		a.dropped(a.said.(*wire.Drop))
+	case succession.CountTaken:
+		a.departure.taken(a.said.(*wire.Taken))
+	case succession.EndDeparture:
+		a.departure.end(g.ctx.Err() == nil)
+	case succession.WarnStuck:
+		g.log.Warn("the successor does not answer; is it stopped or stuck? clients wait for it",
+			"successor", a.link.peer.PID, "connections", a.departure.excuse())
+	case succession.ReportBlocked:
+		g.log.Error("the successor owns the sockets, does not answer and cannot be killed; this process stays paused until it ends",
+			"successor", a.link.peer.PID, "error", a.cause)
+	}
+	return 0, false
+}
+
+// say sends a frame whose loss the driver finds out by itself.
+func (a *attempt) say(m wire.Message) {
+	if err := a.link.send(m); err != nil && !over(err) && !errors.Is(err, net.ErrClosed) {
+		a.g.log.Debug("not sent", "error", err)
+	}
+}
+
+// fence ends a successor that owns, and sees it dead: only then may this generation serve again.
+func (a *attempt) fence() succession.IncumbentEvent {
+	p := a.link.peer
+	err := a.kill(p)
+	if err != nil {
+		a.cause = fmt.Errorf("%w; %w", a.cause, err)
+		return succession.Unkillable
+	}
+	a.cause = fmt.Errorf("%w; successor pid %d had the sockets and is dead%s", a.cause, p.PID, exitText(p))
+	return succession.Fenced
+}
+
+func (a *attempt) kill(p *peer.Peer) error {
+	if p.Dead() {
+		return nil
+	}
+	if err := p.Kill(); err != nil {
+		return err
+	}
+	t := time.NewTimer(a.g.cfg.StepTimeout)
+	defer t.Stop()
+	select {
+	case <-p.Done():
+		return nil
+	case <-t.C:
+		return fmt.Errorf("it does not die: %w", os.ErrDeadlineExceeded)
+	}
+}
+
+func exitText(p *peer.Peer) string {
+	if e, ok := p.Exit(); ok {
+		return " (" + e.String() + ")"
+	}
+	return ""
+}

@@ -1,0 +1,61 @@
+package handoff
+
+import "github.com/segue-go/segue/handoff/internal/succession"
+
+// asIncumbent lets the table decide what e means for what this generation is to its successor. The caller carries the actions
+// out once it has let go of the lock and called tell.
+func (g *Generation) asIncumbentLocked(e succession.IncumbentEvent) (do []succession.Action, tell func()) {
+	from := g.toSuccessor
+	to, do, ok := from.Step(e)
+	if !ok {
+		g.log.Error("a case that cannot be; please report it", "side", "incumbent", "state", from, "event", e)
+	}
+	g.log.Debug("decided", "side", "incumbent", "state", from, "event", e, "next", to)
+	g.toSuccessor = to
+	return do, g.enterPhaseLocked()
+}
+
+// asSuccessor is the same for what this generation is to its predecessor.
+func (g *Generation) asSuccessorLocked(e succession.SuccessorEvent) (do []succession.Action, tell func()) {
+	from := g.toPredecessor
+	to, do, ok := from.Step(e)
+	if !ok {
+		g.log.Error("a case that cannot be; please report it", "side", "successor", "state", from, "event", e)
+	}
+	g.log.Debug("decided", "side", "successor", "state", from, "event", e, "next", to)
+	g.toPredecessor = to
+	return do, g.enterPhaseLocked()
+}
+
+// enterPhaseLocked is the only place where the phase changes: it follows from the two states. The caller calls tell once it has
+// let go of the lock: those who are told may ask the generation.
+func (g *Generation) enterPhaseLocked() (tell func()) {
+	from := g.phase
+	to := Phase(succession.PhaseOf(g.toPredecessor, g.toSuccessor).String())
+	if from == to || from == PhaseStopped {
+		return func() {}
+	}
+	g.phase = to
+	return func() {
+		g.log.Debug("phase", "from", from, "to", to)
+		for _, s := range g.cfg.Sources {
+			s.Phase(from, to)
+		}
+		if f := g.cfg.Trace.Phase; f != nil {
+			f(from, to)
+		}
+	}
+}
+
+// endStates is for a generation that holds nothing any more.
+func (g *Generation) endStatesLocked() (tell func()) {
+	switch g.toPredecessor {
+	case succession.First, succession.Preparing, succession.PreparingHeir, succession.Inheriting, succession.Proving, succession.ProvingHeir:
+		_, tell = g.asSuccessorLocked(succession.GiveUp)
+	case succession.Leaving, succession.Returning, succession.Departing, succession.Draining:
+		_, tell = g.asSuccessorLocked(succession.Drained)
+	default:
+		_, tell = g.asIncumbentLocked(succession.Close)
+	}
+	return tell
+}

@@ -1,0 +1,326 @@
+package handoff
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"github.com/segue-go/segue/handoff/internal/succession"
+	"github.com/segue-go/segue/handoff/internal/wire"
+)
+
+// This is the incumbent's driver: it makes events of what the successor says and of what becomes of it, has the table of
+// package succession decide, and carries the actions out (act_linux.go). What comes before the commit is straight-line, in
+// attempt_linux.go.
+
+// handOver runs an attempt. It returns an error if the successor did not come to confirm. Otherwise it calls confirmed
+// then, and returns when there is nothing left to wait for. ctx bounds it up to the commit.
+func (a *attempt) handOver(ctx context.Context, confirmed func()) error {
+	g := a.g
+	a.ctx, a.confirmed = ctx, confirmed
+	defer func() { a.departure.end(false) }() // it has begun since
+	a.happen(a.prepare(ctx))
+	for a.waits() {
+		a.happen(a.await())
+	}
+	if a.superseded && !a.failed {
+		return nil
+	}
+	err := a.cause
+	if !a.superseded {
+		err = g.errorf("upgrade", a.link.explain(err))
+	}
+	g.mu.Lock()
+	g.lastError = err
+	g.mu.Unlock()
+	if a.superseded {
+		g.log.Error("the successor failed", "error", err)
+		return nil
+	}
+	return err
+}
+
+// happen has the table decide, and carries out what it says. The report of an action is decided next.
+func (a *attempt) happen(e succession.IncumbentEvent) {
+	g := a.g
+	for again := true; again; {
+		g.mu.Lock()
+		if e == succession.Agreed {
+			e = a.agreedLocked()
+		}
+		from := g.toSuccessor
+		actions, tell := g.asIncumbentLocked(e)
+		if g.toSuccessor != from {
+			a.entered = time.Now()
+		}
+		g.mu.Unlock()
+		tell()
+		a.last = e
+		again = false
+		for _, action := range actions {
+			if report, ok := a.act(action); ok {
+				e, again = report, true
+			}
+		}
+	}
+}
+
+// state is the one of the generation, since only one attempt is under way.
+func (a *attempt) state() succession.Incumbent {
+	a.g.mu.Lock()
+	defer a.g.mu.Unlock()
+	return a.g.toSuccessor
+}
+
+// waits reports whether there is something to wait for.
+func (a *attempt) waits() bool {
+	switch a.state() {
+	case succession.Released:
+		return !a.forgone // a successor that was ended takes nothing any more
+	case succession.Idle, succession.Stale, succession.Left, succession.Closed:
+		return false
+	default:
+		return true
+	}
+}
+
+// await returns the next event of a state that waits.
+func (a *attempt) await() succession.IncumbentEvent {
+	for {
+		state := a.state()
+		if state == succession.Closed { // by somebody else
+			return succession.Close
+		}
+		if a.cut {
+			return a.awaitDeath()
+		}
+		ctx := a.g.ctx
+		if state == succession.Committed {
+			// Neither the caller's context nor Close ends this wait: who owns must be known first.
+			ctx = context.Background()
+		}
+		if len(a.queued) > 0 {
+			m := a.queued[0]
+			a.queued = a.queued[1:]
+			return a.event(state, m)
+		}
+		e, until, bound := a.deadline(state)
+		f, err := a.link.recv(ctx, bound)
+		switch {
+		case err == nil:
+			f.raw.Close()
+			return a.event(state, f.msg)
+		case ctx.Err() != nil:
+			a.because(state, err)
+			return succession.Close
+		case errors.Is(err, os.ErrDeadlineExceeded) && (until.IsZero() || time.Now().Before(until)):
+			// Something may be due now that was not when this wait began.
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			a.because(state, err)
+			if e == succession.GuardOver {
+				a.guardOver = true
+			}
+			return e
+		default:
+			a.cut = true
+			a.because(state, err)
+			return a.lost(state, err)
+		}
+	}
+}
+
+// deadline returns the event to report next if nothing else happens, when, and how long to wait at most before asking again. No
+// event: until is zero.
+func (a *attempt) deadline(state succession.Incumbent) (e succession.IncumbentEvent, until time.Time, bound time.Duration) {
+	step := a.g.cfg.StepTimeout
+	sooner := func(other succession.IncumbentEvent, at time.Time) {
+		if until.IsZero() || at.Before(until) {
+			e, until = other, at
+		}
+	}
+	switch state {
+	case succession.Committed, succession.Probing, succession.Asking:
+		sooner(succession.Timeout, a.entered.Add(step))
+	case succession.Unconfirmed:
+		sooner(succession.Timeout, a.entered.Add(a.confirmWithin+step))
+	}
+	if (state == succession.Guard || state == succession.Probing) && !a.guardOver {
+		sooner(succession.GuardOver, a.guardEnds)
+	}
+	moves := state == succession.Guard || state == succession.Released
+	if moves {
+		if t, ok := a.departure.overdue(); ok {
+			sooner(succession.BatchOverdue, t)
+		}
+	}
+	if !until.IsZero() {
+		bound = max(time.Until(until), time.Millisecond)
+	}
+	if moves && (bound == 0 || bound > step) {
+		bound = step // a batch may be sent meanwhile
+	}
+	return e, until, bound
+}
+
+// event makes an event of what the successor says.
+func (a *attempt) event(state succession.Incumbent, m wire.Message) succession.IncumbentEvent {
+	a.said = m
+	switch m := m.(type) {
+	case *wire.Owned:
+		if state == succession.Committed && a.token.present() && !a.returns() {
+			a.because(state, fmt.Errorf("%w: %s says OWNED and has not read the token", ErrProtocol, a.link.who()))
+			return succession.OwnedUnread
+		}
+		return succession.Owned
+	case *wire.Confirm:
+		return a.unless(state, succession.Confirm)
+	case *wire.Failed:
+		a.because(state, a.link.unexpected(m))
+		if m.Returned {
+			return succession.Returned
+		}
+		return succession.Failed
+	case *wire.Goodbye:
+		a.because(state, a.link.unexpected(m))
+		return succession.SuccessorLeaves
+	case *wire.Release:
+		return a.unless(state, succession.ReleaseAsked)
+	case *wire.Pong:
+		return a.unless(state, succession.Pong)
+	case *wire.Drop:
+		if state == succession.Committed && len(a.drops) == len(a.sockets) {
+			a.because(state, fmt.Errorf("%w: more sockets dropped than offered", ErrProtocol))
+			return succession.OtherFrame
+		}
+		return succession.Drop
+	case *wire.Taken:
+		return a.unless(state, succession.Taken)
+	default:
+		return a.unless(state, succession.OtherFrame)
+	}
+}
+
+// returns reports whether a successor that says OWNED, and does not have the token, has put it back: then it says so next. What
+// it says before is kept.
+func (a *attempt) returns() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), min(a.g.cfg.StepTimeout, exitGrace))
+	defer cancel()
+	for len(a.queued) <= len(a.sockets) {
+		f, err := a.link.recv(ctx, 0)
+		if err != nil {
+			return false // recv says it again
+		}
+		f.raw.Close()
+		a.queued = append(a.queued, f.msg)
+		if m, ok := f.msg.(*wire.Failed); ok {
+			return m.Returned
+		}
+	}
+	return false
+}
+
+// unless notes that a frame is none for the answer to COMMIT, the only state in which any other ends the attempt.
+func (a *attempt) unless(state succession.Incumbent, e succession.IncumbentEvent) succession.IncumbentEvent {
+	if state == succession.Committed {
+		a.because(state, a.link.unexpected(a.said))
+	}
+	return e
+}
+
+// lost makes an event of the end of the link. A successor that hung up without dying has time to die, since its descriptors
+// go before its pidfd tells; but not while nobody accepts.
+func (a *attempt) lost(state succession.Incumbent, err error) succession.IncumbentEvent {
+	if !over(err) {
+		return succession.LinkEnd // it sends what nobody understands
+	}
+	if state != succession.Committed && a.wished() {
+		return succession.DiedWished
+	}
+	if a.link.peer.Dead() {
+		return succession.Died
+	}
+	return succession.LinkEnd
+}
+
+// awaitDeath is await when the link has ended: only a death is left.
+func (a *attempt) awaitDeath() succession.IncumbentEvent {
+	var died <-chan struct{}
+	if !a.buried {
+		died = a.link.peer.Done()
+	}
+	select {
+	case <-a.g.ctx.Done():
+		return succession.Close
+	case <-died:
+	}
+	a.buried = true
+	wished := a.wished()
+	if a.child != nil {
+		a.child.leave()
+	}
+	a.because(a.state(), fmt.Errorf("%s ended at last%s", a.link.who(), exitText(a.link.peer)))
+	if wished {
+		return succession.DiedWished
+	}
+	return succession.Died
+}
+
+// wished reports whether somebody wanted the successor's end. That is known once its parent has reaped it; not knowing means a
+// failure.
+func (a *attempt) wished() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), a.g.cfg.StepTimeout)
+	defer cancel()
+	e, ok := a.link.peer.WaitExit(ctx)
+	return ok && e.Wish()
+}
+
+// because keeps why the attempt fails, if it does: in the states before it fails the last news, and then the first, with what
+// becomes of it.
+func (a *attempt) because(state succession.Incumbent, err error) {
+	switch state {
+	case succession.Committed:
+		a.cause = fmt.Errorf("after the commit: %w", err)
+	case succession.Guard, succession.Probing, succession.Asking:
+		a.cause = fmt.Errorf("within the guard: %w", err)
+	case succession.Unconfirmed:
+		a.cause = fmt.Errorf("before it confirmed: %w", err)
+	case succession.BlockedCommitted, succession.BlockedOwned, succession.BlockedGuard:
+		a.cause = fmt.Errorf("%w; %w", a.cause, err)
+	default:
+		a.cause = err
+	}
+}
+
+// agreedLocked is the last look before the switch: what has been agreed may not hold any more.
+func (a *attempt) agreedLocked() succession.IncumbentEvent {
+	g := a.g
+	switch {
+	case g.changes != a.changes:
+		a.cause = ErrChanged
+	case g.closing || !g.phase.owner() || !succession.MayCommit(g.toPredecessor):
+		a.cause = net.ErrClosed
+	default:
+		for i, r := range a.sockets {
+			if a.claimed[i] {
+				r.fresh = false // from here on the path may be the successor's
+			}
+		}
+		if a.confirmWithin == 0 {
+			a.settled = newEvent()
+		}
+		return succession.Agreed
+	}
+	return a.endsWith(a.cause, succession.AttemptFailed)
+}
+
+// endsWith is CloseForHeir if cause says that this generation is being closed, and there is an heir to close for. Otherwise it
+// is e.
+func (a *attempt) endsWith(cause error, e succession.IncumbentEvent) succession.IncumbentEvent {
+	if errors.Is(cause, net.ErrClosed) && a.g.quit.Err() != nil && a.child == nil && a.offered && a.heir {
+		return succession.CloseForHeir
+	}
+	return e
+}

@@ -1,0 +1,292 @@
+package handoff
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+
+	"github.com/segue-go/segue/handoff/internal/succession"
+	"github.com/segue-go/segue/handoff/internal/wire"
+)
+
+// This is the successor's driver: see incumbent_linux.go. Events come from the goroutine that reads what the predecessor says
+// (watch before Ready, attend after it), and from those that call Ready, Fail and Close.
+
+// cue is an event, with what its actions need.
+type cue struct {
+	event succession.SuccessorEvent
+	cause error // why, if it is bad news
+	frame frame // of the predecessor
+}
+
+// hear has the table decide, and carries out what it says. The report of an action is decided next. p is nil for a generation
+// without a predecessor. hear returns the last event, with why it is bad news.
+func (g *Generation) hear(p *predecessor, c cue) cue {
+	c, _ = g.hearIf(p, c, func() bool { return true })
+	return c
+}
+
+// hearIf is hear if may, which is called under the lock, says so.
+func (g *Generation) hearIf(p *predecessor, c cue, may func() bool) (last cue, heard bool) {
+	opening := false
+	for {
+		g.mu.Lock()
+		if !heard && !may() {
+			g.mu.Unlock()
+			return c, false
+		}
+		heard = true
+		if opening { // under the lock: a socket is either among these, or opens when it is added
+			c = g.openedLocked()
+		}
+		actions, tell := g.asSuccessorLocked(c.event)
+		g.mu.Unlock()
+		tell()
+		again := false
+		opening = false
+		for _, action := range actions {
+			if action == succession.Open {
+				opening, again = true, true
+			} else if next, ok := g.act(p, action, c); ok {
+				c, again = next, true
+			}
+		}
+		if !again {
+			return c, true
+		}
+	}
+}
+
+// openedLocked opens all sockets, and reports how that went.
+func (g *Generation) openedLocked() cue {
+	if err := g.openClaimedLocked(); err != nil {
+		return cue{event: succession.OpenFailed, cause: err}
+	}
+	if g.predecessor != nil && (g.cfg.Probation > 0 || g.cfg.Check != nil) {
+		return cue{event: succession.OpenedOnTrial}
+	}
+	return cue{event: succession.Opened}
+}
+
+// act carries out one action of the successor. Some report an event.
+func (g *Generation) act(p *predecessor, action succession.Action, c cue) (report cue, reports bool) {
+	switch action {
+	case succession.SendReceipts:
+		return g.awaitCommit(p), true
+	case succession.ReadToken:
+		taken, err := p.token.take()
+		if !taken {
+			if err == nil {
+				err = fmt.Errorf("%w: the incumbent took them back, this process was too late", ErrNotOwner)
+			}
+			return cue{event: succession.ReadGone, cause: err}, true
+		}
+		// At once, before code of the program, such as its Logger, can hang: from here on it is this process that somebody who
+		// comes to the rescue must find. An error comes up again in openRendezvous.
+		if r := g.rendezvous; r != nil {
+			_ = relisten(r.sock)
+		}
+		return cue{event: succession.ReadTaken}, true
+	case succession.SendOwned:
+		if err := p.link.send(&wire.Owned{}); err != nil {
+			g.log.Warn("the predecessor was not told that this generation owns", "error", err)
+		}
+		g.dropClosed(p)
+	case succession.BeginServing:
+		g.beginServing(p)
+	case succession.SendConfirm:
+		g.say(p, g.confirmation(p))
+	case succession.Announce:
+		g.writePIDFile()
+	case succession.Settle:
+		g.settleSources() // first: from then on there may be a successor
+		if p != nil {
+			p.released.happen()
+		}
+	case succession.SendPong:
+		g.say(p, &wire.Pong{})
+	case succession.SendRelease:
+		g.say(p, &wire.Release{})
+	case succession.SendGoodbye:
+		g.say(p, &wire.Goodbye{Reason: c.cause.Error()})
+	case succession.SendFailed:
+		g.say(p, &wire.Failed{Reason: c.cause.Error()})
+	case succession.PutBack:
+		_ = p.token.put()
+		g.say(p, &wire.Failed{Reason: c.cause.Error(), Returned: true})
+	case succession.HandBack:
+		g.putBack(p, c.cause)
+	case succession.ReceiveConns:
+		if err := g.receiveConns(p, c.frame.msg.(*wire.Conns), c.frame); err != nil {
+			g.log.Debug("the predecessor got no answer", "error", err)
+			return cue{event: succession.Cut, cause: err}, true
+		}
+	case succession.HangUp:
+		if p != nil {
+			p.close()
+		}
+	}
+	return cue{}, false
+}
+
+// say sends a frame to the predecessor. What it means if that fails comes out when it is read from.
+func (g *Generation) say(p *predecessor, m wire.Message) {
+	if err := p.link.send(m); err != nil && !over(err) && !errors.Is(err, net.ErrClosed) {
+		g.log.Warn("the predecessor was not told", "frame", m.Type(), "error", err)
+	}
+}
+
+// next waits for what the predecessor says next, or for its end. The caller closes the frame's descriptors. It returns false
+// if ctx ends first.
+func (p *predecessor) next(ctx context.Context) (cue, bool) {
+	f, err := p.link.recv(ctx, 0)
+	switch {
+	case err == nil:
+		return p.cue(f), true
+	case ctx.Err() != nil && !over(err) && !errors.Is(err, ErrProtocol):
+		return cue{cause: err}, false
+	default:
+		return p.ended(err), true
+	}
+}
+
+// ended makes an event of the end of the link.
+func (p *predecessor) ended(err error) cue {
+	if over(err) && (p.link.peer.Dead() || p.heir && p.died(p.link.step)) { // its descriptors go before its pidfd tells
+		return cue{event: succession.PredecessorDied, cause: err}
+	}
+	return cue{event: succession.Cut, cause: err}
+}
+
+// cue makes an event of a frame.
+func (p *predecessor) cue(f frame) cue {
+	c := cue{event: succession.Unexpected, frame: f, cause: p.link.unexpected(f.msg)}
+	switch f.msg.(type) {
+	case *wire.Commit:
+		c.event = succession.Commit
+	case *wire.Abort:
+		c.event = succession.Aborted
+	case *wire.Goodbye:
+		c.event = succession.PredecessorLeaves
+	case *wire.Ping:
+		c.event = succession.Ping
+	case *wire.Released:
+		c.event = succession.ReleasedSaid
+	case *wire.Conns:
+		if p.moves {
+			c.event = succession.Conns
+		}
+	case *wire.Bye:
+		c.event = succession.Bye
+	}
+	return c
+}
+
+// own makes a generation the owner that is not: at once if it is the first, or after its predecessor has let go.
+func (g *Generation) own(ctx context.Context) error {
+	p := g.predecessor
+	if p != nil {
+		p.unwatch(errUnwatched)
+		<-p.watched
+		if p.lost != nil {
+			return p.lost
+		}
+		if err := g.arm(); err != nil {
+			g.hear(p, cue{event: succession.GiveUp, cause: err})
+			return err
+		}
+		if err := g.hearQueued(p); err != nil {
+			return err
+		}
+		p.ready = ctx
+	}
+	c := g.hear(p, cue{event: succession.Ready})
+	g.mu.Lock()
+	state := g.toPredecessor
+	g.mu.Unlock()
+	if state == succession.Gone {
+		return c.cause
+	}
+	if p != nil && !p.gone.happened() {
+		g.task(func() { g.attend(p) })
+	}
+	if state == succession.Trial || state == succession.TrialAlone {
+		g.task(func() { g.prove(p) })
+	}
+	return nil
+}
+
+// hearQueued hears what the predecessor had said before this generation was ready.
+func (g *Generation) hearQueued(p *predecessor) error {
+	if p.left {
+		return nil
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(os.ErrDeadlineExceeded)
+	c, ok := p.next(ctx)
+	if !ok {
+		return nil
+	}
+	c.frame.raw.Close()
+	return g.heardEarly(p, c)
+}
+
+// heardEarly hears something of a predecessor that has not been told that this generation is ready. It returns an error if
+// there is nothing to be ready for any more.
+func (g *Generation) heardEarly(p *predecessor, c cue) error {
+	c.cause = p.link.explain(c.cause)
+	g.hear(p, c)
+	g.mu.Lock()
+	inherits := g.toPredecessor == succession.Inheriting
+	g.mu.Unlock()
+	switch {
+	case !inherits:
+		g.log.Error("this generation cannot take over any more", "error", c.cause)
+		return c.cause
+	case c.event == succession.PredecessorLeaves:
+		g.log.Info("the incumbent stops and leaves the sockets to this process", "incumbent", p.link.peer.PID)
+	default:
+		_ = g.replaceOutput() // nobody reads the pipe any more; beginServing has no more to replace
+		g.log.Warn("the incumbent died; this process takes the sockets when it is ready", "incumbent", p.link.peer.PID)
+	}
+	p.left = true
+	return nil
+}
+
+// beginServing does what follows from owning. What fails is only reported.
+func (g *Generation) beginServing(p *predecessor) {
+	g.started.happen()
+	g.log.Info("serving", "phase", g.currentPhase())
+	if p == nil {
+		return
+	}
+	if err := g.replaceOutput(); err != nil {
+		g.log.Warn("standard output still goes through the predecessor", "error", err)
+	}
+	g.closeUnclaimed()
+	if err := g.openRendezvous(); err != nil {
+		g.log.Error("the rendezvous is out of order; only Upgrade starts a successor", "path", g.cfg.Path, "error", err)
+	}
+}
+
+// attend hears the predecessor until it ends.
+func (g *Generation) attend(p *predecessor) {
+	defer p.close()
+	for {
+		c, ok := p.next(g.ctx)
+		if !ok || p.gone.happened() {
+			c.frame.raw.Close()
+			return
+		}
+		if c.cause != nil && c.frame.msg == nil {
+			g.log.Debug("the predecessor is gone", "predecessor", p.link.peer.PID, "error", c.cause)
+		}
+		g.hear(p, c)
+		c.frame.raw.Close()
+		if p.gone.happened() {
+			return
+		}
+	}
+}
