@@ -191,6 +191,7 @@ func (g *Generation) makeRoom(a *attempt) {
 	}
 	g.mu.Lock()
 	g.attempt = nil
+	g.tellNewsLocked()
 	settled := a.settled
 	g.mu.Unlock()
 	if settled.c != nil {

@@ -58,6 +58,8 @@ func (g *Generation) giveAway(*gift) error {
 func (g *Generation) settle(context.Context, int) bool { return false }
 func (g *Generation) arrived() int                     { return 0 }
 func (g *Generation) movedLocked() (int, int)          { return 0, 0 }
+func (g *Generation) busyLocked() bool                 { return false }
+func (g *Generation) passRequestOn(string)             {}
 func (g *Generation) flush(time.Time)                  {}
 func (g *Generation) leave()                           {}
 func (g *Generation) bye()                             {}

@@ -36,6 +36,7 @@ func (g *Generation) enterPhaseLocked() (tell func()) {
 		return func() {}
 	}
 	g.phase = to
+	g.tellNewsLocked()
 	return func() {
 		g.log.Debug("phase", "from", from, "to", to)
 		for _, s := range g.cfg.Sources {
@@ -47,7 +48,13 @@ func (g *Generation) enterPhaseLocked() (tell func()) {
 	}
 }
 
-// endStates is for a generation that holds nothing any more.
+// tellNewsLocked wakes those who wait for news.
+func (g *Generation) tellNewsLocked() {
+	close(g.news)
+	g.news = make(chan struct{})
+}
+
+// endStatesLocked is for a generation that holds nothing any more.
 func (g *Generation) endStatesLocked() (tell func()) {
 	switch g.toPredecessor {
 	case succession.First, succession.Preparing, succession.PreparingHeir, succession.Inheriting, succession.Proving, succession.ProvingHeir:

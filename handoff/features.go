@@ -2,14 +2,15 @@ package handoff
 
 // What two sides of a handoff agree on, as HELLO and WELCOME name it.
 const (
-	featurePull  = "pull"  // the successor takes descriptors by pidfd_getfd(2)
-	featureConns = "conns" // live connections move
-	featureState = "state" // sections of state move
+	featurePull    = "pull"    // the successor takes descriptors by pidfd_getfd(2)
+	featureConns   = "conns"   // live connections move
+	featureState   = "state"   // sections of state move
+	featureUpgrade = "upgrade" // a request for an upgrade that comes too late is passed on
 )
 
 // features are what this side can do.
 func (c Config) features() []string {
-	f := []string{featureConns, featureState}
+	f := []string{featureConns, featureState, featureUpgrade}
 	if c.Transport != TransportSCMRights {
 		f = append(f, featurePull)
 	}

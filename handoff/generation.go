@@ -37,6 +37,7 @@ type Generation struct {
 	toPredecessor succession.Successor // what this generation is to the one before it
 	toSuccessor   succession.Incumbent // and to the one after it
 	phase         Phase                // follows from these two
+	news          chan struct{}        // closed when the phase changes, or an attempt ends
 
 	number     int
 	claimed    []*resource // what this generation has, in the order in which it asked
@@ -55,6 +56,8 @@ type Generation struct {
 	settled    bool          // they never will: the Sources were told
 	closed     chan struct{} // Close is done
 	pathless   bool
+
+	asked chan struct{} // the predecessor passes on a request for an upgrade
 
 	exchange live.Exchange // servers that track connections
 	gifts    gifts         // connections that the program has not taken yet
@@ -118,6 +121,8 @@ func Join(ctx context.Context, c Config) (*Generation, error) {
 		wd:         wd,
 		started:    newEvent(),
 		closed:     make(chan struct{}),
+		news:       make(chan struct{}),
+		asked:      make(chan struct{}, 1),
 		phase:      PhaseStarting,
 		number:     1,
 		succession: newSuccession(),
@@ -135,29 +140,8 @@ func Join(ctx context.Context, c Config) (*Generation, error) {
 		_ = g.Close()
 		return nil, err
 	}
-	if len(c.Signals) > 0 {
-		g.task(func() { g.upgradeOnSignal(signals) })
-	}
+	g.task(func() { g.upgradeWhenAsked(signals) })
 	return g, nil
-}
-
-// upgradeOnSignal owns the signals from Join to Close. A signal that comes before Ready waits for it.
-func (g *Generation) upgradeOnSignal(signals chan os.Signal) {
-	defer signal.Stop(signals)
-	select {
-	case <-g.started.c:
-	case <-g.ctx.Done():
-		return
-	}
-	for {
-		select {
-		case <-g.ctx.Done():
-			return
-		case s := <-signals:
-			g.log.Info("upgrade begins", "signal", s.String())
-			_ = g.Upgrade(g.ctx) // it logs how it ends
-		}
-	}
 }
 
 // Ready makes this generation the owner of the sockets and opens them: nil means that it owns. On an error it does not

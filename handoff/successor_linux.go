@@ -123,6 +123,8 @@ func (g *Generation) act(p *predecessor, action succession.Action, c cue) (repor
 			g.log.Debug("the predecessor got no answer", "error", err)
 			return cue{event: succession.Cut, cause: err}, true
 		}
+	case succession.StartUpgrade:
+		g.beAsked()
 	case succession.HangUp:
 		if p != nil {
 			p.close()
@@ -178,6 +180,8 @@ func (p *predecessor) cue(f frame) cue {
 		if p.moves {
 			c.event = succession.Conns
 		}
+	case *wire.Upgrade:
+		c.event = succession.UpgradeAsked
 	case *wire.Bye:
 		c.event = succession.Bye
 	}

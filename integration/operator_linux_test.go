@@ -171,6 +171,22 @@ func TestOutput(t *testing.T) {
 	}
 }
 
+// TestSecondSignal: a signal that comes while an upgrade is under way starts another one, of the successor if the first one was
+// successful: what the signal means may be newer than what the successor has read.
+func TestSecondSignal(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "tcp")
+	w.conf.Signals = true
+	a := w.serving("tcp")
+	b := w.upgrade(a)
+	mark := w.mark()
+	w.signal(a, unix.SIGHUP) // b has only just started
+	e := w.await(mark, "a successor of the successor", func(e event) bool { return e.Ev == "start" && e.Parent == b.pid })
+	w.ended(a)
+	w.ended(b)
+	soleOwner(t, w.addr, e.PID)
+}
+
 // TestRestart: what a process that was killed leaves behind does not keep the next one from starting.
 func TestRestart(t *testing.T) {
 	t.Parallel()

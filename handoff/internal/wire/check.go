@@ -215,5 +215,6 @@ func (*Released) check() error  { return nil }
 func (m *Drop) check() error    { return checkIndex(m.Item) }
 func (*Ping) check() error      { return nil }
 func (*Pong) check() error      { return nil }
+func (*Upgrade) check() error   { return nil }
 func (*Bye) check() error       { return nil }
 func (m *Goodbye) check() error { return checkReason(m.Reason) }

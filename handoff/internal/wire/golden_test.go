@@ -56,6 +56,7 @@ var golden = map[string]Message{
 	typeDrop:     &Drop{Item: 260},
 	typePing:     &Ping{},
 	typePong:     &Pong{},
+	typeUpgrade:  &Upgrade{},
 	typeBye:      &Bye{},
 	typeGoodbye:  &Goodbye{Reason: "SIGTERM"},
 }

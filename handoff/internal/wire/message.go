@@ -262,6 +262,10 @@ type Ping struct{}
 // Pong answers PING.
 type Pong struct{}
 
+// Upgrade passes on what the incumbent was asked for when it was too late: the successor starts an upgrade of its own. It is
+// sent if the sides agreed on the feature "upgrade".
+type Upgrade struct{}
+
 // Bye is the last word of an incumbent that is drained and exits.
 type Bye struct{}
 

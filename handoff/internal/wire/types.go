@@ -26,6 +26,7 @@ const (
 	typeBye      = "bye"
 	typeGoodbye  = "goodbye"
 	typeConns    = "conns"
+	typeUpgrade  = "upgrade"
 )
 
 // newMessage returns an empty message of a type of version 1, or nil.
@@ -73,6 +74,8 @@ func newMessage(typ string) Message {
 		return new(Ping)
 	case typePong:
 		return new(Pong)
+	case typeUpgrade:
+		return new(Upgrade)
 	case typeBye:
 		return new(Bye)
 	case typeGoodbye:
@@ -147,6 +150,8 @@ func (*Ping) Type() string { return typePing }
 func (*Pong) Type() string { return typePong }
 
 // Type returns "bye".
+func (*Upgrade) Type() string { return typeUpgrade }
+
 func (*Bye) Type() string { return typeBye }
 
 // Type returns "goodbye".

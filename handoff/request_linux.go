@@ -1,0 +1,35 @@
+package handoff
+
+import (
+	"slices"
+
+	"github.com/segue-go/segue/handoff/internal/wire"
+)
+
+func (g *Generation) busyLocked() bool { return g.attempt != nil }
+
+// passRequestOn has the successor start an upgrade.
+func (g *Generation) passRequestOn(by string) {
+	g.mu.Lock()
+	a, successor := g.attempt, 0
+	if a != nil {
+		successor = a.pid()
+	}
+	g.mu.Unlock()
+	switch {
+	case a == nil || !slices.Contains(a.features, featureUpgrade):
+		g.log.Warn("an upgrade was asked for too late, and the successor cannot be told; ask it", "signal", by, "successor", successor)
+	case a.link.send(&wire.Upgrade{}) != nil:
+		g.log.Warn("an upgrade was asked for too late, and the successor does not hear it", "signal", by, "successor", successor)
+	default:
+		g.log.Info("an upgrade was asked for too late; passed on", "signal", by, "successor", successor)
+	}
+}
+
+// beAsked keeps one request of the predecessor: a second one would be answered by the same upgrade.
+func (g *Generation) beAsked() {
+	select {
+	case g.asked <- struct{}{}:
+	default:
+	}
+}
