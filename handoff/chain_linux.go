@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -32,9 +31,10 @@ type chain struct {
 	sent      int        // connections that went by earlier ones; likewise
 	received  int        // connections that came; likewise
 
+	origin origin          // what successors are started with
 	output [3]*listener.FD // what to put in place of descriptors 1 and 2 once this generation owns
-	broken chan os.Signal  // SIGPIPE, until that is done; nil unless this process was spawned
-	pipes  [3]uint64       // the inodes of what 1 and 2 were then
+	broken chan os.Signal  // SIGPIPE, which nobody receives; nil unless this process was spawned
+	pipes  [3]uint64       // the inodes of what 1 and 2 were when it joined
 }
 
 // errSilent: the incumbent took the connection, or the kernel did for it, and says nothing.
@@ -48,6 +48,16 @@ var errFull = errors.New("the incumbent does not answer, and its queue is full o
 var errIncumbentLeft = errors.New("the incumbent ended before it answered")
 
 func (g *Generation) join(ctx context.Context) error {
+	g.origin = newOrigin()
+	err := g.meet(ctx)
+	if err == nil && g.cfg.Command == nil {
+		g.origin.report(g.log)
+	}
+	return err
+}
+
+// meet finds the incumbent and succeeds it, or makes this generation the first.
+func (g *Generation) meet(ctx context.Context) error {
 	g.lot = live.NewLot(g.exchange.Arrive)
 	conn, err := inheritedConn(g.cfg.Path, g.log)
 	if err != nil {
@@ -279,7 +289,6 @@ func (g *Generation) letGo(owner bool) {
 	g.output = [3]*listener.FD{}
 	p := g.predecessor
 	g.mu.Unlock()
-	signal.Stop(g.broken)
 	if p != nil {
 		p.close()
 	}

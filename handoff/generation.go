@@ -21,7 +21,6 @@ import (
 type Generation struct {
 	cfg Config
 	log *slog.Logger
-	wd  string // the directory of Join, in which successors are started
 
 	ctx     context.Context // ends with Close, or when this generation is over
 	cancel  context.CancelCauseFunc
@@ -111,14 +110,12 @@ func Join(ctx context.Context, c Config) (*Generation, error) {
 	if err != nil {
 		return nil, &Error{Op: "join", Phase: PhaseStarting, Err: err}
 	}
-	wd, _ := os.Getwd() // where that is not allowed, exec starts successors in the same place
 	if c.Path == "" && !pathlessJoined.CompareAndSwap(false, true) {
 		return nil, &Error{Op: "join", Phase: PhaseStarting, Err: ErrPathless}
 	}
 	g := &Generation{
 		cfg:        c,
 		log:        c.Logger.With("generation", 1),
-		wd:         wd,
 		started:    newEvent(),
 		closed:     make(chan struct{}),
 		news:       make(chan struct{}),

@@ -9,8 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"os/signal"
-	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -110,20 +109,34 @@ func (g *Generation) spawn() (*child, *net.UnixConn, error) {
 	return c, conn, nil
 }
 
-// command is Config.Command, or this program with its arguments.
+// command is Config.Command, or this program as it was started. What the former leaves out of its environment is that of
+// Join too.
 func (g *Generation) command() *exec.Cmd {
-	if g.cfg.Command != nil {
-		return g.cfg.Command()
+	if g.cfg.Command == nil {
+		return g.origin.command(g.log)
 	}
-	// Not os.Executable: it has followed the symbolic links as they were when this process started.
-	name := os.Args[0]
-	if strings.Contains(name, "/") && !filepath.IsAbs(name) && g.wd != "" {
-		name = filepath.Join(g.wd, name)
+	cmd := g.cfg.Command()
+	if cmd == nil {
+		return nil
 	}
-	cmd := exec.Command(name, os.Args[1:]...)
-	cmd.Args[0] = os.Args[0]
-	cmd.Dir = g.wd
+	if cmd.Env == nil {
+		cmd.Env = slices.Clone(g.origin.env)
+	}
 	return cmd
+}
+
+// outlive takes from a command what would end a successor with this process: it serves when this one is gone.
+func outlive(cmd *exec.Cmd) {
+	attr := syscall.SysProcAttr{}
+	if cmd.SysProcAttr != nil {
+		attr = *cmd.SysProcAttr // the program may use its own again
+	}
+	attr.Pdeathsig = 0
+	cmd.SysProcAttr = &attr
+	if cmd.Cancel != nil { // exec.CommandContext: what ends a successor that does not own yet is the context of Upgrade
+		cmd.Cancel = func() error { return os.ErrProcessDone }
+		cmd.WaitDelay = 0
+	}
 }
 
 // start takes theirs.
@@ -165,18 +178,13 @@ func (c *child) start(theirs *os.File, env string) (err error) {
 	if err != nil {
 		return err
 	}
-	if c.cmd.Env == nil {
-		c.cmd.Env = os.Environ()
-	}
 	c.cmd.ExtraFiles = append(c.cmd.ExtraFiles, theirs)
 	c.cmd.Env = append(c.cmd.Env, fmt.Sprintf("%s=%d:%s", envHandoff, 2+len(c.cmd.ExtraFiles), env))
 	pidfd := -1
-	if c.cmd.SysProcAttr == nil {
-		c.cmd.SysProcAttr = &syscall.SysProcAttr{}
-	}
+	outlive(c.cmd)
 	c.cmd.SysProcAttr.PidFD = &pidfd
 	if err = c.cmd.Start(); err != nil {
-		return fmt.Errorf("start the successor: %w", err)
+		return fmt.Errorf("start the successor: %w", explainStart(c.cmd, err))
 	}
 	fd := listener.NewFD(pidfd)
 	c.peer, err = peer.FromPidFD(fd, c.cmd.Process.Pid, uint32(os.Geteuid()), uint32(os.Getegid()))
@@ -288,43 +296,4 @@ type ignoreErrors struct{ w io.Writer }
 func (i ignoreErrors) Write(p []byte) (int, error) {
 	_, _ = i.w.Write(p)
 	return len(p), nil
-}
-
-// survivePipe keeps SIGPIPE from ending this process if the incumbent, which reads its output, dies before this one owns:
-// it may be the heir. A write to the pipe fails with EPIPE instead (os/signal).
-func (g *Generation) survivePipe() {
-	g.broken = make(chan os.Signal, 1)
-	signal.Notify(g.broken, syscall.SIGPIPE)
-	for n := 1; n < len(g.pipes); n++ {
-		g.pipes[n] = pipeInode(n)
-	}
-}
-
-// pipeInode is 0 if n is no pipe.
-func pipeInode(n int) uint64 {
-	var st unix.Stat_t
-	if err := unix.Fstat(n, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFIFO {
-		return 0
-	}
-	return st.Ino
-}
-
-// replaceOutput makes the incumbent's own standard output and error this process's, in place of the pipes through which
-// the incumbent watched it start: with the incumbent gone, the first line written to them would be SIGPIPE.
-func (g *Generation) replaceOutput() error {
-	var errs error
-	for n, fd := range g.output {
-		if fd == nil {
-			continue
-		}
-		if ino := pipeInode(n); ino != 0 && ino == g.pipes[n] { // else the program has put something else there
-			errs = errors.Join(errs, control(fd, func(from int) error {
-				return os.NewSyscallError("dup3", unix.Dup3(from, n, 0))
-			}))
-		}
-		_ = fd.Close()
-	}
-	g.output = [3]*listener.FD{}
-	signal.Stop(g.broken)
-	return errs
 }

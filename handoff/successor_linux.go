@@ -269,6 +269,7 @@ func (g *Generation) beginServing(p *predecessor) {
 	if err := g.replaceOutput(); err != nil {
 		g.log.Warn("standard output still goes through the predecessor", "error", err)
 	}
+	g.watchOutput()
 	g.closeUnclaimed()
 	if err := g.openRendezvous(); err != nil {
 		g.log.Error("the rendezvous is out of order; only Upgrade starts a successor", "path", g.cfg.Path, "error", err)

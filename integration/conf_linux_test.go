@@ -71,6 +71,10 @@ type conf struct {
 	// Ptracer emits an event for each PR_SET_PTRACER, and lets it succeed as with Yama.
 	Ptracer bool
 
+	// Of the role started. Pipe is what the program does about SIGPIPE: "ignore before" Join, or "ignore after", "notify before",
+	// "notify after", "reset after". Command is what its Config.Command is like: "writer", "deathsig", "context".
+	Pipe, Command string
+
 	// Of the role http. Handled is a file to which each request's token is appended; "" is none.
 	Handled                        string
 	IdleTimeout, ReadHeaderTimeout time.Duration
@@ -116,6 +120,7 @@ func (c conf) handoff(e *emitter) handoff.Config {
 			return cmd
 		}
 	}
+	c.command(&h, e)
 	c.constrain(&h, e)
 	if c.Signals {
 		h.Signals = []os.Signal{unix.SIGHUP}

@@ -31,6 +31,7 @@ var roles = map[string]func(conf, *emitter) int{
 	"embed":   roleEmbed,
 	"lines":   roleLines,
 	"counter": roleCounter,
+	"started": roleStarted,
 }
 
 // used remembers which roles the tests have started.

@@ -32,6 +32,8 @@ type world struct {
 	cred *syscall.Credential // whom start starts processes as; nil: us
 	wrap []string            // a command that executes the program, in a PID namespace of its own; none: as it is
 	log  *os.File
+	// adapt changes what start starts, if it is not nil.
+	adapt func(*exec.Cmd)
 	// signaled is called when SIGHUP was sent, if it is not nil.
 	signaled func()
 
@@ -170,6 +172,9 @@ func (w *world) startAs(role string, cred *syscall.Credential) *proc {
 	cmd.Env = append(cmd.Env, w.env...)
 	cmd.Dir = w.dir
 	cmd.Stdout, cmd.Stderr = w.log, w.log
+	if w.adapt != nil {
+		w.adapt(cmd)
+	}
 	used.Lock()
 	used.roles[role] = true
 	used.Unlock()

@@ -1,0 +1,152 @@
+package handoff
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/segue-go/segue/listener"
+)
+
+// survivePipe keeps SIGPIPE from ending this process, which another generation has started. Its standard output and error
+// may lose their readers at two moments at which the first generation's do not: when the incumbent, which reads them until
+// this one owns, dies; and later, when a supervisor stops reading because its own child, the first generation, has ended.
+//
+// The Go runtime ends a process for a write to a broken pipe on descriptor 1 or 2 unless SIGPIPE is ignored or somebody is
+// notified of it (os/signal). So somebody is, until the process ends: what it prints after Close may not end it either.
+// The other way is to put /dev/null in the pipe's place. There is always a line that comes before that, a fifo may find
+// another reader, and a program that asks for SIGPIPE would not get it. So what the descriptors are is left alone.
+//
+//	the program calls           SIGPIPE
+//	nothing                     a write fails with EPIPE
+//	signal.Ignore, at any time  stays ignored, in its children too
+//	signal.Notify, at any time  the program is notified as well
+//	signal.Reset, before Join   as if it had called nothing
+//	signal.Reset, after Join    as if it had called nothing, once the lack of a reader was noticed (see watchOutput)
+func (g *Generation) survivePipe() {
+	g.broken = make(chan os.Signal, 1)
+	tolerate(g.broken)
+	for n := 1; n < len(g.pipes); n++ {
+		g.pipes[n] = pipeInode(n)
+	}
+}
+
+// tolerate leaves SIGPIPE ignored if it is: Notify would undo that, and Stop not restore it.
+func tolerate(broken chan os.Signal) {
+	if !signal.Ignored(syscall.SIGPIPE) {
+		signal.Notify(broken, syscall.SIGPIPE)
+	}
+}
+
+// pipeInode is 0 if n is no pipe.
+func pipeInode(n int) uint64 {
+	var st unix.Stat_t
+	if err := unix.Fstat(n, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFIFO {
+		return 0
+	}
+	return st.Ino
+}
+
+// replaceOutput makes the incumbent's own standard output and error this process's, in place of the pipes through which
+// the incumbent watched it start: with the incumbent gone, nobody would read them.
+func (g *Generation) replaceOutput() error {
+	var errs error
+	for n, fd := range g.output {
+		if fd == nil {
+			continue
+		}
+		if ino := pipeInode(n); ino != 0 && ino == g.pipes[n] { // else the program has put something else there
+			errs = errors.Join(errs, control(fd, func(from int) error {
+				return os.NewSyscallError("dup3", unix.Dup3(from, n, 0))
+			}))
+		}
+		_ = fd.Close()
+	}
+	g.output = [3]*listener.FD{}
+	return errs
+}
+
+// watchOutput says, once, when standard output and error of a spawned generation have no reader any more.
+//
+// They are watched in an epoll instance, which holds no copy: a reader that waits for the end of a pipe is not kept from
+// it when the program closes its end. Nothing but errors and hang-ups is asked for, so a line that is read wakes nobody.
+func (g *Generation) watchOutput() {
+	if g.broken == nil {
+		return
+	}
+	ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		g.log.Debug("standard output and error are not watched", "error", err)
+		return
+	}
+	var watched [3]unix.Stat_t
+	left := 0
+	for n := 1; n < len(watched); n++ {
+		if unix.Fstat(n, &watched[n]) != nil {
+			continue
+		}
+		event := unix.EpollEvent{Events: unix.EPOLLONESHOT, Fd: int32(n)}
+		if unix.EpollCtl(ep, unix.EPOLL_CTL_ADD, n, &event) == nil { // EPERM: a file, which needs no reader
+			left++
+		}
+	}
+	if left == 0 {
+		_ = unix.Close(ep)
+		return
+	}
+	_ = unix.SetNonblock(ep, true) // so that the runtime watches it
+	file := os.NewFile(uintptr(ep), "output")
+	g.task(func() {
+		defer file.Close()
+		defer context.AfterFunc(g.ctx, func() { _ = file.SetReadDeadline(time.Now()) })()
+		raw, err := file.SyscallConn()
+		for err == nil && left > 0 {
+			if err = raw.Read(func(ep uintptr) bool { return pollable(int(ep)) }); err != nil {
+				return
+			}
+			pause(g.ctx, outputPause)
+			err = raw.Control(func(ep uintptr) { left -= g.tellLost(int(ep), watched) })
+		}
+	})
+}
+
+// outputPause is for how long a second loss may follow the first to be told with it: often one process has read both.
+const outputPause = 50 * time.Millisecond
+
+// pollable reports whether epoll_wait(2) on ep would return at once. It takes nothing away.
+func pollable(ep int) bool {
+	fds := []unix.PollFd{{Fd: int32(ep), Events: unix.POLLIN}}
+	n, err := unix.Poll(fds, 0)
+	return err != nil && !errors.Is(err, unix.EINTR) || n > 0
+}
+
+// tellLost logs which of descriptors 1 and 2 have lost their readers. It returns for how many there is nothing more to wait
+// for, those included that are something else by now.
+func (g *Generation) tellLost(ep int, watched [3]unix.Stat_t) int {
+	var events [2]unix.EpollEvent
+	n, err := unix.EpollWait(ep, events[:], 0)
+	if err != nil { // interrupted: the events are still there
+		return 0
+	}
+	var lost []string
+	for _, event := range events[:n] {
+		var now unix.Stat_t
+		is := watched[event.Fd]
+		if unix.Fstat(int(event.Fd), &now) == nil && now.Dev == is.Dev && now.Ino == is.Ino {
+			lost = append(lost, []string{1: "standard output", 2: "standard error"}[event.Fd])
+		}
+	}
+	if len(lost) > 0 {
+		slices.Sort(lost)
+		tolerate(g.broken)
+		g.log.Warn("nobody reads what this process prints; it is lost", "output", strings.Join(lost, ", "))
+	}
+	return n
+}
