@@ -30,8 +30,7 @@ type told struct {
 	Errs    []string
 	Ignored bool // SIGPIPE is
 	Broken  int  // times that the program was notified of SIGPIPE
-	Ppid    int
-	Pgid    int
+	Hangups int  // times that it got SIGHUP
 }
 
 // roleStarted is a server about whose circumstances its clients may ask, and which they may change: each line that a client
@@ -39,7 +38,8 @@ type told struct {
 func roleStarted(c conf, e *emitter) int {
 	ctx, stop := operator(c)
 	defer stop()
-	broken := make(chan os.Signal, 100)
+	broken, hangups := make(chan os.Signal, 100), make(chan os.Signal, 100)
+	signal.Notify(hangups, unix.SIGHUP)
 	choose := func(when string) {
 		switch what, at, _ := strings.Cut(c.Pipe, " "); {
 		case at != when:
@@ -100,7 +100,7 @@ func roleStarted(c conf, e *emitter) int {
 				continue
 			}
 			answer.Args, answer.Env, answer.Ignored = os.Args, os.Environ(), signal.Ignored(unix.SIGPIPE)
-			answer.Ppid, answer.Pgid = os.Getppid(), unix.Getpgrp()
+			answer.Hangups = len(hangups)
 			answer.Exe, _ = os.Readlink("/proc/self/exe")
 			answer.Dir, _ = os.Readlink("/proc/self/cwd")
 			if strings.HasPrefix(c.Pipe, "notify") && verb == "print" && len(answer.Errs) > 0 {
@@ -346,4 +346,61 @@ func TestStartedAsAtJoin(t *testing.T) {
 			t.Errorf("environment %q\nwant %q", got.Env, want.Env)
 		}
 	}
+}
+
+// TestOutlivesPredecessor: what a program's own Config.Command may do to a child of which it is to be the parent for ever,
+// does not end a successor, which is not.
+func TestOutlivesPredecessor(t *testing.T) {
+	for _, command := range []string{"deathsig", "context"} {
+		t.Run(command, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, "started")
+			w.conf.Command = command
+			p := w.serving("started")
+			for range 3 {
+				p = w.next(p)
+				w.order(p, "tell")
+			}
+		})
+	}
+}
+
+// TestLeaderOfTerminal: when the first generation, which leads the session of a terminal, ends, the kernel sends SIGHUP to
+// who else is in the foreground there. A successor is not.
+func TestLeaderOfTerminal(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "started")
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer master.Close()
+	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	if err == nil {
+		err = unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	terminal, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.adapt = func(cmd *exec.Cmd) {
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = terminal, terminal, terminal
+		cmd.SysProcAttr.Setsid, cmd.SysProcAttr.Setctty = true, true
+	}
+	p := w.serving("started")
+	_ = terminal.Close()
+	mark := w.mark()
+	p = w.next(p)
+	w.signal(p, unix.SIGUSR2) // is delivered after a SIGHUP that the kernel has sent before
+	w.wait(mark, p.pid, "stats", "")
+	if got := w.order(p, "tell"); got.Hangups != 0 {
+		t.Errorf("it got %d SIGHUP", got.Hangups)
+	}
+	_ = master.Close() // the terminal is closed
+	p = w.next(p)
+	w.order(p, "print to nobody")
+	w.order(p, "tell")
 }
