@@ -168,7 +168,7 @@ func (g *Generation) begin(a *attempt) error {
 	case g.closing || g.phase == PhaseStopped:
 		return net.ErrClosed
 	case g.phase == PhaseProbation: // this generation has itself to prove first
-		return &BusyError{PID: os.Getpid(), Name: programName(), Phase: g.phase}
+		return &BusyError{PID: os.Getpid(), Name: g.origin.name(), Phase: g.phase}
 	case g.phase != PhaseServing && g.phase != PhaseStarting:
 		return ErrNotOwner
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"syscall"
 	"time"
 
@@ -219,8 +218,6 @@ func (g *Generation) introduce(l *link, f frame) (*peer.Peer, error) {
 	}
 	return p, nil
 }
-
-func programName() string { return filepath.Base(os.Args[0]) }
 
 // peersLocked returns the process ids of the generations before and after.
 func (g *Generation) peersLocked() (predecessor, successor int) {

@@ -30,6 +30,16 @@ func (w *logWriter) says(t *testing.T, text string) {
 	eventually(t, "the log entry "+text, func() bool { return strings.Contains(w.String(), text) })
 }
 
+// script makes an executable file.
+func script(t *testing.T, text string) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "script")
+	if err := os.WriteFile(name, []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
 // TestUpgradeFails: a program that never gets as far as Join costs nothing but the attempt, which can be repeated.
 func TestUpgradeFails(t *testing.T) {
 	for _, tt := range []struct {
@@ -41,6 +51,14 @@ func TestUpgradeFails(t *testing.T) {
 	}{
 		{"missing program", 2, func() *exec.Cmd { return exec.Command("/nonexistent/segue-test") }, os.ErrNotExist, "start the successor: "},
 		{"program that is no program", 1, func() *exec.Cmd { return exec.Command(os.DevNull) }, os.ErrPermission, "start the successor: "},
+		{"program without interpreter", 1, func() *exec.Cmd {
+			return exec.Command(script(t, "#!/nonexistent/segue-test\n"))
+		}, os.ErrNotExist, "not that file, but the ELF interpreter that it needs (ldd), or that of its first line"},
+		{"directory that is missing", 1, func() *exec.Cmd {
+			cmd := exec.Command("/bin/true")
+			cmd.Dir = "/nonexistent/segue-test"
+			return cmd
+		}, os.ErrNotExist, "its directory, /nonexistent/segue-test, cannot be entered"},
 		{"no command", 2, func() *exec.Cmd { return nil }, nil, "Config.Command returned no command"},
 		{"wrapper that closes the connection", 1, func() *exec.Cmd {
 			return exec.Command("/bin/sh", "-c", "exec 3>&-; exec sleep 60")

@@ -111,7 +111,7 @@ func (a *attempt) offer(ctx context.Context) error {
 	a.items = len(items)
 	a.heir = g.isFirstOrReleased()
 	err = a.link.send(&wire.Welcome{
-		Version: a.version, Features: a.features, Generation: number, Name: programName(), PID: os.Getpid(), Heir: a.heir,
+		Version: a.version, Features: a.features, Generation: number, Name: a.g.origin.name(), PID: os.Getpid(), Heir: a.heir,
 		StateWithin: g.stateWithin(),
 	}, a.token.fd)
 	if err != nil {

@@ -14,6 +14,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/segue-go/segue/handoff/internal/wire"
 )
 
 // origin is how this process was started, as of Join: successors are started alike, whatever the program does to its
@@ -33,6 +35,16 @@ func newOrigin() origin {
 	o.told = o.dir != "" && o.dir == os.Getenv("PWD")
 	o.program = o.choose()
 	return o
+}
+
+// name is what other generations call this process in their logs. argv[0] may be anything, a name on the wire may not.
+func (o *origin) name() string {
+	name := o.program
+	if len(o.args) > 0 && o.args[0] != "" {
+		name = o.args[0]
+	}
+	name = filepath.Base(name)
+	return strings.ToValidUTF8(name[:min(len(name), wire.MaxName)], "")
 }
 
 // choose returns the name by which the program of this process is found again. The names that are tried are, in order:

@@ -3,9 +3,11 @@ package handoff
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"os/signal"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -62,15 +64,37 @@ func (g *Generation) replaceOutput() error {
 		if fd == nil {
 			continue
 		}
-		if ino := pipeInode(n); ino != 0 && ino == g.pipes[n] { // else the program has put something else there
-			errs = errors.Join(errs, control(fd, func(from int) error {
-				return os.NewSyscallError("dup3", unix.Dup3(from, n, 0))
-			}))
+		if ino := pipeInode(n); ino == 0 || ino != g.pipes[n] { // the program has put something else there
+			_ = fd.Close()
+			continue
 		}
-		_ = fd.Close()
+		// The pipe itself, once more. An error is of a process that has changed its user: pipes belong to who made them.
+		pipe, openErr := os.OpenFile("/proc/self/fd/"+strconv.Itoa(n), os.O_RDONLY|syscall.O_NONBLOCK, 0)
+		errs = errors.Join(errs, control(fd, func(from int) error {
+			return os.NewSyscallError("dup3", unix.Dup3(from, n, 0))
+		}))
+		if openErr != nil {
+			_ = fd.Close()
+			continue
+		}
+		g.task(func() { g.readOn(pipe, fd.File("output")) })
 	}
 	g.output = [3]*listener.FD{}
 	return errs
+}
+
+// readOn takes the place of the predecessor at the pipe, for those who write to it still: processes that this one started
+// before it owned, and copies of descriptors 1 and 2. Without them the pipe is at its end at once. It takes both files.
+func (g *Generation) readOn(pipe, to *os.File) {
+	defer pipe.Close()
+	defer to.Close()
+	select {
+	case <-g.predecessor.gone.c:
+	case <-g.ctx.Done():
+		return
+	}
+	defer context.AfterFunc(g.ctx, func() { _ = pipe.SetReadDeadline(time.Now()) })()
+	_, _ = io.Copy(ignoreErrors{to}, pipe)
 }
 
 // watchOutput says, once, when standard output and error of a spawned generation have no reader any more.

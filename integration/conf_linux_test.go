@@ -72,8 +72,10 @@ type conf struct {
 	Ptracer bool
 
 	// Of the role started. Pipe is what the program does about SIGPIPE: "ignore before" Join, or "ignore after", "notify before",
-	// "notify after", "reset after". Command is what its Config.Command is like: "writer", "deathsig", "context".
+	// "notify after", "reset after". Command is what its Config.Command is like: "plain", "writer", "deathsig", "context".
 	Pipe, Command string
+	// Helper is a process that it starts before Ready.
+	Helper bool
 
 	// Of the role http. Handled is a file to which each request's token is appended; "" is none.
 	Handled                        string

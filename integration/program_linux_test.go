@@ -71,6 +71,7 @@ func TestProgramFound(t *testing.T) {
 		}, false},
 		{"argv[0] that names no file", func(_ *world, cmd *exec.Cmd) { cmd.Args[0] = "no-such-file" }, false},
 		{"argv[0] that is empty", func(_ *world, cmd *exec.Cmd) { cmd.Args[0] = "" }, false},
+		{"argv[0] that is no name", func(_ *world, cmd *exec.Cmd) { cmd.Args[0] = strings.Repeat("\xff\n€", 200) }, false},
 		{"argv[0] that names a path without a file", func(_ *world, cmd *exec.Cmd) { cmd.Args[0] = "/no/such/file" }, false},
 		{"argv[0] that names another program", func(_ *world, cmd *exec.Cmd) { cmd.Args[0] = "sh" }, false},
 		{"argv[0] that names the path of another program", func(_ *world, cmd *exec.Cmd) { cmd.Args[0] = "/bin/sh" }, false},
@@ -100,7 +101,7 @@ func TestProgramFound(t *testing.T) {
 			w.adapt = func(cmd *exec.Cmd) {
 				cmd.Path, cmd.Args[0] = program, program
 				tt.start(w, cmd)
-				argv0 = cmd.Args[0]
+				argv0 = strings.ToValidUTF8(cmd.Args[0], "\uFFFD") // as JSON brings it
 			}
 			p := w.serving("started")
 			for _, dir := range []string{"releases/2", "releases/3"} {

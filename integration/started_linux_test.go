@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -59,6 +60,11 @@ func roleStarted(c conf, e *emitter) int {
 	defer fmt.Println("the end of", os.Getpid())
 	defer p.end()
 	choose("after")
+	helper, err := helper(c)
+	if err != nil {
+		return 64
+	}
+	defer helper.Close()
 	network, address, _ := strings.Cut(c.Listen[0], "/")
 	ln, err := p.gen.Listen(ctx, network, address)
 	if err != nil {
@@ -85,6 +91,9 @@ func roleStarted(c conf, e *emitter) int {
 					_, err := fmt.Fprintln(f, rest)
 					note(err)
 				}
+			case "help":
+				_, err := fmt.Fprintln(helper, rest)
+				note(err)
 			case "setenv":
 				note(os.Setenv(name, value))
 			case "unsetenv":
@@ -133,6 +142,20 @@ func roleStarted(c conf, e *emitter) int {
 	err = p.gen.Wait(ctx, conns.drain)
 	e.result("wait", err)
 	return 0
+}
+
+// helper starts a process, with the output of this one, that prints what it is told, until the end of its input.
+func helper(c conf) (io.WriteCloser, error) {
+	if !c.Helper {
+		return os.Stdin, nil
+	}
+	cmd := exec.Command("/bin/sh", "-c", `while read line; do echo "$PPID: $line"; done`)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	return stdin, cmd.Start()
 }
 
 // command makes the Config.Command of the role started.
@@ -325,26 +348,35 @@ func (w *world) output(kind string) (out, reader *os.File) {
 // TestStartedAsAtJoin: what a program does to its environment, its arguments and its directory after Join is no business of
 // the generations after it.
 func TestStartedAsAtJoin(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, "started")
-	w.env = []string{"SECRET=of the operator", "GROWS=a"}
-	w.adapt = func(cmd *exec.Cmd) { cmd.Args = append(cmd.Args, "-first", "-second") }
-	p := w.serving("started")
-	want := w.order(p, "tell")
-	for range 2 {
-		for _, order := range []string{"unsetenv SECRET", "setenv GROWS=aa", "setenv NEW=x", "setenv PATH=/nonexistent", "args", "chdir /"} {
-			if got := w.order(p, order); len(got.Errs) > 0 {
-				t.Fatal(got.Errs)
+	for _, command := range []string{"", "plain"} {
+		t.Run(command, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, "started")
+			w.conf.Command = command
+			w.env = []string{"SECRET=of the operator", "GROWS=a"}
+			w.adapt = func(cmd *exec.Cmd) { cmd.Args = append(cmd.Args, "-first", "-second") }
+			p := w.serving("started")
+			want := w.order(p, "tell")
+			for range 2 {
+				orders := []string{"unsetenv SECRET", "setenv GROWS=aa", "setenv NEW=x", "setenv PATH=/nonexistent"}
+				if command == "" { // else these are the command's
+					orders = append(orders, "args", "chdir /")
+				}
+				for _, order := range orders {
+					if got := w.order(p, order); len(got.Errs) > 0 {
+						t.Fatal(got.Errs)
+					}
+				}
+				p = w.next(p)
+				got := w.order(p, "tell")
+				if command == "" && !slices.Equal(got.Args, want.Args) || got.Dir != want.Dir || got.Exe != want.Exe {
+					t.Errorf("started as %q in %s (%s), want %q in %s (%s)", got.Args, got.Dir, got.Exe, want.Args, want.Dir, want.Exe)
+				}
+				if slices.Sort(got.Env); !slices.Equal(got.Env, slices.Sorted(slices.Values(want.Env))) {
+					t.Errorf("environment %q\nwant %q", got.Env, want.Env)
+				}
 			}
-		}
-		p = w.next(p)
-		got := w.order(p, "tell")
-		if !slices.Equal(got.Args, want.Args) || got.Dir != want.Dir || got.Exe != want.Exe {
-			t.Errorf("started as %q in %s (%s), want %q in %s (%s)", got.Args, got.Dir, got.Exe, want.Args, want.Dir, want.Exe)
-		}
-		if slices.Sort(got.Env); !slices.Equal(got.Env, slices.Sorted(slices.Values(want.Env))) {
-			t.Errorf("environment %q\nwant %q", got.Env, want.Env)
-		}
+		})
 	}
 }
 
@@ -403,4 +435,36 @@ func TestLeaderOfTerminal(t *testing.T) {
 	p = w.next(p)
 	w.order(p, "print to nobody")
 	w.order(p, "tell")
+}
+
+// TestHelperOutlivesPredecessor: what a successor has started before it owned prints through the predecessor, and after
+// that through the successor.
+func TestHelperOutlivesPredecessor(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "started")
+	w.conf.Helper = true
+	out, reader := w.output("pipe")
+	w.adapt = func(cmd *exec.Cmd) { cmd.Stdout = out }
+	p := w.serving("started")
+	_ = out.Close()
+	_ = reader.SetReadDeadline(time.Now().Add(patience))
+	lines := bufio.NewReader(reader)
+	expect := func() {
+		t.Helper()
+		for range 3 {
+			w.order(p, "help me")
+			want := fmt.Sprintf("%d: me\n", p.pid)
+			for line := ""; line != want; {
+				var err error
+				if line, err = lines.ReadString('\n'); err != nil {
+					t.Fatalf("the helper of pid %d: %v", p.pid, err)
+				}
+			}
+		}
+	}
+	expect()
+	for range 3 {
+		p = w.next(p)
+		expect()
+	}
 }
