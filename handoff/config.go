@@ -27,10 +27,16 @@ type Config struct {
 	// Sources are asked, in order, for sockets that did not come from the predecessor, before they are bound.
 	Sources []Source
 
-	// Command makes the command that Upgrade starts. Nil: os.Args, the program looked up anew, in the directory in which
-	// Join was called, so that a replaced binary or symbolic link is followed. Standard output and error that are nil or
-	// an *os.File are shown through to this process's own (or that file) and their last lines kept for the error of
-	// Upgrade. Variables and descriptors that segue needs are added to Env and ExtraFiles.
+	// Command makes the command that Upgrade starts. Nil: this program with os.Args, the environment and the directory of
+	// Join, looked up anew, so that a replaced binary or symbolic link is followed; if os.Args[0] does not lead to the
+	// program that runs, by the path as which it was executed. Standard output and error that are nil or an *os.File are
+	// shown through to this process's own (or that file) and their last lines kept for the error of Upgrade. What is
+	// written to an io.Writer is lost when this process has ended.
+	//
+	// An Env that is nil is the environment of Join. Variables and descriptors that segue needs are added to Env and
+	// ExtraFiles. Pdeathsig and the context of exec.CommandContext have no effect: a successor outlives this process. If
+	// this process leads the session of a terminal, the successor gets a process group of its own, unless SysProcAttr says
+	// otherwise.
 	Command func() *exec.Cmd
 
 	// Signals each start an Upgrade. They are installed by Join, acted on from Ready, and given back by Close.

@@ -103,6 +103,10 @@ var pathlessJoined atomic.Bool
 // that started this process by Upgrade, or else the first. A successor has received all sockets, but owns none, when Join
 // returns.
 //
+// Of a process that Upgrade started, Join sees to it that it is not ended by a write to standard output or error that
+// nobody reads any more: unless SIGPIPE is ignored, it is notified of it (os/signal) until it ends. So do not call
+// signal.Reset for SIGPIPE after Join.
+//
 // ctx bounds this call only. If an incumbent is there but not yet serving, Join waits for it; if another successor is
 // already at work, the error is a [BusyError].
 func Join(ctx context.Context, c Config) (*Generation, error) {
