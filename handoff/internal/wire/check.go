@@ -48,9 +48,9 @@ func checkString(what, s string, limit int) error {
 	return nil
 }
 
-func checkReason(s string) error {
-	if len(s) > MaxReason || !utf8.ValidString(s) { // NUL may stand there, it is prose
-		return outOfBounds("reason of %d bytes is longer than %d, or not UTF-8", len(s), MaxReason)
+func checkProse(what, s string) error {
+	if len(s) > MaxReason || !utf8.ValidString(s) { // NUL may stand there
+		return outOfBounds("%s of %d bytes is longer than %d, or not UTF-8", what, len(s), MaxReason)
 	}
 	return nil
 }
@@ -79,6 +79,7 @@ func checkFeatures(fs []string) error {
 	return nil
 }
 
+func checkReason(s string) error   { return checkProse("reason", s) }
 func checkName(s string) error     { return checkString("name", s, MaxName) }
 func checkPhase(s string) error    { return checkString("phase", s, MaxName) }
 func checkPID(n int) error         { return checkInt("pid", int64(n), 0, maxPID) }
@@ -105,7 +106,7 @@ func (m *Welcome) check() error {
 func (m *Wait) check() error { return checkPhase(m.Phase) }
 
 func (m *Busy) check() error {
-	return firstError(checkPID(m.PID), checkName(m.Name), checkPhase(m.Phase), checkPID(m.Owner))
+	return firstError(checkPID(m.PID), checkName(m.Name), checkPhase(m.Phase), checkInt("owner", int64(m.Owner), 0, maxPID))
 }
 
 func (m *Refuse) check() error {
@@ -129,6 +130,13 @@ func (i *Item) check() error {
 	case KindListener, KindPacket, KindFile, KindRendezvous, KindStdout, KindStderr:
 	default:
 		return outOfBounds("unknown kind %.20q", i.Kind)
+	}
+	// What nobody could ask for would be bound anew instead, while the other side still has it.
+	switch {
+	case (i.Kind == KindListener || i.Kind == KindPacket) && i.Network == "":
+		return outOfBounds("a %s without network", i.Kind)
+	case i.Kind == KindFile && i.Name == "":
+		return outOfBounds("a file without name")
 	}
 	err := firstError(
 		checkName(i.Name),
@@ -157,24 +165,24 @@ func (i *Item) check() error {
 }
 
 func (m *Taken) check() error {
-	return firstError(checkBatch(m.Batch), checkReason(m.Refused), checkRoom(m.Room))
+	return firstError(checkBatch(m.Batch), checkProse("refused", m.Refused), checkRoom(m.Room))
 }
 
 func (m *Prepared) check() error {
 	if len(m.Receipts) > MaxReceipts {
 		return outOfBounds("%d receipts are more than %d", len(m.Receipts), MaxReceipts)
 	}
-	for _, r := range m.Receipts {
+	for i, r := range m.Receipts {
 		if err := firstError(checkIndex(r.Item), checkInt("flags", int64(r.Flags), 0, math.MaxInt32)); err != nil {
-			return err
+			return fmt.Errorf("receipt %d: %w", i, err)
 		}
 	}
 	if len(m.Sections) > MaxSections {
 		return outOfBounds("%d sections are more than %d", len(m.Sections), MaxSections)
 	}
-	for _, s := range m.Sections {
+	for i, s := range m.Sections {
 		if err := checkName(s.Name); err != nil {
-			return err
+			return fmt.Errorf("section %d: %w", i, err)
 		}
 	}
 	return firstError(checkBatch(m.Batch), checkInt("confirmWithin", m.ConfirmWithin, 0, maxMillis))
@@ -184,9 +192,9 @@ func (m *Confirm) check() error {
 	if len(m.Takes) > MaxTakes {
 		return outOfBounds("%d takes are more than %d", len(m.Takes), MaxTakes)
 	}
-	for _, t := range m.Takes {
+	for i, t := range m.Takes {
 		if err := firstError(checkIndex(t.Item), checkProtocol(t.Protocol)); err != nil {
-			return err
+			return fmt.Errorf("take %d: %w", i, err)
 		}
 	}
 	return checkRoom(m.Room)

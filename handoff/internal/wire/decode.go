@@ -29,8 +29,8 @@ func Decode(b []byte) (Message, error) {
 	var head struct {
 		Type *string `json:"type"`
 	}
-	if err := json.Unmarshal(b, &head); err != nil {
-		return nil, fmt.Errorf("wire: decode: %w: %w", ErrMalformed, err)
+	if err := unmarshal(b, &head); err != nil {
+		return nil, fmt.Errorf("wire: decode: %w", err)
 	}
 	if err := scan(b); err != nil {
 		return nil, fmt.Errorf("wire: decode: %w", err)
@@ -42,8 +42,8 @@ func Decode(b []byte) (Message, error) {
 	if m == nil {
 		return nil, fmt.Errorf("wire: decode: %w: %.40q; the other side is newer, or no segue", ErrUnknownType, *head.Type)
 	}
-	if err := json.Unmarshal(b, m); err != nil {
-		return nil, fmt.Errorf("wire: decode %s: %w: %w", m.Type(), ErrMalformed, err)
+	if err := unmarshal(b, m); err != nil {
+		return nil, fmt.Errorf("wire: decode %s: %w", m.Type(), err)
 	}
 	if err := m.check(); err != nil {
 		return nil, fmt.Errorf("wire: decode %s: %w", m.Type(), err)

@@ -63,6 +63,7 @@ const (
 	CodeStopping     = "stopping"     // the incumbent stops for good
 	CodeTransport    = "transport"    // no way in common to move descriptors
 	CodeDescriptors  = "descriptors"  // the incumbent has none left
+	CodeUnsupported  = "unsupported"  // the incumbent never hands over, or never to this caller
 )
 
 // Hello is the successor's first frame.

@@ -14,7 +14,7 @@ import (
 func TestDecode(t *testing.T) {
 	long := func(n int) string { return strings.Repeat("a", n) }
 	items := func(n int) string {
-		return `{"type":"offer","items":[` + strings.TrimSuffix(strings.Repeat(`{"kind":"file"},`, n), ",") + `]}`
+		return `{"type":"offer","items":[` + strings.TrimSuffix(strings.Repeat(`{"name":"a","kind":"file"},`, n), ",") + `]}`
 	}
 	receipts := func(n int) string {
 		return `{"type":"prepared","receipts":[` + strings.TrimSuffix(strings.Repeat(`{},`, n), ",") + `]}`
@@ -80,10 +80,13 @@ func TestDecode(t *testing.T) {
 		{"negative pid", `{"type":"hello","versions":[1],"pid":-1}`, nil, ErrMalformed},
 		{"generation 0", `{"type":"welcome","version":1,"generation":0}`, nil, ErrMalformed},
 		{"unknown kind", `{"type":"offer","items":[{"name":"a","kind":"socket"}]}`, nil, ErrMalformed},
-		{"address too long", `{"type":"offer","items":[{"kind":"file","address":"` + long(MaxAddress+1) + `"}]}`, nil, ErrMalformed},
-		{"path too long", `{"type":"offer","items":[{"kind":"file","unlink":{"path":"` + long(MaxPath+1) + `"}}]}`, nil, ErrMalformed},
-		{"keepAlive too long", `{"type":"offer","items":[{"kind":"file","keepAlive":9000000000000000000}]}`, nil, ErrMalformed},
-		{"idle too long", `{"type":"offer","items":[{"kind":"file","keepAliveConfig":{"idle":9000000000000000000}}]}`, nil, ErrMalformed},
+		{"listener without network", `{"type":"offer","items":[{"name":"a","kind":"listener","address":":80"}]}`, nil, ErrMalformed},
+		{"packet socket without network", `{"type":"offer","items":[{"name":"a","kind":"packet","address":":53"}]}`, nil, ErrMalformed},
+		{"file without name", `{"type":"offer","items":[{"kind":"file"}]}`, nil, ErrMalformed},
+		{"address too long", `{"type":"offer","items":[{"name":"a","kind":"file","address":"` + long(MaxAddress+1) + `"}]}`, nil, ErrMalformed},
+		{"path too long", `{"type":"offer","items":[{"name":"a","kind":"file","unlink":{"path":"` + long(MaxPath+1) + `"}}]}`, nil, ErrMalformed},
+		{"keepAlive too long", `{"type":"offer","items":[{"name":"a","kind":"file","keepAlive":9000000000000000000}]}`, nil, ErrMalformed},
+		{"idle too long", `{"type":"offer","items":[{"name":"a","kind":"file","keepAliveConfig":{"idle":9000000000000000000}}]}`, nil, ErrMalformed},
 		{"cookie as number", `{"type":"prepared","receipts":[{"cookie":1}]}`, nil, ErrMalformed},
 		{"negative flags", `{"type":"prepared","receipts":[{"flags":-1}]}`, nil, ErrMalformed},
 		{"negative time", `{"type":"prepared","receipts":[],"confirmWithin":-1}`, nil, ErrMalformed},
@@ -226,7 +229,7 @@ func TestBatches(t *testing.T) {
 			}
 		})
 	}
-	for _, items := range [][]Item{make([]Item, MaxSockets+1), {{Kind: KindFile}, {Kind: "?"}}} {
+	for _, items := range [][]Item{make([]Item, MaxSockets+1), {{Name: "a", Kind: KindFile}, {Name: "a", Kind: "?"}}} {
 		if _, err := Offers(items); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%d items: got %v", len(items), err)
 		}
