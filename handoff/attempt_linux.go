@@ -100,6 +100,9 @@ func (a *attempt) greet(ctx context.Context) error {
 		patience = a.g.cfg.ReadyTimeout // it has to start first
 	}
 	f, err := a.link.recv(ctx, patience)
+	if errors.Is(err, ErrProtocol) || errors.Is(err, fdpass.ErrTruncated) {
+		return fmt.Errorf("its first word: %w", err)
+	}
 	if err != nil {
 		return fmt.Errorf("before its first word: %w", err)
 	}
@@ -144,6 +147,8 @@ func refusal(err error) wire.Message {
 		return &wire.Refuse{Code: wire.CodeVersion, Versions: wire.Versions(), Reason: err.Error()}
 	case errors.Is(err, ErrTransport):
 		return &wire.Refuse{Code: wire.CodeTransport, Reason: err.Error()}
+	case errors.Is(err, errInit):
+		return &wire.Refuse{Code: wire.CodeUnsupported, Reason: err.Error()}
 	case outOfDescriptors(err):
 		return &wire.Refuse{Code: wire.CodeDescriptors, Reason: fmt.Sprintf("the incumbent, process %d, has none left for a handover; raise its RLIMIT_NOFILE, or wait: %v", os.Getpid(), err)}
 	case errors.Is(err, net.ErrClosed), errors.Is(err, ErrNotOwner):

@@ -119,7 +119,7 @@ func (a *attempt) await() succession.IncumbentEvent {
 		case errors.Is(err, os.ErrDeadlineExceeded) && (until.IsZero() || time.Now().Before(until)):
 			// Something may be due now that was not when this wait began.
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			a.because(state, err)
+			a.because(state, noAnswer(until.Sub(a.entered)))
 			if e == succession.GuardOver {
 				a.guardOver = true
 			}

@@ -221,7 +221,7 @@ func (l *link) recv(ctx context.Context, d time.Duration) (frame, error) {
 	case <-died:
 		cause = ErrPeerDied
 	case <-expired:
-		cause = fmt.Errorf("no answer within %v: %w", d, os.ErrDeadlineExceeded)
+		cause = noAnswer(d)
 	}
 	mine := l.syncs.Add(1)
 	if err := l.conn.SetReadDeadline(time.Unix(1, 0)); err != nil {
@@ -240,6 +240,19 @@ func (l *link) recv(ctx context.Context, d time.Duration) (frame, error) {
 			}
 		}
 	}
+}
+
+// recvBy is recv up to a deadline that may be that of several messages; d is how long all of them may take, for the error.
+func (l *link) recvBy(ctx context.Context, deadline time.Time, d time.Duration) (frame, error) {
+	f, err := l.recv(ctx, max(time.Until(deadline), time.Millisecond))
+	if errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil {
+		err = noAnswer(d)
+	}
+	return f, err
+}
+
+func noAnswer(d time.Duration) error {
+	return fmt.Errorf("no answer within %v: %w", d, os.ErrDeadlineExceeded)
 }
 
 func (l *link) received(f frame, ok bool) (frame, error) {
@@ -265,10 +278,16 @@ func expect[M wire.Message](ctx context.Context, l *link, d time.Duration) (M, e
 	if err != nil {
 		return none, err
 	}
+	return messageOf[M](l, f)
+}
+
+// messageOf is the message of f, if it is an M.
+func messageOf[M wire.Message](l *link, f frame) (M, error) {
 	f.raw.Close() // surplus
 	if m, ok := f.msg.(M); ok {
 		return m, nil
 	}
+	var none M
 	return none, l.unexpected(f.msg)
 }
 
@@ -299,6 +318,8 @@ func (l *link) unexpected(m wire.Message) error {
 			return fmt.Errorf("%w: %s", ErrUnauthorized, m.Reason)
 		case wire.CodeTransport:
 			return fmt.Errorf("%w: %s", ErrTransport, beyond(ErrTransport, m.Reason))
+		case wire.CodeUnsupported:
+			return fmt.Errorf("%w: %s never hands over to this process (%w): %s", ErrAborted, l.who(), errors.ErrUnsupported, m.Reason)
 		default:
 			return fmt.Errorf("%w: %s refused (%s): %s", ErrAborted, l.who(), m.Code, m.Reason)
 		}

@@ -146,17 +146,29 @@ func (g *Generation) isFirstOrReleased() bool {
 	return g.predecessor == nil || g.predecessor.released.happened()
 }
 
+// prepared waits for one PREPARED of those for which there is time until the deadline.
+func (a *attempt) prepared(ctx context.Context, deadline time.Time, patience time.Duration) (*wire.Prepared, error) {
+	f, err := a.link.recvBy(ctx, deadline, patience)
+	if err != nil {
+		return nil, err
+	}
+	return messageOf[*wire.Prepared](a.link, f)
+}
+
 // awaitReceipts waits for Ready in the successor, and compares what it has with what was sent.
 func (a *attempt) awaitReceipts(ctx context.Context) error {
-	deadline := time.Now().Add(a.g.cfg.ReadyTimeout)
+	patience := a.g.cfg.ReadyTimeout
+	deadline := time.Now().Add(patience)
 	var receipts []wire.Receipt
 	var sections []wire.Section
 	for batch, last := 0, false; !last; batch++ {
-		m, err := expect[*wire.Prepared](ctx, a.link, max(time.Until(deadline), time.Millisecond))
-		if errors.Is(err, os.ErrDeadlineExceeded) {
+		m, err := a.prepared(ctx, deadline, patience)
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded) && batch > 0:
+			return fmt.Errorf("PREPARED %d came without \"last\", and no other within %v: %w", batch-1, patience, os.ErrDeadlineExceeded)
+		case errors.Is(err, os.ErrDeadlineExceeded):
 			return fmt.Errorf("the successor did not become ready: %w", err)
-		}
-		if err != nil {
+		case err != nil:
 			return fmt.Errorf("while it prepared: %w", err)
 		}
 		if m.Batch != batch || len(receipts)+len(m.Receipts) > wire.MaxSockets {

@@ -131,6 +131,9 @@ func checkItem(i wire.Item) error {
 	if len(i.Address) > wire.MaxAddress {
 		return fmt.Errorf("address %.32q: must have at most %d bytes", i.Address, wire.MaxAddress)
 	}
+	if i.Kind != wire.KindFile && i.Network == "" {
+		return net.UnknownNetworkError(i.Network) // as package net says it
+	}
 	// What cannot be offered is refused now, not at the first upgrade.
 	if _, err := wire.Encode(&wire.Offer{Items: []wire.Item{i}}); err != nil {
 		return err

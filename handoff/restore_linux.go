@@ -67,7 +67,7 @@ func (g *Generation) newRestorer(ctx context.Context, p *predecessor) *restorer 
 	r.deadline = time.Now().Add(patience)
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
 	r.ctx, r.stop = context.WithDeadlineCause(r.ctx, r.deadline,
-		fmt.Errorf("no answer within %v: %w", patience, os.ErrDeadlineExceeded))
+		noAnswer(patience))
 	return r
 }
 
@@ -97,6 +97,9 @@ func (r *restorer) awaitCommit() cue {
 	p := r.p
 	for {
 		f, err := p.link.recv(r.ctx, 0)
+		if errors.Is(err, os.ErrDeadlineExceeded) && (r.ahead.open() || r.gap.open()) {
+			err = fmt.Errorf("STATE came, and SAVED did not: %w", err)
+		}
 		if err != nil {
 			return r.ended(err)
 		}

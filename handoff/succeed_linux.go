@@ -173,6 +173,9 @@ func (g *Generation) welcome(p *predecessor, f frame, m *wire.Welcome) (err erro
 func (g *Generation) takeOffers(ctx context.Context, p *predecessor) error {
 	for batch := 0; ; batch++ {
 		f, err := p.link.recv(ctx, g.cfg.StepTimeout)
+		if errors.Is(err, os.ErrDeadlineExceeded) && batch > 0 {
+			return fmt.Errorf("OFFER %d came without \"last\", and no other: %w", batch-1, err)
+		}
 		if err != nil {
 			return fmt.Errorf("while it offered: %w", p.link.explain(err))
 		}
