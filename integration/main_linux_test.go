@@ -32,6 +32,7 @@ var roles = map[string]func(conf, *emitter) int{
 	"lines":   roleLines,
 	"counter": roleCounter,
 	"started": roleStarted,
+	"minimal": roleMinimal,
 }
 
 // used remembers which roles the tests have started.
