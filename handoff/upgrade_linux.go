@@ -12,8 +12,9 @@ import (
 )
 
 // errInit: see upgrade.
-var errInit = errors.New("this process is PID 1, and its end would end the successor that it starts; start it below an init " +
-	"(docker run --init, tini), or let one in another container join the same Path")
+var errInit = errors.New("this process is PID 1, and its end would end its successor too; let PID 1 be a loop that starts this " +
+	"program again (docs/operations.md has one; docker run --init and tini end after the first upgrade), " +
+	"or let a process in another container join the same Path")
 
 // killGrace is how long a spawned successor has to end by itself once its attempt has failed.
 const killGrace = time.Second
