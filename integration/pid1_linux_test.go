@@ -42,7 +42,7 @@ func TestLoopAsPID1(t *testing.T) {
 	vs := come(t, w.addr, 3)
 	known := []int{vs.newcomer(t)}
 
-	if err := unix.Kill(init, unix.SIGUSR2); err != nil {
+	if err := unix.Kill(init, unix.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
 	known = append(known, vs.newcomer(t, known...))
