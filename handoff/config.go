@@ -39,7 +39,9 @@ type Config struct {
 	// otherwise.
 	Command func() *exec.Cmd
 
-	// Signals each start an Upgrade. They are installed by Join, acted on from Ready, and given back by Close.
+	// Signals each start an Upgrade. They are installed by Join, acted on from Ready, and given back by Close. SIGHUP is what
+	// supervisors send for that. A terminal that is closed sends it too: a program that is started by hand then upgrades,
+	// and serves on without a terminal, instead of ending.
 	Signals []os.Signal
 
 	// Probation is how long this generation serves, as a successor, before it confirms. Until it confirms, an end of

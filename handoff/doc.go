@@ -1,6 +1,19 @@
 // Package handoff runs one generation of a server: it takes the sockets over from the process that serves now, serves,
 // and hands them to the process that comes next, so that no client notices.
 //
+// An ordinary server of HTTP or gRPC needs four names of it: [Join], [Config] (its fields Path, Signals and Logger),
+// [Generation], and [Generation.Listen]. The function Run of package serve does the rest:
+//
+//	gen, err := handoff.Join(ctx, handoff.Config{Path: "/run/app/segue.sock", Signals: []os.Signal{syscall.SIGHUP}})
+//	...
+//	ln, err := gen.Listen(ctx, "tcp", ":8080") // inherited, or bound afresh
+//	...
+//	err = serve.Run(ctx, gen, serve.HTTP(&http.Server{Handler: handler}, ln))
+//
+// All other names are for servers of other protocols, for state and connections that move, and for who wants to know more.
+//
+// # A server with its own accept loop
+//
 // A program calls [Join] once, then [Generation.Listen] for each of its sockets, starts its servers, and calls
 // [Generation.Ready], which returns when this generation owns the sockets. [Generation.Wait] then returns when a
 // successor has taken over and the last connection is done:
@@ -20,7 +33,7 @@
 //	}
 //	return gen.Wait(ctx, connections.Wait)
 //
-// Programs that run net/http or gRPC leave the last three steps to the package serve.
+// Package serve does the last three steps for programs that run net/http or gRPC.
 //
 // # Generations
 //
