@@ -6,6 +6,7 @@ import (
 	"go/token"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -142,5 +143,27 @@ func TestArchitectureNamesFiles(t *testing.T) {
 				t.Errorf("docs/architecture.md has a row for %s, which is not there", q[1])
 			}
 		}
+	}
+}
+
+// TestReadmeProgram builds the program that README.md shows.
+func TestReadmeProgram(t *testing.T) {
+	page, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := regexp.MustCompile("(?s)```go\n(package main\n.*?)```").FindSubmatch(page)
+	if program == nil {
+		t.Fatal("README.md shows no program")
+	}
+	dir := t.TempDir()
+	source := filepath.Join(dir, "main.go")
+	if err := os.WriteFile(source, program[1], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("go", "build", "-o", filepath.Join(dir, "hello"), source)
+	cmd.Dir = ".." // whose go.mod says where the imports are
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
