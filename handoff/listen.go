@@ -77,6 +77,8 @@ func (g *Generation) ListenAs(ctx context.Context, name, network, address string
 
 // ListenPacketAs is ListenAs for udp and unixgram networks. Reads block as Accept does; writes are always free, so that
 // a superseded generation can answer what it has read. The result has the methods of *net.UDPConn or *net.UnixConn.
+// A protocol that keeps connections over UDP, such as QUIC, loses those that it has: their datagrams go to the successor,
+// which does not know them.
 func (g *Generation) ListenPacketAs(ctx context.Context, name, network, address string, lc *net.ListenConfig) (net.PacketConn, error) {
 	r := &resource{offer: -1, item: wire.Item{Name: name, Kind: wire.KindPacket, Network: network, Address: address}}
 	if lc == nil {

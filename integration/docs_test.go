@@ -161,6 +161,9 @@ func TestReadmeProgram(t *testing.T) {
 	if err := os.WriteFile(source, program[1], 0o600); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := exec.LookPath("go"); err != nil && os.Getenv("CI") != "true" {
+		t.Skip("there is no go command")
+	}
 	cmd := exec.Command("go", "build", "-o", filepath.Join(dir, "hello"), source)
 	cmd.Dir = ".." // whose go.mod says where the imports are
 	if out, err := cmd.CombinedOutput(); err != nil {
