@@ -43,6 +43,9 @@ func roleMinimal(c conf, e *emitter) int {
 // TestMinimalSuccessor: what docs/protocol.md asks of a successor that takes part in nothing optional is enough.
 func TestMinimalSuccessor(t *testing.T) {
 	if _, err := python(); err != nil {
+		used.Lock()
+		used.roles["minimal"] = true // as far as it can be
+		used.Unlock()
 		if os.Getenv("CI") == "true" {
 			t.Fatal("there is no python3: install it")
 		}
