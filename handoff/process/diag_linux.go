@@ -21,8 +21,10 @@ const (
 	diagByFamily = 20 // SOCK_DIAG_BY_FAMILY
 	diagName     = 0  // UNIX_DIAG_NAME
 	diagVFS      = 1  // UNIX_DIAG_VFS
+	diagPeer     = 2  // UNIX_DIAG_PEER
 	diagShowName = 1  // UDIAG_SHOW_NAME
 	diagShowVFS  = 2  // UDIAG_SHOW_VFS
+	diagShowPeer = 4  // UDIAG_SHOW_PEER
 	diagHeader   = 16 // struct nlmsghdr
 	diagRequest  = 24 // struct unix_diag_req
 	diagAnswer   = 16 // struct unix_diag_msg
@@ -36,6 +38,7 @@ type unixDiag struct {
 	name       string // as net.Addr prints it
 	dev, ino   uint32 // of the file that it is bound to; 12 and 20 bits, and the low 32 bits, as the kernel has them
 	bound      bool
+	peer       bool // it is connected, whatever its state says
 }
 
 // askUnix calls add with one socket, or with all of them if inode is 0.
@@ -119,19 +122,23 @@ func (d *unixDiag) attributes(b []byte) error {
 			d.name = strings.TrimSuffix(string(value), "\x00")
 		case kind == diagVFS && len(value) >= 8:
 			d.ino, d.dev, d.bound = e.Uint32(value), e.Uint32(value[4:]), true
+		case kind == diagPeer:
+			d.peer = true
 		}
 		b = b[min((length+3)&^3, len(b)):]
 	}
 	return nil
 }
 
-// entry is what the line in /proc/net/unix would be.
+// entry is what the line in /proc/net/unix would be, if that told who is connected. A unixgram socket is in the state of
+// connected ones as soon as a client connects to it, and for ever (unix_dgram_connect in net/unix/af_unix.c); only one
+// that has called connect(2) itself has a peer. d was asked for with diagShowPeer.
 func (d unixDiag) entry() (entry, bool) {
 	en := entry{network: unixNetwork(int(d.typ)), path: d.name, inode: uint64(d.inode), sure: true, state: unixUnconnected}
-	switch d.state {
-	case tcpListen: // of all families
+	switch {
+	case d.state == tcpListen: // of all families
 		en.flags = unixAccepting
-	case tcpEstablished:
+	case d.peer, d.state == tcpEstablished && d.typ != unix.SOCK_DGRAM:
 		en.state = unixConnected
 	}
 	return en, en.network != ""
@@ -147,7 +154,7 @@ func diagUnix(netNS uint64, wanted func(uint64) bool, add func(entry)) bool {
 		return false
 	}
 	var found []entry
-	if err := askUnix(0, diagShowName, func(d unixDiag) {
+	if err := askUnix(0, diagShowName|diagShowPeer, func(d unixDiag) {
 		if en, ok := d.entry(); ok && wanted(en.inode) {
 			found = append(found, en)
 		}

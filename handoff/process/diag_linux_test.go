@@ -89,7 +89,7 @@ func FuzzDiag(f *testing.F) {
 	if err := askUnix(0, diagShowName, func(unixDiag) {}); err != nil {
 		f.Fatal(err)
 	}
-	for _, d := range []unixDiag{{typ: 1, state: tcpListen, inode: 7, name: "/run/s"}, {typ: 5, state: 1, inode: 8, name: "@a\nb"}, {typ: 2, state: 7, inode: 9}} {
+	for _, d := range []unixDiag{{typ: 1, state: tcpListen, inode: 7, name: "/run/s"}, {typ: 5, state: 1, inode: 8, name: "@a\nb"}, {typ: 2, state: 7, inode: 9}, {typ: 2, state: 1, inode: 10, peer: true}} {
 		one = append(one, d.message()...)
 		f.Add(d.message())
 	}
@@ -131,6 +131,9 @@ func (d unixDiag) message() []byte {
 		b = attribute(b, diagName, append([]byte{0}, d.name[1:]...))
 	case d.name != "":
 		b = attribute(b, diagName, append([]byte(d.name), 0))
+	}
+	if d.peer {
+		b = attribute(b, diagPeer, e.AppendUint32(nil, 1))
 	}
 	if d.bound {
 		b = attribute(b, diagVFS, e.AppendUint32(e.AppendUint32(nil, d.ino), d.dev))

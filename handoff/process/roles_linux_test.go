@@ -28,7 +28,7 @@ import (
 
 // roleHold opens the sockets that its arguments name, as network/address, prints them, and holds them until its standard
 // input ends. "reuseport:N:" before a network makes N of them, "plain:" one without multipath TCP, and "blocking:" one whose
-// calls block, as those of most programs in C or Python.
+// calls block, as those of most programs in C or Python, and "connected:" a unixgram socket that is connected.
 func roleHold(args []string) int {
 	ctx := context.Background()
 	for _, arg := range args {
@@ -60,6 +60,7 @@ func roleHold(args []string) int {
 			lc.SetMultipathTCP(false)
 		}
 		arg, blocking := strings.CutPrefix(arg, "blocking:")
+		arg, connected := strings.CutPrefix(arg, "connected:")
 		network, address, _ := strings.Cut(arg, "/")
 		for range n {
 			var addr net.Addr
@@ -84,6 +85,12 @@ func roleHold(args []string) int {
 					u.SetUnlinkOnClose(false) // that it would remove the path is a limit of what can be taken over; see the package
 				}
 				addr, sock = l.Addr(), l.(syscall.Conn)
+			}
+			if connected {
+				if err := connectAway(sock); err != nil {
+					fmt.Println(err)
+					return 1
+				}
 			}
 			if blocking {
 				if err := clearNonblock(sock); err != nil {

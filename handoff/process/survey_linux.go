@@ -15,7 +15,7 @@ import (
 )
 
 // All returns the listening and bound sockets of all processes that may be looked at, each socket once, and how many
-// processes may not be. It only reads /proc: details stay zero.
+// processes may not be. It reads /proc, and asks only those sockets of which that says too little: details stay zero.
 func All(ctx context.Context) (all []Socket, refused int, err error) {
 	pids, err := numbers("/proc")
 	if err != nil {
@@ -38,10 +38,44 @@ func All(ctx context.Context) (all []Socket, refused int, err error) {
 			}
 		}
 	}
-	if s.entries, err = readEntries(s.seen); err != nil {
+	if s.entries, err = readEntries(s.seen); err == nil {
+		err = s.askAmbiguous()
+	}
+	if err != nil {
 		return nil, 0, fmt.Errorf("process: %w", err)
 	}
 	return s.list(), refused, nil
+}
+
+// askAmbiguous asks the sockets that the tables cannot tell, where that is allowed. The error is that there is no room for
+// another descriptor.
+func (s *survey) askAmbiguous() error {
+	for _, looked := range s.seen {
+		for ino, ns := range looked.sockets {
+			e := s.entries[ino]
+			if !e.ambiguous() {
+				continue
+			}
+			h, err := fdpass.OpenProcess(looked.pid)
+			if err != nil {
+				if noRoom(err) {
+					return err
+				}
+				continue
+			}
+			d, err := describe(h, ns[0], ino)
+			_ = h.Close()
+			switch {
+			case err == nil:
+				asked := d.entry()
+				asked.netNS = e.netNS
+				s.entries[ino] = asked
+			case noRoom(err):
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // lookAtAny looks at whoever has a number.

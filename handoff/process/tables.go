@@ -213,6 +213,13 @@ func (es *entries) add(e entry) {
 	}
 }
 
+// ambiguous reports whether only the socket itself can tell what it is: /proc/net/unix has a unixgram socket as connected
+// when a client has connected to it, as when it is connected itself (unix_dgram_connect in net/unix/af_unix.c). Who may not
+// ask takes it for a bound one.
+func (e entry) ambiguous() bool {
+	return e.network == "unixgram" && e.path != "" && e.state == unixConnected && !e.sure
+}
+
 // socket returns what the entry is, if it is a listening or bound socket.
 func (e entry) socket() (Socket, bool) {
 	s := Socket{Network: e.network, Address: e.address(), Inode: e.inode, NetNS: e.netNS}
@@ -223,7 +230,7 @@ func (e entry) socket() (Socket, bool) {
 	case "udp":
 		return s, e.state != tcpEstablished && e.local.Port() != 0
 	case "unixgram":
-		return s, e.path != "" && e.state != unixConnected
+		return s, e.path != "" && (e.state != unixConnected || e.ambiguous())
 	default:
 		s.Listening = e.flags&unixAccepting != 0
 		return s, s.Listening
