@@ -24,19 +24,18 @@ func (a *attempt) supersede(m *wire.Confirm) {
 			continue
 		}
 		g.log.Info("the successor did not ask for it; closed", "name", r.item.Name)
+		if _, ok := r.sock.(*listener.Listener); !ok { // it is served until this generation is done, and nobody else's any more
+			g.mu.Lock()
+			r.fresh = true
+			g.mu.Unlock()
+			continue
+		}
+		r.unlink()
 		if err := g.persist(r.retire); err != nil {
 			g.log.Error("closed with connections in its queue", "name", r.item.Name, "error", err)
 			_ = r.vacate()
 		}
-		if _, ok := r.sock.(*listener.Listener); !ok {
-			continue // it is served until this generation is done
-		}
 		r.retired = true
-		if r.sock.UnlinkOnClose() {
-			if err := (*listener.UnixPath)(r.item.Unlink).Unlink(); err != nil {
-				g.log.Warn("a path was left behind", "name", r.item.Name, "error", err)
-			}
-		}
 	}
 	g.nowSuperseded()
 	a.confirmed()

@@ -39,7 +39,7 @@ func (g *Generation) ListenPacket(ctx context.Context, network, address string) 
 // *net.UnixConn. The listener may be closed at any time; its successor then inherits it no more. A Unix socket's path is
 // removed by whoever closes it as its owner. A path on which nobody listens any more is bound anew.
 func (g *Generation) ListenAs(ctx context.Context, name, network, address string, lc *net.ListenConfig) (net.Listener, error) {
-	r := &resource{offer: -1, item: wire.Item{Name: name, Kind: wire.KindListener, Network: network, Address: address}}
+	r := &resource{log: g.log, offer: -1, item: wire.Item{Name: name, Kind: wire.KindListener, Network: network, Address: address}}
 	if lc == nil {
 		lc = &g.cfg.ListenConfig
 	}
@@ -80,7 +80,7 @@ func (g *Generation) ListenAs(ctx context.Context, name, network, address string
 // A protocol that keeps connections over UDP, such as QUIC, loses those that it has: their datagrams go to the successor,
 // which does not know them.
 func (g *Generation) ListenPacketAs(ctx context.Context, name, network, address string, lc *net.ListenConfig) (net.PacketConn, error) {
-	r := &resource{offer: -1, item: wire.Item{Name: name, Kind: wire.KindPacket, Network: network, Address: address}}
+	r := &resource{log: g.log, offer: -1, item: wire.Item{Name: name, Kind: wire.KindPacket, Network: network, Address: address}}
 	if lc == nil {
 		lc = &g.cfg.ListenConfig
 	}
@@ -123,7 +123,7 @@ func (g *Generation) ListenPacketAs(ctx context.Context, name, network, address 
 // included (dup(2)), anyone else what open returns. The file is the caller's to close; the generation keeps a copy of its
 // own, which is handed on whether or not the caller has closed its own.
 func (g *Generation) File(ctx context.Context, name string, open func() (*os.File, error)) (*os.File, error) {
-	r := &resource{offer: -1, item: wire.Item{Name: name, Kind: wire.KindFile}}
+	r := &resource{log: g.log, offer: -1, item: wire.Item{Name: name, Kind: wire.KindFile}}
 	var opened *os.File
 	bind := func() (listener.Pausable, net.Addr, error) {
 		f, err := open()

@@ -97,6 +97,7 @@ func (a *attempt) offer(ctx context.Context) error {
 		item := r.item
 		if r.sock != nil {
 			item.UnlinkOnClose = r.sock.UnlinkOnClose()
+			item.Unlink = r.unlinkNow()
 		}
 		items, fds = append(items, item), append(fds, r.conn())
 	}

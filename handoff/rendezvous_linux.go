@@ -195,7 +195,7 @@ func relisten(c syscall.Conn) error {
 
 // adoptRendezvous takes fd.
 func (g *Generation) adoptRendezvous(fd *listener.FD, item wire.Item, offer int) error {
-	r := &resource{item: item, offer: offer, fresh: offer < 0}
+	r := &resource{log: g.log, item: item, offer: offer, fresh: offer < 0}
 	if r.fresh {
 		p, err := listener.StatUnixPath(g.cfg.Path)
 		if err != nil {

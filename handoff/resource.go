@@ -1,8 +1,11 @@
 package handoff
 
 import (
+	"errors"
 	"fmt"
+	"log/slog"
 	"net"
+	"os"
 	"strings"
 	"syscall"
 	"unicode/utf8"
@@ -19,7 +22,9 @@ type resource struct {
 	fd    *listener.FD      // a file, or what nobody has claimed
 	addr  net.Addr          // nil for a file
 	offer int               // its place in the predecessor's offer; -1 if it did not come from there
-	fresh bool              // bound here, and owned by nobody else since; guarded by Generation.mu
+	fresh bool              // bound here, and owned by nobody else since, or never again; guarded by Generation.mu
+
+	log *slog.Logger // nil for what nobody has claimed
 
 	listen  func() (net.Listener, error) // binds a listener's address again
 	retired bool                         // closed because the successor did not ask for it
@@ -48,10 +53,53 @@ func (r *resource) giveUp(owner bool) {
 	case r.sock == nil:
 		_ = r.fd.Close()
 	case owner:
-		_ = r.sock.Close()
+		_ = r.close()
 	default:
 		_ = r.sock.Discard()
 	}
+}
+
+// errReplaced says why a path is left.
+var errReplaced = errors.New("another socket is there by now, which this service did not bind")
+
+// stays says why the path of r is left behind when its socket is closed; nil if it is not.
+func (r *resource) stays() error {
+	u := r.item.Unlink
+	if u == nil || !r.sock.UnlinkOnClose() {
+		return nil
+	}
+	now, err := listener.StatUnixPath(u.Path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err == nil && (now.Dev != u.Dev || now.Ino != u.Ino):
+		return errReplaced
+	}
+	return err
+}
+
+// close closes a socket as its owner, and so removes its path.
+func (r *resource) close() error { return r.unlinked(r.stays(), r.sock.Close()) }
+
+// unlink removes the path of a listener that is about to be closed, while the socket holds on to its inode. That is not
+// done a second time; rebind allows it again.
+func (r *resource) unlink() {
+	if l, ok := r.sock.(*listener.Listener); ok {
+		_ = r.unlinked(r.stays(), l.Unlink())
+		r.item.UnlinkOnClose = l.UnlinkOnClose()
+		l.SetUnlinkOnClose(false)
+	}
+}
+
+// unlinked logs that a path was left behind, because of what stays said before, or of err, which it returns.
+func (r *resource) unlinked(why, err error) error {
+	if fileErr := (*os.PathError)(nil); why == nil && errors.As(err, &fileErr) {
+		why = err
+	}
+	if why != nil && !errors.Is(err, net.ErrClosed) {
+		r.log.Warn("a path was left behind", "name", r.item.Name, "path", r.item.Unlink.Path, "error", why)
+	}
+	return err
 }
 
 // options are what net.FileListener forgets, and so travels in the manifest.
@@ -112,7 +160,7 @@ func (g *Generation) withdraw(r *resource) error {
 		g.dropped(r.offer)
 	}
 	if owner {
-		return r.sock.Close()
+		return r.close()
 	}
 	return r.sock.Discard()
 }

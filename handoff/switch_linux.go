@@ -75,6 +75,20 @@ func (r *resource) part(with func(*listener.Listener) error) error {
 	return nil
 }
 
+// unlinkNow is what the manifest says of the file now: a successor that was built with an older segue removes it only if
+// its ctime is the one that it was told, too.
+func (r *resource) unlinkNow() *wire.Unlink {
+	u := r.item.Unlink
+	if u == nil {
+		return nil
+	}
+	now, err := listener.StatUnixPath(u.Path)
+	if err != nil || now.Dev != u.Dev || now.Ino != u.Ino {
+		return u
+	}
+	return (*wire.Unlink)(now)
+}
+
 // rebind undoes retire.
 func (r *resource) rebind() error {
 	l, ok := r.sock.(*listener.Listener)
@@ -90,6 +104,7 @@ func (r *resource) rebind() error {
 		_ = ln.Close()
 		return err
 	}
+	l.SetUnlinkOnClose(r.item.UnlinkOnClose)
 	r.retired = false
 	return nil
 }

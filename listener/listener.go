@@ -269,6 +269,23 @@ func (l *Listener) park() error {
 // SetUnlinkOnClose says whether Close removes the file of Options.Unlink. It does so at first, if there is one.
 func (l *Listener) SetUnlinkOnClose(unlink bool) { l.unlinkOn.Store(unlink) }
 
+// Unlink removes the socket file now, as Close would: if it is still the one that the bind made, whatever its mode and
+// owner are by now. Nobody new finds the socket then. It does nothing without UnlinkOnClose.
+func (l *Listener) Unlink() error {
+	l.gate.op.Lock()
+	defer l.gate.op.Unlock()
+	if !l.gate.live {
+		return opError("unlink", l.addr, net.ErrClosed)
+	}
+	if !l.UnlinkOnClose() {
+		return nil
+	}
+	if err := l.unlink.Load().remove(!l.vacant()); err != nil {
+		return opError("unlink", l.addr, err)
+	}
+	return nil
+}
+
 // UnlinkOnClose reports whether Close removes a socket file.
 func (l *Listener) UnlinkOnClose() bool { return l.unlink.Load() != nil && l.unlinkOn.Load() }
 
@@ -287,7 +304,7 @@ func (l *Listener) close(unlink bool) error {
 	}
 	var unlinkErr error
 	if unlink && l.UnlinkOnClose() {
-		unlinkErr = l.unlink.Load().Unlink()
+		unlinkErr = l.unlink.Load().remove(!l.vacant())
 	}
 	l.dropPending()
 	closeErr := l.bare.Close()

@@ -142,7 +142,7 @@ func (p *packet) close(unlink bool) error {
 	}
 	var unlinkErr error
 	if unlink && p.UnlinkOnClose() {
-		unlinkErr = p.unlink.Unlink()
+		unlinkErr = p.unlink.remove(true)
 	}
 	if err := p.conn.Close(); err != nil {
 		return err

@@ -13,7 +13,9 @@ func StatUnixPath(path string) (*UnixPath, error) {
 }
 
 // Unlink is for Unix: elsewhere it returns an error that is [errors.ErrUnsupported].
-func (p *UnixPath) Unlink() error {
+func (p *UnixPath) Unlink() error { return p.remove(false) }
+
+func (p *UnixPath) remove(bool) error {
 	if p == nil || p.Path == "" {
 		return nil
 	}

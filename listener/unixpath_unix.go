@@ -31,7 +31,14 @@ func StatUnixPath(path string) (*UnixPath, error) {
 // Unlink removes the file if device, inode and ctime are still those recorded. It returns nil, and removes nothing, if
 // the file is gone or another has taken its place. No lock is held between the look and the removal: callers that
 // race for a path must agree on one of their own.
-func (p *UnixPath) Unlink() error {
+//
+// Without the socket, an inode number proves little: when a socket is gone, the next file may get that of its file. So
+// ctime has to match too, which chmod and chown change. Who has the socket uses [Listener.Unlink], or Close.
+func (p *UnixPath) Unlink() error { return p.remove(false) }
+
+// remove is Unlink. held says that the caller has the socket: it holds on to the inode of the file that it is bound to,
+// also when that was removed (unix_bind_bsd in net/unix/af_unix.c), so that no other file can have the number.
+func (p *UnixPath) remove(held bool) error {
 	if p == nil || p.Path == "" {
 		return nil
 	}
@@ -41,7 +48,7 @@ func (p *UnixPath) Unlink() error {
 		return nil
 	case err != nil:
 		return err
-	case *now != *p:
+	case now.Dev != p.Dev, now.Ino != p.Ino, !held && now.Ctime != p.Ctime:
 		return nil
 	}
 	if err := os.Remove(p.Path); err != nil && !errors.Is(err, os.ErrNotExist) {
