@@ -1,7 +1,6 @@
 package process
 
 import (
-	"encoding/binary"
 	"net"
 	"strings"
 	"syscall"
@@ -82,63 +81,4 @@ func TestEntriesAdd(t *testing.T) {
 			t.Errorf("%+v makes %+v", tt.add, got)
 		}
 	}
-}
-
-func FuzzDiag(f *testing.F) {
-	var one []byte
-	if err := askUnix(0, diagShowName, func(unixDiag) {}); err != nil {
-		f.Fatal(err)
-	}
-	for _, d := range []unixDiag{{typ: 1, state: tcpListen, inode: 7, name: "/run/s"}, {typ: 5, state: 1, inode: 8, name: "@a\nb"}, {typ: 2, state: 7, inode: 9}, {typ: 2, state: 1, inode: 10, peer: true}} {
-		one = append(one, d.message()...)
-		f.Add(d.message())
-	}
-	f.Add(one)
-	f.Fuzz(func(t *testing.T, b []byte) {
-		var found []unixDiag
-		done, err := parseDiag(b, func(d unixDiag) { found = append(found, d) })
-		if done || err != nil {
-			return
-		}
-		var again []byte
-		for _, d := range found {
-			again = append(again, d.message()...)
-		}
-		i := 0
-		if _, err := parseDiag(again, func(d unixDiag) {
-			if d != found[i] {
-				t.Errorf("%+v became %+v", found[i], d)
-			}
-			i++
-		}); err != nil || i != len(found) {
-			t.Errorf("%+v: %d of %d, %v", found, i, len(found), err)
-		}
-	})
-}
-
-// message prints d as the kernel does.
-func (d unixDiag) message() []byte {
-	e := binary.NativeEndian
-	attribute := func(b []byte, kind uint16, value []byte) []byte {
-		b = e.AppendUint16(b, uint16(4+len(value)))
-		b = append(e.AppendUint16(b, kind), value...)
-		return append(b, make([]byte, -len(b)&3)...)
-	}
-	b := []byte{unix.AF_UNIX, d.typ, d.state, 0}
-	b = append(e.AppendUint32(b, d.inode), make([]byte, 8)...)
-	switch {
-	case strings.HasPrefix(d.name, "@"):
-		b = attribute(b, diagName, append([]byte{0}, d.name[1:]...))
-	case d.name != "":
-		b = attribute(b, diagName, append([]byte(d.name), 0))
-	}
-	if d.peer {
-		b = attribute(b, diagPeer, e.AppendUint32(nil, 1))
-	}
-	if d.bound {
-		b = attribute(b, diagVFS, e.AppendUint32(e.AppendUint32(nil, d.ino), d.dev))
-	}
-	h := e.AppendUint32(nil, uint32(diagHeader+len(b)))
-	h = e.AppendUint16(h, diagByFamily)
-	return append(append(h, make([]byte, diagHeader-len(h))...), b...)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/segue-go/segue/handoff"
 	"github.com/segue-go/segue/handoff/internal/peer"
+	"github.com/segue-go/segue/handoff/internal/sockdiag"
 	"github.com/segue-go/segue/listener"
 )
 
@@ -224,7 +225,7 @@ func unixPath(i listener.Info, path string) *listener.UnixPath {
 	if !strings.HasPrefix(i.Network, "unix") || i.Address == "" || strings.HasPrefix(i.Address, "@") {
 		return nil
 	}
-	dev, ino, err := boundFile(uint32(i.Ino))
+	dev, ino, err := sockdiag.BoundFile(uint32(i.Ino))
 	if err != nil {
 		return nil // it is not known, so it stays
 	}
