@@ -51,6 +51,9 @@ func (a *attempt) act(action succession.Action) (report succession.IncumbentEven
 		a.failed = true
 		g.goStale(a.cause)
 	case succession.Dismiss:
+		if !a.failed { // otherwise resume has
+			a.restoreBacklogs(false)
+		}
 		a.dismiss(a.cause)
 	case succession.Bequeath:
 		a.bequeath()

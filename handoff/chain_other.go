@@ -51,6 +51,8 @@ func (g *Generation) upgrade(context.Context) error {
 // withLock calls f: without a rendezvous there is nobody to agree with.
 func (g *Generation) withLock(_ context.Context, f func() error) error { return f() }
 
+func (r *resource) noteBacklog() {}
+
 func (g *Generation) peersLocked() (predecessor, successor int) { return 0, 0 }
 func (g *Generation) giveAway(*gift) error {
 	return fmt.Errorf("%w: %w", ErrNoSuccessor, errors.ErrUnsupported)

@@ -50,6 +50,7 @@ func (g *Generation) ListenAs(ctx context.Context, name, network, address string
 		}
 		r.item.Unlink = boundPath(l.Addr())
 		r.item.UnlinkOnClose = r.item.Unlink != nil
+		r.item.Bound = true
 		keepAlive(&r.item, lc)
 		s, err := listener.New(l, r.options())
 		if err != nil {
@@ -228,6 +229,7 @@ func (g *Generation) findOrBind(ctx context.Context, r *resource, bind binder, a
 	}
 	if r.sock != nil {
 		r.sock.SetUnlinkOnClose(r.item.UnlinkOnClose)
+		r.noteBacklog()
 	}
 	err = g.admit(r)
 	used = err == nil

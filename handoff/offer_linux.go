@@ -98,6 +98,7 @@ func (a *attempt) offer(ctx context.Context) error {
 		if r.sock != nil {
 			item.UnlinkOnClose = r.sock.UnlinkOnClose()
 			item.Unlink = r.unlinkNow()
+			item.Bound = r.offerBacklog()
 		}
 		items, fds = append(items, item), append(fds, r.conn())
 	}

@@ -26,6 +26,9 @@ type resource struct {
 
 	log *slog.Logger // nil for what nobody has claimed
 
+	backlog int // of a listener, when it was bound, inherited or listened on here; 0 if unknown
+	kept    int // the same, when it was last offered or owned
+
 	listen  func() (net.Listener, error) // binds a listener's address again
 	retired bool                         // closed because the successor did not ask for it
 }

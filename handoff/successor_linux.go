@@ -93,6 +93,7 @@ func (g *Generation) act(p *predecessor, action succession.Action, c cue) (repor
 		if err := p.link.send(&wire.Owned{}); err != nil {
 			g.log.Warn("the predecessor was not told that this generation owns", "error", err)
 		}
+		g.listenAgain()
 		g.dropClosed(p)
 	case succession.BeginServing:
 		g.beginServing(p)

@@ -105,7 +105,8 @@ func (r *resource) rebind() error {
 		return err
 	}
 	l.SetUnlinkOnClose(r.item.UnlinkOnClose)
-	r.retired = false
+	r.item.Bound, r.retired = true, false
+	r.noteBacklog()
 	return nil
 }
 
@@ -142,6 +143,7 @@ func (g *Generation) resume(a *attempt) {
 	}
 	a.sections.letGo(g)   // before connections come back, whose requests would be turned away
 	a.departure.end(true) // the successor is dead, or has let go
+	a.restoreBacklogs(true)
 	waiting, err := reopen(a.sockets)
 	if revived {
 		g.writePIDFile()

@@ -25,7 +25,7 @@ var golden = map[string]Message{
 	typeOffer: &Offer{Batch: 0, Last: true, Items: []Item{
 		{
 			Name: "tcp/:8080", Kind: KindListener, Network: "tcp", Address: ":8080", KeepAlive: 15 * time.Second,
-			KeepAliveConfig: &KeepAliveConfig{Enable: true, Idle: time.Second, Interval: 2 * time.Second, Count: 3},
+			KeepAliveConfig: &KeepAliveConfig{Enable: true, Idle: time.Second, Interval: 2 * time.Second, Count: 3}, Bound: true,
 		},
 		{
 			Name: "unix//run/app.sock", Kind: KindListener, Network: "unix", Address: "/run/app.sock", UnlinkOnClose: true,

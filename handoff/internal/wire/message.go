@@ -125,6 +125,7 @@ type Item struct {
 	KeepAliveConfig *KeepAliveConfig `json:"keepAliveConfig,omitempty"`
 	Unlink          *Unlink          `json:"unlink,omitempty"`
 	UnlinkOnClose   bool             `json:"unlinkOnClose,omitempty"`
+	Bound           bool             `json:"bound,omitempty"` // by segue, which may listen again
 
 	// Descriptor is, if the sides agreed on the feature "pull", the item's number in the incumbent, and what follows is
 	// what the successor must find there. See [Receipt].

@@ -292,7 +292,7 @@ func TestLongestItem(t *testing.T) {
 	offers, err := Offers(slices.Repeat([]Item{{
 		Name: long(MaxName), Kind: KindRendezvous, Network: long(MaxName), Address: long(MaxAddress), KeepAlive: -maxPeriod,
 		KeepAliveConfig: &KeepAliveConfig{Enable: true, Idle: -maxPeriod, Interval: -maxPeriod, Count: -1 << 31},
-		Unlink:          &Unlink{Path: long(MaxPath), Dev: 1<<64 - 1, Ino: 1<<64 - 1, Ctime: -1 << 63}, UnlinkOnClose: true,
+		Unlink:          &Unlink{Path: long(MaxPath), Dev: 1<<64 - 1, Ino: 1<<64 - 1, Ctime: -1 << 63}, UnlinkOnClose: true, Bound: true,
 	}}, 3))
 	if err != nil || len(offers) != 2 {
 		t.Errorf("got %d batches, %v", len(offers), err)
