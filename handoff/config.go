@@ -21,7 +21,8 @@ type Config struct {
 	Path string
 
 	// ListenConfig is used by Listen and ListenPacket for sockets that are bound afresh. Its keep-alive settings travel
-	// with the sockets and hold for a successor whose own settings are zero.
+	// with the sockets and hold for a successor whose own settings are zero. The rest has no effect on a socket that exists
+	// already: Control is not called for it, and multipath TCP stays on or off. Where that can be seen, the log says so.
 	ListenConfig net.ListenConfig
 
 	// Sources are asked, in order, for sockets that did not come from the predecessor, before they are bound.

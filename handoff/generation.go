@@ -56,7 +56,8 @@ type Generation struct {
 	closed     chan struct{} // Close is done
 	pathless   bool
 
-	asked chan struct{} // the predecessor passes on a request for an upgrade
+	asked       chan struct{} // the predecessor passes on a request for an upgrade
+	toldControl atomic.Bool   // see tellControl
 
 	exchange live.Exchange // servers that track connections
 	gifts    gifts         // connections that the program has not taken yet

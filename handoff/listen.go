@@ -31,6 +31,11 @@ func (g *Generation) ListenPacket(ctx context.Context, network, address string) 
 // first, once the successor has confirmed; a packet socket is served by the predecessor until that is done. A nil lc means
 // Config.ListenConfig.
 //
+// The accept queue of a listener that was bound by this method is as long as net.core.somaxconn allows, from Ready on: each
+// owner calls listen(2) again. A program that wants another length calls listen(2) itself (SyscallConn) between this call and
+// Ready; it is left so from then on. What else only a bind can set, such as what lc.Control sets, an existing socket keeps: set
+// by SyscallConn what can be set later. See [Config].ListenConfig.
+//
 // A fresh socket that joins an SO_REUSEPORT group gets its share of the clients from the moment it is bound, and serves them
 // only from Ready: a successor that adds members should do so shortly before.
 //
@@ -69,6 +74,7 @@ func (g *Generation) ListenAs(ctx context.Context, name, network, address string
 		}
 		return s, s.Addr(), nil
 	}
+	r.lc = lc
 	r.listen = func() (net.Listener, error) { return lc.Listen(g.ctx, network, r.addr.String()) }
 	if err := g.claim(ctx, r, bind, adopt); err != nil {
 		return nil, g.errorf("listen", err)
@@ -106,6 +112,7 @@ func (g *Generation) ListenPacketAs(ctx context.Context, name, network, address 
 		}
 		return s, s.LocalAddr(), nil
 	}
+	r.lc = lc
 	if err := g.claim(ctx, r, bind, adopt); err != nil {
 		return nil, g.errorf("listen", err)
 	}
@@ -199,6 +206,7 @@ func (g *Generation) findOrBind(ctx context.Context, r *resource, bind binder, a
 		if err := r.adoptSourced(given, adopt); err != nil {
 			return fmt.Errorf("%s from a source: %w", r.item.Name, err)
 		}
+		g.tellControl(r)
 	default:
 		r.fresh = true
 		r.sock, r.addr, err = bind()
@@ -220,6 +228,7 @@ func (g *Generation) findOrBind(ctx context.Context, r *resource, bind binder, a
 			g.mu.Unlock()
 			return fmt.Errorf("inherited %s: %w", r.item.Name, err)
 		}
+		g.tellBirth(r)
 	}
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return g.inUse(err)

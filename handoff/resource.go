@@ -29,6 +29,7 @@ type resource struct {
 	backlog int // of a listener, when it was bound, inherited or listened on here; 0 if unknown
 	kept    int // the same, when it was last offered or owned
 
+	lc      *net.ListenConfig            // what the program asked for; nil for a file
 	listen  func() (net.Listener, error) // binds a listener's address again
 	retired bool                         // closed because the successor did not ask for it
 }
