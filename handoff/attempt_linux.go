@@ -87,7 +87,7 @@ func (g *Generation) receive(ctx context.Context, conn *net.UnixConn, spoke func
 		l.close()
 		return
 	}
-	if err := a.handOver(g.ctx, func() {}); err != nil {
+	if err := a.handOver(g.ctx, func() {}); err != nil && !errors.Is(err, ErrStale) { // goStale has said that
 		g.log.Error("handover failed", "successor", a.pidNow(), "error", err)
 	}
 	g.end(a)

@@ -49,7 +49,9 @@ func (g *Generation) handBack(cause error) bool {
 		return g.returning
 	})
 	if !may {
-		g.log.Warn("there is no predecessor that the sockets could go back to", "error", cause)
+		if g.currentPhase() != PhaseStopped { // why was said when it ended
+			g.log.Warn("there is no predecessor that the sockets could go back to", "error", cause)
+		}
 		return false
 	}
 	g.mu.Lock()

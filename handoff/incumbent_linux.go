@@ -36,11 +36,13 @@ func (a *attempt) handOver(ctx context.Context, confirmed func()) error {
 	g.mu.Lock()
 	g.lastError = err
 	g.mu.Unlock()
-	if a.superseded {
-		g.log.Error("the successor failed", "error", err)
-		return nil
+	if !a.superseded {
+		return err
 	}
-	return err
+	if !errors.Is(err, ErrStale) { // else it was said
+		g.log.Error("the successor failed", "error", err)
+	}
+	return nil
 }
 
 // happen has the table decide, and carries out what it says. The report of an action is decided next.
@@ -189,6 +191,9 @@ func (a *attempt) event(state succession.Incumbent, m wire.Message) succession.I
 	case *wire.Release:
 		return a.unless(state, succession.ReleaseAsked)
 	case *wire.Pong:
+		if a.link.peer.Dead() {
+			return a.unless(state, succession.OtherFrame) // recv says next that it has died since
+		}
 		return a.unless(state, succession.Pong)
 	case *wire.Drop:
 		if state == succession.Committed && len(a.drops) == len(a.sockets) {

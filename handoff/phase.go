@@ -26,7 +26,7 @@ func (p Phase) owner() bool {
 	}
 }
 
-// Status is a snapshot of a generation.
+// Status is a snapshot of a generation. In JSON it has its fields by name, and LastError as a text.
 type Status struct {
 	Generation  int // counts from 1
 	PID         int

@@ -25,7 +25,9 @@ func (g *Generation) upgrade(ctx context.Context) error {
 		g.mu.Lock()
 		g.lastError = err
 		g.mu.Unlock()
-		g.log.Error("upgrade failed", "error", err)
+		if !errors.Is(err, ErrStale) { // else it was said
+			g.log.Error("upgrade failed", "error", err)
+		}
 	}
 	return err
 }

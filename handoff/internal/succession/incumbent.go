@@ -106,7 +106,7 @@ const (
 	SuccessorLeaves
 	// ReleaseAsked: RELEASE.
 	ReleaseAsked
-	// Pong: PONG.
+	// Pong: PONG, and the successor is not dead.
 	Pong
 	// Drop: DROP.
 	Drop
