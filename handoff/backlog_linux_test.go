@@ -221,11 +221,11 @@ func TestBacklogOfOthers(t *testing.T) {
 				return own, listen(t, g, network, strings.Replace(address[network], "web", "other", 1))
 			}
 			a := join(t, config(t, path))
-			own, kept := bind(a)
+			_, kept := bind(a)
 			listens(t, kept, 7)
 			ready(t, a)
 			b := join(t, config(t, path))
-			own, kept = bind(b)
+			own, kept := bind(b)
 			listens(t, own, 9) // in the way in which it does at each start
 			supersede(t, a, b)
 			if got := lengthOf(t, own); got != 9 {

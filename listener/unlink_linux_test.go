@@ -102,7 +102,7 @@ func TestUnlinkWhileOpen(t *testing.T) {
 	if !ok {
 		t.Fatalf("%T", p)
 	}
-	defer l.Discard()
+	defer func() { _ = l.Discard() }()
 	must(t, l.Open())
 	changed(t, path)
 	c := dial(t, l.Addr())
