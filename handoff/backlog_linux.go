@@ -5,6 +5,7 @@ import (
 	"math"
 	"net"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -44,11 +45,12 @@ func (r *resource) ours() bool {
 	return r.item.Bound && (r.kept == r.backlog || r.kept == 0 || r.backlog == 0)
 }
 
-// listenAgain is for a successor that has just become the owner.
+// listenAgain is for a successor that has just become the owner, and serves already.
 func (g *Generation) listenAgain() {
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	for _, r := range g.claimed {
+	claimed := slices.Clone(g.claimed)
+	g.mu.Unlock()
+	for _, r := range claimed {
 		if r.inherited() && r.item.Bound {
 			if r.kept = backlogOf(r.sock); r.ours() {
 				g.listenOn(r, longest)
