@@ -9,54 +9,75 @@ func (c *tracked) cuts() bool {
 }
 
 // take reads what is there into c.buf from k on; see readNow. A client that has always requests queued leaves part of one
-// in the buffer of net/http whenever that reads what it can get. So a connection that is to move gets no more than cut
-// says, and what follows stays in the kernel.
+// in the buffer of net/http whenever that reads what it can get. So a connection that is to move gets no more than belongs
+// to the request that is read, and what follows stays in the kernel.
 func (c *tracked) take(fd uintptr, k int) (n int, more bool, err error) {
 	p := c.buf[k:]
+	c.cut = false
 	// Into one byte, net/http reads while a request is answered. What is larger than its buffer takes only the body.
-	if c.cut = len(p) > 1 && len(c.buf) <= bufferSize && c.cuts(); c.cut {
-		n, more, err := peekNow(fd, p)
-		if !more || err != nil || n == 0 {
-			return n, more, err
-		}
-		p = p[:c.stand.cut(p[:n])]
+	if len(p) <= 1 || len(c.buf) > bufferSize || !c.cuts() {
+		return readNow(fd, p)
 	}
-	return readNow(fd, p)
+	if c.stand.phase == active {
+		switch least := c.body.least(); {
+		case least >= int64(len(p)):
+			return readNow(fd, p)
+		case least > 0 && c.body.kind == sized:
+			return readNow(fd, p[:least])
+		}
+	}
+	n, more, err = peekNow(fd, p)
+	if !more || err != nil || n == 0 {
+		return n, more, err
+	}
+	return readNow(fd, p[:c.ends(p[:n])])
 }
 
-// cut returns how many bytes of b, of which there is at least one, are to be delivered.
+// ends returns how many bytes of b, of which there is at least one, are to be delivered.
 //
-// Of a header: all of it, and nothing after it. If there is no body, that is the end of the request.
+// Of a header: all of it, and nothing after it. If there is no body, that is the end of the request. Of a body: all of it.
 //
-// While a body is read, only net/http knows where that ends. So it gets less than the next line break and the byte
+// Where the end of a body is not known, only net/http finds it. So it gets less than the next line break and the byte
 // before, which it may read by itself while it answers: no line of the next request is complete before that has its
 // turn, and then the size of the slice tells how much there is of it (see record).
-func (s *stand) cut(b []byte) int {
-	if s.phase == active {
-		if n := bytes.IndexByte(b, '\n'); n >= 0 {
-			return max(n-1, 1)
+func (c *tracked) ends(b []byte) int {
+	if c.stand.phase != active {
+		if n, ok := c.stand.headerEnd(b); ok {
+			return n
 		}
 		return len(b)
 	}
-	for n := 0; ; {
+	if n, ok := c.body.end(&c.stand, b); ok {
+		return n
+	}
+	c.cut = true
+	if n := bytes.IndexByte(b, '\n'); n >= 0 {
+		return max(n-1, 1)
+	}
+	return len(b)
+}
+
+// headerEnd returns where in b, if it follows what was delivered, the first empty line ends.
+func (s *stand) headerEnd(b []byte) (n int, ok bool) {
+	for {
 		k := bytes.IndexByte(b[n:], '\n')
 		if k < 0 {
-			return len(b)
+			return 0, false
 		}
 		if n += k + 1; s.emptyLine(b[:n]) {
-			return n
+			return n, true
 		}
 	}
 }
 
 // emptyLine reports whether b, whose last byte is a line break, ends with an empty line, if it follows what was
 // delivered.
-func (s *stand) emptyLine(b []byte) bool {
-	at := func(n int) byte {
-		if n <= len(b) {
-			return b[len(b)-n]
-		}
-		return s.last[max(len(s.last)-(n-len(b)), 0)]
+func (s *stand) emptyLine(b []byte) bool { return s.ends(b, "\n\n") || s.ends(b, "\n\r\n") }
+
+// ends reports whether b ends with suffix, if it follows what was delivered.
+func (s *stand) ends(b []byte, suffix string) bool {
+	if n := len(suffix) - len(b); n > 0 {
+		return bytes.HasSuffix(s.last[:], []byte(suffix[:n])) && string(b) == suffix[n:]
 	}
-	return at(2) == '\n' || at(2) == '\r' && at(3) == '\n'
+	return bytes.HasSuffix(b, []byte(suffix))
 }

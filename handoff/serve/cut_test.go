@@ -28,9 +28,9 @@ func TestCut(t *testing.T) {
 		{"body begins with a line break", active, "", "\n", "GET"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s := stand{phase: tt.phase}
-			s.deliver([]byte(tt.last))
-			if n := s.cut([]byte(tt.give + tt.kept)); n != len(tt.give) {
+			c := &tracked{stand: stand{phase: tt.phase}}
+			c.stand.deliver([]byte(tt.last))
+			if n := c.ends([]byte(tt.give + tt.kept)); n != len(tt.give) {
 				t.Errorf("%q are delivered, want %q", (tt.give + tt.kept)[:n], tt.give)
 			}
 		})

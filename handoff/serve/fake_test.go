@@ -305,12 +305,12 @@ func (r *running) returned(t *testing.T, want error) {
 
 // client is one HTTP/1.1 connection of a client that sends only what it is told to.
 type client struct {
-	t *testing.T
+	t testing.TB
 	net.Conn
 	r *bufio.Reader
 }
 
-func newClient(t *testing.T, c net.Conn) *client {
+func newClient(t testing.TB, c net.Conn) *client {
 	return &client{t: t, Conn: c, r: bufio.NewReader(c)}
 }
 

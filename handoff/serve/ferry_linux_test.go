@@ -29,13 +29,13 @@ func (r *registrar) Register(protocol string, s live.Server) func() {
 
 // node is one generation that serves one listener.
 type node struct {
-	t   *testing.T
+	t   testing.TB
 	ln  *registrar
 	run *running
 	live.Server
 }
 
-func newNode(t *testing.T, network string, s *http.Server, holds bool) *node {
+func newNode(t testing.TB, network string, s *http.Server, holds bool) *node {
 	t.Helper()
 	addr := "127.0.0.1:0"
 	if network == "unix" {
@@ -78,7 +78,7 @@ func (n *node) dial() net.Conn {
 }
 
 // await waits for something that is to happen soon.
-func await(t *testing.T, what string, ok func() bool) {
+func await(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(100 * time.Microsecond) {
 		if time.Now().After(end) {

@@ -12,6 +12,11 @@ type handler struct {
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 && r.ProtoMajor == 1 {
+		if s, ok := r.Context().Value(scopeKey{}).(*scope); ok && s.conn != nil {
+			s.conn.expect(r.ContentLength)
+		}
+	}
 	if h.st.holds {
 		h.gated(w, r)
 		return

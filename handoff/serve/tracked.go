@@ -45,12 +45,13 @@ type tracked struct {
 	arrival  *arrival
 	began    time.Time // when the first request began after an arrival, if net/http has waited for it
 	record   record
+	body     body
 
 	// These are of the Read in progress.
 	inRead  bool
 	starved bool // try found nothing to read
 	stopped bool // try found that it must not read
-	cut     bool // it got no more than stand.cut says
+	cut     bool // it got the next line of a body, of which no more is known
 	woken   bool // a past deadline was set to end the wait; the one asked for is in deadline
 	buf     []byte
 	n       int
@@ -76,9 +77,19 @@ func (c *tracked) state(st http.ConnState) {
 	case http.StateActive:
 		c.requests++
 		c.record.active()
+		c.body.active()
+	case http.StateIdle:
+		c.body.idle()
 	case http.StateHijacked, http.StateClosed:
 		c.record.end()
 	}
+}
+
+// expect is told of a body that net/http is about to read, and how long it is: -1 if that is chunked. It takes mu.
+func (c *tracked) expect(length int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.body.expect(length)
 }
 
 // between reports whether c can be held or moved where it is.

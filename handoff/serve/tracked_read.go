@@ -134,6 +134,11 @@ func (c *tracked) try(fd uintptr) bool {
 // deliver ends a Read that got n bytes.
 func (c *tracked) deliver(n int) {
 	b := c.buf[:n]
+	if c.stand.phase == active {
+		c.body.deliver(b)
+	} else {
+		c.body.header(&c.stand, b)
+	}
 	switch {
 	case c.record.on:
 		c.record.add(&c.stand, b)

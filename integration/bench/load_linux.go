@@ -112,8 +112,12 @@ func (c *client) get(path string) error {
 
 // request sends request and reads one whole answer.
 func (c *client) request(request []byte) error {
-	if err := again(func() error { _, err := unix.Write(c.fd, request); return err }); err != nil {
-		return fmt.Errorf("write: %w", err)
+	for len(request) > 0 { // a signal ends a write early
+		var n int
+		if err := again(func() (err error) { n, err = unix.Write(c.fd, request); return err }); err != nil {
+			return fmt.Errorf("write: %w", err)
+		}
+		request = request[n:]
 	}
 	have, want := 0, -1 // of the answer; want is unknown before the header has come
 	for want < 0 || have < want {

@@ -55,7 +55,7 @@ func mainErr() error {
 	flag.DurationVar(&o.slice, "slice", 25*time.Millisecond, "how long to apply load, in each round of a throughput")
 	flag.IntVar(&o.idle, "idle", 18_000, "how many idle connections move at once; RLIMIT_NOFILE bounds it")
 	flag.BoolVar(&o.verbose, "v", false, "show where the time of a handover goes")
-	flag.Func("run", "only the sections that match this `regexp`: throughput, generations, moving, latency, handover", func(s string) (err error) {
+	flag.Func("run", "only the sections that match this `regexp`: throughput, generations, moving, latency, bodies, handover", func(s string) (err error) {
 		o.only, err = regexp.Compile(s)
 		return err
 	})

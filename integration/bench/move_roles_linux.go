@@ -62,7 +62,10 @@ func playHTTP(ctx context.Context, c *control, path string) error {
 	if err != nil {
 		return err
 	}
-	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
+	handleBodies(mux)
+	s := &http.Server{Handler: mux}
 	before := memory()
 	go func() { // ends with the commands, and is not waited for: this process ends with it
 		for gen.Status().Phase != handoff.PhaseServing {

@@ -27,6 +27,7 @@ func run(ctx context.Context, w io.Writer, o options) error {
 		{"generations", generations},
 		{"moving", moving},
 		{"latency", latency},
+		{"bodies", bodies},
 		{"handover", func(ctx context.Context, o options, dir string) (f []figure, err error) {
 			f, tl, err = handover(ctx, o, dir)
 			return f, err

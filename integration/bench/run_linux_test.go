@@ -20,7 +20,7 @@ func TestRun(t *testing.T) {
 	for _, want := range []string{
 		"accepts, gen.Listen", "requests on new", "requests on kept", "ServeFile", "allocations", "older generations alive",
 		"to OWNED", "accept gap", "Upgrade", "successor  sent owned",
-		"last one parked", "nobody's hands", "parked connection", "p99",
+		"last one parked", "nobody's hands", "parked connection", "p99", "bufio.Scanner", "chunked",
 	} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("%q is missing", want)
@@ -41,6 +41,7 @@ func TestRunInterrupted(t *testing.T) {
 		generations,
 		moving,
 		latency,
+		bodies,
 		func(ctx context.Context, o options, dir string) ([]figure, error) {
 			f, _, err := handover(ctx, o, dir)
 			return f, err
