@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -138,8 +139,8 @@ func TestDescriptorsGone(t *testing.T) {
 	}
 }
 
-// ended waits until the server ends the connection, and returns when. It may have said nothing before.
-func (k *lane) ended(t *testing.T, within time.Duration) time.Time {
+// ended waits until the server ends the connection, and returns when, and what it has said before.
+func (k *lane) ended(t *testing.T, within time.Duration) (at time.Time, said string) {
 	t.Helper()
 	if err := k.c.SetReadDeadline(time.Now().Add(within)); err != nil {
 		t.Error(err)
@@ -148,14 +149,11 @@ func (k *lane) ended(t *testing.T, within time.Duration) time.Time {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("connection %d is still open", k.id)
 	}
-	if len(b) > 0 && err == nil {
-		t.Logf("connection %d: %.60q", k.id, b)
-	}
-	return time.Now()
+	return time.Now(), string(b)
 }
 
 // TestTimeoutsGoOn: connections that nobody uses are closed when the server would have closed them without an upgrade;
-// their time does not begin anew with it.
+// their time does not begin anew with it. Who has said something of a request gets the same answer as without one.
 func TestTimeoutsGoOn(t *testing.T) {
 	const headers, idles = 4 * time.Second, 5 * time.Second
 	for _, upgrades := range []int{1, 3} {
@@ -182,7 +180,10 @@ func TestTimeoutsGoOn(t *testing.T) {
 
 			// These come now, to a server that is not upgraded. If the time of those above began anew with the upgrade, these
 			// would be closed first.
-			newMute, newRested := other.connect(4), other.connect(5)
+			newMute, newRested, newWord := other.connect(4), other.connect(5), other.connect(6)
+			if _, err := newWord.c.Write([]byte("GET /token")); err != nil {
+				t.Fatal(err)
+			}
 			newRested.answeredBy(t, alone.pid)
 			for i := range upgrades {
 				p = w.take(ways[i%2], p, "http")
@@ -195,6 +196,7 @@ func TestTimeoutsGoOn(t *testing.T) {
 			var mu sync.Mutex
 			var wg sync.WaitGroup
 			var order []string
+			said := make(map[string]string)
 			for _, c := range []struct {
 				name  string
 				k     *lane
@@ -207,18 +209,29 @@ func TestTimeoutsGoOn(t *testing.T) {
 				{"half a word said after", later, half, headers},
 				{"new, nothing said", newMute, half, 0},
 				{"new, idle", newRested, half, 0},
+				{"new, half a word said", newWord, half, 0},
 			} {
 				wg.Go(func() {
-					end := c.k.ended(t, time.Until(c.from.Add(c.limit+patience)))
+					end, answer := c.k.ended(t, time.Until(c.from.Add(c.limit+patience)))
 					if end.Before(c.from.Add(c.limit)) {
 						t.Errorf("%s: closed after %v, which is before its time, %v", c.name, end.Sub(c.from), c.limit)
 					}
 					mu.Lock()
 					defer mu.Unlock()
 					order = append(order, c.name)
+					said[c.name] = answer
 				})
 			}
 			wg.Wait()
+			for name, answer := range said {
+				want := ""
+				if strings.Contains(name, "half a word") {
+					want = said["new, half a word said"]
+				}
+				if answer != want || strings.HasPrefix(want, "HTTP/1.1 400 ") != (want != "") {
+					t.Errorf("%s: the connection ends with %q, want %q", name, answer, want)
+				}
+			}
 			for old, anew := range map[string]string{
 				"nothing said": "new, nothing said", "half a word said before": "new, nothing said", "idle": "new, idle",
 			} {

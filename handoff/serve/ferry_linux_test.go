@@ -94,6 +94,7 @@ type ferry struct {
 	to    live.Server
 	keep  func() bool // nil: none
 	delay time.Duration
+	left  time.Duration // not 0: what is left of the time of each
 	park  *park
 }
 
@@ -133,6 +134,9 @@ func (f *ferry) Move(c live.Conn) bool {
 			return
 		}
 		p := c.Position()
+		if f.left > 0 {
+			p.Expires = time.Now().Add(f.left)
+		}
 		dup, err := duplicate(c)
 		if err != nil {
 			f.t.Error(err)
@@ -151,7 +155,7 @@ func (f *ferry) Move(c live.Conn) bool {
 	return true
 }
 
-// wait parks c, and lets it arrive.
+// wait parks c, and lets it arrive, as a lot would: if its time is up, only if a server has something to say of it.
 func (f *ferry) wait(c net.Conn, p live.Position) {
 	f.park.parked.Add(1)
 	_ = c.SetReadDeadline(p.Expires)
@@ -160,7 +164,7 @@ func (f *ferry) wait(c net.Conn, p live.Position) {
 		err = raw.Read(readable)
 	}
 	f.park.parked.Add(-1)
-	if err != nil {
+	if err != nil && len(p.State) == 0 {
 		_ = c.Close()
 		return
 	}

@@ -5,9 +5,11 @@ import (
 	"time"
 )
 
-// due closes the connections whose time is up, and returns those that are to be tried again.
+// due closes the connections whose time is up, and returns those that are to arrive: of one that stands in the midst of
+// something its server decides what to say; others are to be tried again.
 func (l *Lot) due() []arrival {
 	now := time.Since(l.base)
+	var ready []arrival
 	for len(l.dues) > 0 && l.spots.at(l.dues[0]).expires <= now {
 		i := l.dues[0]
 		l.dues.remove(&l.spots, i)
@@ -15,10 +17,15 @@ func (l *Lot) due() []arrival {
 			continue // who gets it sees to it; Kept puts it back
 		}
 		l.unwatch(i)
+		if s := l.spots.at(i); s.state != "" {
+			if !s.lacking && !l.leaves(i) { // or it is to be tried again
+				ready = append(ready, l.takeOut(i))
+			}
+			continue
+		}
 		_ = l.vacate(i).Close()
 		l.used.add(-1)
 	}
-	var ready []arrival
 	if l.lacking > 0 && l.again <= now {
 		for i, s := range l.spots.all() { // it is rare enough to look at all
 			if s.lacking && !l.leaves(i) {

@@ -35,7 +35,8 @@ type Conn interface {
 
 // Position is where a connection stands between two requests.
 type Position struct {
-	// Expires is when the connection is to be closed if nothing arrives. Zero: never.
+	// Expires is when the connection is to be closed if nothing arrives; one with a State is given to its server for that.
+	// Zero: never.
 	Expires time.Time
 	// State is the server's own: what its namesake in the successor needs to know. At most MaxState bytes.
 	State []byte

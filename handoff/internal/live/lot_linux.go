@@ -44,8 +44,8 @@ const (
 	retryAfter = 50 * time.Millisecond
 )
 
-// NewLot returns a lot whose connections are given to arrive when they have something to read, or have ended. arrive may
-// block; nothing else arrives meanwhile.
+// NewLot returns a lot whose connections are given to arrive when they have something to read, or have ended, or their time is
+// up and they have a State. arrive may block; nothing else arrives meanwhile.
 func NewLot(arrive func(Key, net.Conn, Position)) *Lot {
 	return &Lot{arrive: arrive, base: time.Now(), keys: make(map[Key]*Key)}
 }

@@ -133,6 +133,35 @@ func TestLotArrival(t *testing.T) {
 	}
 }
 
+// One that expires in the midst of something arrives, for its server to decide what to say; if connections leave, it leaves.
+func TestLotExpiryOfBegun(t *testing.T) {
+	l, c := newLot(t)
+	_, fds := ends(t, 2)
+	due := time.Now().Add(20 * time.Millisecond)
+	p := Position{Expires: due, State: []byte("GE")}
+	park(t, l, Key{}, fds[:1], p)
+	a := next(t, "arrival", c)
+	defer a.c.Close()
+	if string(a.p.State) != "GE" || a.p.Expires.Sub(due).Abs() > time.Millisecond || time.Now().Before(due) {
+		t.Errorf("%+v has arrived, want %+v", a.p, p)
+	}
+	next(t, "empty", l.Empty())
+
+	p.Expires = time.Now().Add(20 * time.Millisecond)
+	park(t, l, Key{}, fds[1:], p)
+	d := &taking{}
+	l.Depart(func(Key) Departure { return d })
+	await(t, "left", 1, func() int {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return len(d.conns)
+	})
+	l.Stay()
+	d.keep()
+	b := next(t, "arrival of the one that is kept", c)
+	defer b.c.Close()
+}
+
 // One that expires is closed at its time, in the order of the times.
 func TestLotExpiry(t *testing.T) {
 	l, _ := newLot(t)
