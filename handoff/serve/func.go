@@ -2,7 +2,9 @@ package serve
 
 import (
 	"context"
+	"errors"
 	"net"
+	"net/http"
 )
 
 // Func makes a [Server] of functions, for what is neither net/http nor gRPC.
@@ -19,6 +21,10 @@ import (
 //   - If its ctx is cancelled, the generation was revived or is to stop, and drain returns.
 //   - If ctx is past its deadline (context.DeadlineExceeded), drain ends by force what is left, and returns that error.
 //   - When the program stops for good, drain is called as well, with gen closed, and gen.Released too.
+//   - That something is closed already (net.ErrClosed, http.ErrServerClosed) is no failure of it.
+//
+// A server that shuts down by closing its listener, and cannot serve again, goes into a drain that waits for gen.Released
+// or ctx first; whatever its own serve returns then is no failure either.
 func Func(ln net.Listener, serve func(net.Listener) error, drain func(context.Context) error) Server {
 	if serve == nil {
 		return Server{}
@@ -39,7 +45,27 @@ func (f *funcServer) drain(ctx context.Context) error {
 	if f.drainFunc == nil {
 		return nil
 	}
-	return f.drainFunc(ctx)
+	return notClosed(f.drainFunc(ctx))
+}
+
+// notClosed returns err, or nil if it says nothing but that something is closed.
+func notClosed(err error) error {
+	var parts []error
+	switch e := err.(type) { //nolint:errorlint // each layer is looked at
+	case interface{ Unwrap() []error }:
+		parts = e.Unwrap()
+	case interface{ Unwrap() error }:
+		parts = []error{e.Unwrap()}
+	}
+	for _, part := range parts {
+		if notClosed(part) != nil {
+			return err
+		}
+	}
+	if len(parts) > 0 || errors.Is(err, net.ErrClosed) || errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
 }
 
 func (f *funcServer) stop(ctx context.Context, drained bool) error {

@@ -58,12 +58,14 @@ type runner struct {
 	units   []*unit
 	tickets map[string]*tickets // by the name of their section
 
+	wish    context.Context // ends when the program is to stop
 	serving context.Context // what Ready and Wait have
 	fail    context.CancelCauseFunc
 
 	mu       sync.Mutex
 	stopping bool  // from here on, servers may return as they like
 	err      error // of the first server that ended too early
+	felt     bool  // that server had only felt that its listener was closed
 	deadline time.Time
 	limited  bool // deadline is that of the last drain
 }
@@ -81,7 +83,7 @@ func run(ctx context.Context, gen generation, servers []Server) error {
 	// DrainTimeout.
 	serving, fail := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer fail(nil)
-	r := &runner{gen: gen, https: make(map[*http.Server]*httpState), serving: serving, fail: fail}
+	r := &runner{gen: gen, https: make(map[*http.Server]*httpState), wish: ctx, serving: serving, fail: fail}
 	if err := r.add(servers); err != nil {
 		_ = gen.Close()
 		return err
@@ -140,18 +142,21 @@ func (r *runner) start() {
 
 // returned decides whether a server that came back should have.
 func (r *runner) returned(u *unit, err error) {
-	if r.released(errors.Is(err, net.ErrClosed)) {
+	// What servers say when their listener is closed is their own; of what one without a listener uses, nothing is known.
+	closed := errors.Is(err, net.ErrClosed) || u.l != nil && u.l.ended.Load()
+	if r.released(closed || u.l == nil) {
 		return // there will be nothing to accept any more
 	}
 	if err == nil {
 		err = errReturned
 	}
 	r.mu.Lock()
-	if r.stopping {
+	if r.stopping || r.wish.Err() != nil { // the program may have told it before Run did
 		r.mu.Unlock()
 		return
 	}
 	if r.err == nil {
+		r.felt = closed
 		r.err = fmt.Errorf("serve: %v: %w", u.Server, err)
 	}
 	err = r.err
@@ -227,12 +232,12 @@ func (r *runner) finish(ctx context.Context) error {
 func (r *runner) abandon(ctx context.Context, err error) error {
 	r.mu.Lock()
 	r.stopping = true
-	failed := r.err
+	failed, felt := r.err, r.felt
 	r.mu.Unlock()
 	switch {
 	case failed != nil && errors.Is(err, failed):
 		err = failed
-	case errors.Is(failed, net.ErrClosed):
+	case felt:
 		// The server only felt what err says: the generation is over.
 	case failed != nil:
 		err = errors.Join(err, failed)
