@@ -82,6 +82,8 @@ type conf struct {
 	IdleTimeout, ReadHeaderTimeout time.Duration
 	// Counted makes the number of requests a section of state, which GET /count tells.
 	Counted bool
+	// WaitHijacked is that of the server, which then logs as the generation does.
+	WaitHijacked time.Duration
 }
 
 func readConf(file string) (c conf, err error) {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"strconv"
@@ -44,9 +45,11 @@ func roleHTTP(c conf, e *emitter) int {
 			return 1
 		}
 	}
-	err = serve.Run(ctx, p.gen, serve.HTTP(&http.Server{
-		Handler: handler, IdleTimeout: c.IdleTimeout, ReadHeaderTimeout: c.ReadHeaderTimeout,
-	}, ln).Spread(0))
+	s := &http.Server{Handler: handler, IdleTimeout: c.IdleTimeout, ReadHeaderTimeout: c.ReadHeaderTimeout}
+	if c.WaitHijacked != 0 {
+		s.ErrorLog = slog.NewLogLogger(e.logger().Handler(), slog.LevelWarn)
+	}
+	err = serve.Run(ctx, p.gen, serve.HTTP(s, ln).Spread(0).WaitHijacked(c.WaitHijacked))
 	e.result("wait", err)
 	if err != nil {
 		return 1
@@ -90,6 +93,16 @@ func answers(handled string) (http.Handler, error) {
 			return
 		}
 		fmt.Fprintf(w, "%d %x\n", n, sum.Sum(nil))
+	})
+	mux.HandleFunc("GET /tunnel", func(w http.ResponseWriter, _ *http.Request) {
+		c, rw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		defer c.Close()
+		fmt.Fprint(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+		_, _ = io.Copy(c, rw)
 	})
 	mux.HandleFunc("POST /unread", func(http.ResponseWriter, *http.Request) {})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

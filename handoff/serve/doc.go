@@ -43,15 +43,17 @@
 // Calls of [GRPC] and [Func] servers are not held. If they change the state, handoff.Section.Hold stops them.
 //
 // Over HTTP/2: likewise, a response on a connection is preceded by GOAWAY, with which the client opens a new connection
-// for its next requests; streams that have begun finish. A connection on which nothing happens gets GOAWAY shortly
-// before Config.DrainTimeout. Clients that connect to an HTTPS server again resume their TLS sessions ([HTTPS]).
+// for its next requests; streams that have begun finish. A request that is on its way when net/http sends GOAWAY is not
+// executed, and not answered; GOAWAY tells the client that it may send it again (RFC 9113, section 6.8), and it depends on
+// the client whether it does. A connection on which nothing happens gets GOAWAY shortly before Config.DrainTimeout. Clients that connect to an HTTPS server again resume their TLS sessions ([HTTPS]).
 //
 // Over server-sent events, and other responses without an end: nothing by itself. A handler asks [Draining] when to
 // end. Where the connection cannot move, that is at its moment of the spread, so that its client asks once more, is
 // told to leave, and goes on with the successor.
 //
-// Hijacked connections (WebSocket and the like) are the program's: they are not waited for, and end with the process.
-// A program that wants them to end well closes them itself, for instance in a [Func] server's drain function. The
+// Hijacked connections (WebSocket, tunnels of a ReverseProxy and the like) are the program's. They end with the process,
+// unless [Server.WaitHijacked] has it wait for them; how many are cut is in the log. A program that wants them to end well
+// closes them itself, for instance in a [Func] server's drain function, or gives them away (handoff.Generation.Give). The
 // same is true of golang.org/x/net/http2/h2c, which hijacks; set http.Server.Protocols instead to serve HTTP/2
 // without TLS.
 package serve

@@ -75,12 +75,16 @@ type httpServer struct {
 	done       chan struct{} // closed when accept has returned, and with it what serves arrivals
 	tracker    *tracker      // nil if no connection can move
 	forget     func()        // undoes the tracker's registration
+
+	hijackedFor time.Duration // see WaitHijacked
 	*httpState
 }
 
 // httpState is what the listeners of one *http.Server have in common.
 type httpState struct {
+	server   *http.Server
 	conns    conns
+	hijacked hijacked
 	leaving  atomic.Int32 // not 0: a successor serves, send the clients there; see leave
 	stopping atomic.Bool
 	// superseded is that of the generation; since is what it was when the last drain began.
@@ -100,12 +104,15 @@ type httpState struct {
 	order      error // if tested: how net/http differs from what moving depends on
 	serving    []<-chan struct{}
 	stopped    sync.Once
+
+	waitHijacked time.Duration
 }
 
 func (h *httpServer) attach(r *runner) func(net.Conn) net.Conn {
 	st := r.https[h.http]
 	if st == nil {
 		st = newHTTPState(h.http)
+		st.waitHijacked = h.hijackedFor
 		st.superseded, st.released = r.gen.Superseded, r.gen.Released
 		st.spread.init(h.spreadOver, r.gen.DrainTimeout())
 		st.holds, st.unhold = r.gen.AddHolder(st)
@@ -119,7 +126,7 @@ func (h *httpServer) attach(r *runner) func(net.Conn) net.Conn {
 }
 
 func newHTTPState(s *http.Server) *httpState {
-	st := &httpState{poked: make(chan struct{}, 1), unhold: func() {}}
+	st := &httpState{server: s, poked: make(chan struct{}, 1), unhold: func() {}}
 	st.scope.st = st
 	s.Handler = &handler{next: s.Handler, st: st}
 	s.ConnState = st.connState(s.ConnState)
@@ -170,6 +177,9 @@ func (st *httpState) connState(next func(net.Conn, http.ConnState)) func(net.Con
 		if t != nil {
 			t.t.remove(t)
 		}
+		if s == http.StateHijacked {
+			st.hijacked.add(c)
+		}
 		own := st.conns.remove(c)
 		if t != nil {
 			own = &t.scope
@@ -188,9 +198,16 @@ func (st *httpState) connState(next func(net.Conn, http.ConnState)) func(net.Con
 // later finds nothing to be undone.
 func (h *httpServer) drain(ctx context.Context) error {
 	defer h.bidFarewell()()
+	since := time.Now()
 	err := h.farewell(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
 		h.force(ctx)
+	}
+	if err == nil {
+		h.awaitHijacked(ctx, since)
+		if errors.Is(ctx.Err(), context.Canceled) {
+			err = ctx.Err() // revived, or to stop
+		}
 	}
 	return err
 }
@@ -240,6 +257,7 @@ func (h *httpServer) stop(ctx context.Context, drained bool) error {
 }
 
 func (st *httpState) stop(ctx context.Context, s *http.Server, drained bool) {
+	since := time.Now()
 	st.stopping.Store(true)
 	st.leaving.Add(1)
 	st.unhold()
@@ -262,4 +280,8 @@ func (st *httpState) stop(ctx context.Context, s *http.Server, drained bool) {
 	}
 	// Shutdown and Close return what closing the listeners gave, and these were closed before.
 	_ = s.Close()
+	if !drained {
+		st.awaitHijacked(ctx, since)
+	}
+	st.countHijacked()
 }
