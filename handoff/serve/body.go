@@ -14,6 +14,8 @@ type body struct {
 	left   int64  // if sized: bytes that are to come, at the least
 	exact  bool   // if sized: not more than these
 	chunks chunks // if tail is known, or chunked
+	then   chunks // behind the next looked bytes, so that nothing is looked at twice
+	looked int
 }
 
 type bodyKind uint8
@@ -44,7 +46,7 @@ func (y *body) header(s *stand, b []byte) {
 }
 
 // active is called at the end of a header.
-func (y *body) active() { y.kind = unknown }
+func (y *body) active() { y.kind, y.looked = unknown, 0 }
 
 // idle is called at the end of a response. If no header is read from now on, the next one was in net/http's buffer.
 func (y *body) idle() { y.kind, y.tail = unknown, -1 }
@@ -73,7 +75,12 @@ func (y *body) deliver(b []byte) {
 	case sized:
 		y.left = max(y.left-int64(len(b)), 0)
 	case chunked:
-		y.chunks.pass(b)
+		if y.looked == len(b) {
+			y.chunks = y.then
+		} else {
+			y.chunks.pass(b)
+		}
+		y.looked = 0
 	}
 }
 
@@ -93,8 +100,9 @@ func (y *body) end(s *stand, b []byte) (n int, ok bool) {
 	if y.kind != chunked {
 		return 0, false
 	}
-	if c := y.chunks; c.at != chunkLost {
-		n = c.pass(b)
+	if y.then = y.chunks; y.then.at != chunkLost {
+		n = y.then.pass(b)
+		y.looked = n
 		return n, n > 0
 	}
 	// A chunked body ends with an empty line, and net/http wants that to be one of CR LF.

@@ -13,7 +13,7 @@ func (c *tracked) cuts() bool {
 // to the request that is read, and what follows stays in the kernel.
 func (c *tracked) take(fd uintptr, k int) (n int, more bool, err error) {
 	p := c.buf[k:]
-	c.cut = false
+	c.cut, c.body.looked = false, 0
 	// Into one byte, net/http reads while a request is answered. What is larger than its buffer takes only the body.
 	if len(p) <= 1 || len(c.buf) > bufferSize || !c.cuts() {
 		return readNow(fd, p)
