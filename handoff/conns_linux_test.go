@@ -418,8 +418,23 @@ func TestHostileConns(t *testing.T) {
 	refused("a record too many", &wire.Conns{Protocol: "test/1", Records: append(record, record...)}, tcp)
 	refused("another item", &wire.Conns{Item: 1, Protocol: "test/1", Records: record}, tcp)
 	refused("another protocol", &wire.Conns{Protocol: "test/2", Records: record}, tcp)
-	before += 4 // the epoll instance, its bell and spares
-	refused("a file, which epoll does not take, and a connection", &wire.Conns{Protocol: "test/1", Records: append(record, record...)}, tcp, file)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	udp, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer udp.Close()
+	listening := tcpListener(t)
+	before += 4 // the pipe, and two sockets
+	for what, strange := range map[string]syscall.Conn{"a file": file, "a pipe": r, "a packet socket": udp, "a listener": listening} {
+		refused(what+", and a connection", &wire.Conns{Protocol: "test/1", Records: append(record, record...)}, tcp, strange)
+		refused(what+" that is given", &wire.Conns{Name: "gift", Records: record}, strange)
+	}
 	if st := g.Status(); st.Arrived != 0 {
 		t.Errorf("%d have arrived", st.Arrived)
 	}

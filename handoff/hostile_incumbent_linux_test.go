@@ -40,6 +40,9 @@ func TestHostileIncumbent(t *testing.T) {
 			r.token = newEventfd(r.t, 1)
 			r.send(&wire.Welcome{Version: wire.Version, Generation: 2, Name: "raw", PID: 1}, r.token, r.token)
 		}, handoff.ErrProtocol},
+		{"a token that is no eventfd", func(r *rawPeer) {
+			r.send(&wire.Welcome{Version: wire.Version, Generation: 2, Name: "raw", PID: 1}, devNull)
+		}, handoff.ErrProtocol},
 		{"another version", func(r *rawPeer) {
 			r.token = newEventfd(r.t, 1)
 			r.send(&wire.Welcome{Version: 99, Generation: 2, Name: "raw", PID: 1}, r.token)
@@ -78,7 +81,11 @@ func TestHostileIncumbent(t *testing.T) {
 		{"a rendezvous that is none", func(r *rawPeer) {
 			r.welcome(1)
 			r.send(&wire.Offer{Last: true, Items: []wire.Item{{Name: "r", Kind: wire.KindRendezvous}}}, devNull)
-		}, nil},
+		}, handoff.ErrProtocol},
+		{"a rendezvous of another network", func(r *rawPeer) {
+			r.welcome(1)
+			r.send(&wire.Offer{Last: true, Items: []wire.Item{{Name: "r", Kind: wire.KindRendezvous}}}, l)
+		}, handoff.ErrProtocol},
 		{"two rendezvous", func(r *rawPeer) {
 			r.welcome(1)
 			i := wire.Item{Name: "r", Kind: wire.KindRendezvous}

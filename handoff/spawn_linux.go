@@ -53,7 +53,8 @@ func inheritedConn(path string, log *slog.Logger) (*net.UnixConn, error) {
 	}
 	domain, err1 := unix.GetsockoptInt(n, unix.SOL_SOCKET, unix.SO_DOMAIN)
 	typ, err2 := unix.GetsockoptInt(n, unix.SOL_SOCKET, unix.SO_TYPE)
-	if err1 != nil || err2 != nil || domain != unix.AF_UNIX || typ != unix.SOCK_SEQPACKET {
+	_, err3 := unix.Getpeername(n) // an end whose other end is closed still has it (net/unix/af_unix.c)
+	if err := errors.Join(err1, err2, err3); err != nil || domain != unix.AF_UNIX || typ != unix.SOCK_SEQPACKET {
 		return nil, nil
 	}
 	unix.CloseOnExec(n)

@@ -244,6 +244,10 @@ func (g *Generation) takeOffer(p *predecessor, m *wire.Offer, fds []*listener.FD
 				_ = fd.Close()
 				return fmt.Errorf("%w: a rendezvous that nobody expects", ErrProtocol)
 			}
+			if !info.Listening || info.Network != "unixpacket" {
+				_ = fd.Close()
+				return fmt.Errorf("%w: the rendezvous is no SOCK_SEQPACKET Unix socket that listens", ErrProtocol)
+			}
 			if err := g.adoptRendezvous(fd, item, place); err != nil {
 				return err
 			}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/segue-go/segue/listener"
 	"golang.org/x/sys/unix"
@@ -21,11 +22,34 @@ func newToken() (token, error) {
 	return token{fd: listener.NewFD(n)}, nil
 }
 
-// adoptToken takes fd, which came with WELCOME.
+// adoptToken takes fd, which came with WELCOME, if it is an eventfd. Of a pipe or a memfd two sides may read a 1.
 func adoptToken(fd *listener.FD) (token, error) {
-	// Blocking on somebody else's eventfd would be for ever.
-	err := control(fd, func(n int) error { return unix.SetNonblock(n, true) })
-	return token{fd: fd}, err
+	err := control(fd, func(n int) error {
+		var st unix.Stat_t
+		if err := unix.Fstat(n, &st); err != nil {
+			return os.NewSyscallError("fstat", err)
+		}
+		// Blocking on somebody else's eventfd would be for ever.
+		if err := unix.SetNonblock(n, true); err != nil {
+			return err
+		}
+		// The inode of an eventfd has no type, as little as those of timers, epoll instances and their likes
+		// (fs/anon_inodes.c). Of them only an eventfd takes eight bytes; a 0 is added to what it holds (eventfd(2)). This
+		// works where there is no /proc, which would tell as well.
+		if st.Mode&unix.S_IFMT == 0 {
+			if added, err := unix.Write(n, make([]byte, 8)); added == 8 {
+				return nil
+			} else if errors.Is(err, unix.EINTR) {
+				return err // again
+			}
+		}
+		return fmt.Errorf("%w: the token is no eventfd", ErrProtocol)
+	})
+	if err != nil {
+		_ = fd.Close()
+		return token{}, err
+	}
+	return token{fd: fd}, nil
 }
 
 // take reports whether the caller owns from now on.

@@ -1,0 +1,172 @@
+package handoff
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/segue-go/segue/handoff/internal/wire"
+	"github.com/segue-go/segue/listener"
+)
+
+// TestTokenKinds: what is no eventfd is no token. From a pipe or a memfd a 1 could be read twice.
+func TestTokenKinds(t *testing.T) {
+	one := []byte{1, 0, 0, 0, 0, 0, 0, 0}
+	pipe := func() (int, error) {
+		var p [2]int
+		if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+			return -1, err
+		}
+		_, err := unix.Write(p[1], one)
+		return p[0], closing(p[1], err)
+	}
+	for _, tt := range []struct {
+		name string
+		open func() (int, error)
+		ok   bool
+	}{
+		{"eventfd", func() (int, error) { return unix.Eventfd(1, unix.EFD_CLOEXEC) }, true},
+		{"pipe", pipe, false},
+		{"memfd", func() (int, error) {
+			n, err := unix.MemfdCreate("token", unix.MFD_CLOEXEC)
+			if err == nil {
+				_, err = unix.Pwrite(n, one, 0)
+			}
+			return n, err
+		}, false},
+		{"socket", func() (int, error) {
+			p, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+			if err == nil {
+				_, err = unix.Write(p[1], one)
+			}
+			return p[0], closing(p[1], err)
+		}, false},
+		{"file", func() (int, error) { return unix.Open(os.DevNull, unix.O_RDWR|unix.O_CLOEXEC, 0) }, false},
+		{"epoll", func() (int, error) { return unix.EpollCreate1(unix.EPOLL_CLOEXEC) }, false},
+		{"timer", func() (int, error) { return unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_CLOEXEC) }, false},
+		{"signals", func() (int, error) { return unix.Signalfd(-1, &unix.Sigset_t{}, unix.SFD_CLOEXEC) }, false},
+		{"inotify", func() (int, error) { return unix.InotifyInit1(unix.IN_CLOEXEC) }, false},
+		{"pidfd", func() (int, error) { return unix.PidfdOpen(os.Getpid(), 0) }, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			n, err := tt.open()
+			if err != nil {
+				t.Fatal(err)
+			}
+			token, err := adoptToken(listener.NewFD(n))
+			defer token.close()
+			if (err == nil) != tt.ok {
+				t.Fatalf("adoptToken: %v", err)
+			}
+			if !tt.ok {
+				return
+			}
+			for _, want := range []bool{true, false} {
+				if got, err := token.take(); got != want || err != nil {
+					t.Errorf("take: %v, %v", got, err)
+				}
+			}
+		})
+	}
+}
+
+func closing(n int, err error) error {
+	_ = unix.Close(n)
+	return err
+}
+
+// TestRendezvousKinds: a listener of another kind would make something else than callers.
+func TestRendezvousKinds(t *testing.T) {
+	dir := t.TempDir()
+	stream, err := net.Listen("unix", filepath.Join(dir, "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Close()
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tcp.Close()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	connected, other := listener.NewFD(pair[0]), listener.NewFD(pair[1])
+	defer connected.Close()
+	defer other.Close()
+	tcpFD, err1 := listener.Dup(tcp.(*net.TCPListener))
+	streamFD, err2 := listener.Dup(stream.(*net.UnixListener))
+	if err1 != nil || err2 != nil {
+		t.Fatal(err1, err2)
+	}
+	for what, fd := range map[string]*listener.FD{"tcp": tcpFD, "unix": streamFD, "not listening": connected} {
+		g := &Generation{cfg: Config{Path: filepath.Join(dir, "r")}}
+		fds := []*listener.FD{fd}
+		err := g.takeOffer(&predecessor{}, &wire.Offer{Items: []wire.Item{{Name: "r", Kind: wire.KindRendezvous}}}, fds, 0)
+		if err == nil || g.rendezvous != nil {
+			t.Errorf("%s: taken for a rendezvous (%v)", what, err)
+		}
+	}
+}
+
+// TestInheritedKinds: what SEGUE_HANDOFF names is used only if it is one end of a pair of the right kind.
+func TestInheritedKinds(t *testing.T) {
+	pair := func(typ int) (ours, theirs int) {
+		p, err := unix.Socketpair(unix.AF_UNIX, typ|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p[0], p[1]
+	}
+	socket := func(typ int) int {
+		n, err := unix.Socket(unix.AF_UNIX, typ|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	good, goodOther := pair(unix.SOCK_SEQPACKET)
+	left, leftOther := pair(unix.SOCK_SEQPACKET)
+	_ = unix.Close(leftOther) // its parent has died: Join is to say so
+	stream, streamOther := pair(unix.SOCK_STREAM)
+	listening := socket(unix.SOCK_SEQPACKET)
+	if err := unix.Bind(listening, &unix.SockaddrUnix{Name: "@segue-test-" + filepath.Base(t.TempDir()) + fmt.Sprint(os.Getpid())}); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Listen(listening, 1); err != nil {
+		t.Fatal(err)
+	}
+	alone := socket(unix.SOCK_SEQPACKET)
+	defer func() {
+		for _, n := range []int{goodOther, stream, streamOther, listening, alone} {
+			_ = unix.Close(n)
+		}
+	}()
+	for _, tt := range []struct {
+		name string
+		n    int
+		ok   bool
+	}{
+		{"pair", good, true}, {"end of a pair", left, true}, {"stream", stream, false},
+		{"listener", listening, false}, {"not connected", alone, false},
+	} {
+		var st unix.Stat_t
+		if err := unix.Fstat(tt.n, &st); err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv(envHandoff, fmt.Sprintf("%d:%d:", tt.n, st.Ino))
+		conn, err := inheritedConn("", slog.New(slog.DiscardHandler))
+		if err != nil || (conn != nil) != tt.ok {
+			t.Errorf("%s: %v, %v", tt.name, conn, err)
+		}
+		if conn != nil {
+			_ = conn.Close()
+		}
+	}
+}
