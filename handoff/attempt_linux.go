@@ -194,6 +194,7 @@ func (g *Generation) makeRoom(a *attempt) {
 	if a.link != nil {
 		a.link.close()
 	}
+	g.keepAfterAttempt()
 	g.mu.Lock()
 	g.attempt = nil
 	g.tellNewsLocked()

@@ -160,7 +160,9 @@ func pause(ctx context.Context, d time.Duration) {
 
 // openRendezvous begins to accept successors. Those who come before Ready wait for it.
 func (g *Generation) openRendezvous() error {
+	g.mu.Lock()
 	r := g.rendezvous
+	g.mu.Unlock()
 	if r == nil {
 		return nil
 	}
@@ -302,7 +304,14 @@ func (g *Generation) letGo(owner bool) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), g.cfg.StepTimeout)
 	defer cancel()
-	if err := g.withLock(ctx, func() error { r.giveUp(true); return nil }); err != nil {
+	err := g.withLock(ctx, func() error {
+		r.giveUp(true)
+		if _, err := os.Lstat(g.cfg.Path); errors.Is(err, os.ErrNotExist) {
+			_ = os.Remove(g.lockName()) // with nobody at the path nobody needs it
+		}
+		return nil
+	})
+	if err != nil {
 		r.giveUp(false)
 		g.log.Warn("the rendezvous was left behind; the next start replaces it", "path", g.cfg.Path, "error", err)
 	}

@@ -52,6 +52,7 @@ func (g *Generation) upgrade(context.Context) error {
 func (g *Generation) withLock(_ context.Context, f func() error) error { return f() }
 
 func (r *resource) noteBacklog() {}
+func (g *Generation) maybeUnreachable(err error) error { return err }
 
 func (g *Generation) peersLocked() (predecessor, successor int) { return 0, 0 }
 func (g *Generation) giveAway(*gift) error {

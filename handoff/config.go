@@ -15,7 +15,8 @@ import (
 // spawned, by [Generation.Upgrade].
 type Config struct {
 	// Path is the rendezvous, the Unix socket on which the incumbent awaits a successor. It is created with mode 0600,
-	// and so is a lock file beside it, Path + ".lock", which is never removed. Who may create files in the directory may
+	// and so is a lock file beside it, Path + ".lock". Both are removed by the last generation that stops for good, and made
+	// again, if somebody else removed them, at the next upgrade. Who may create files in the directory may
 	// keep a server from starting there, so choose one like /run/app. Empty: no rendezvous, and at most one such
 	// Generation per process.
 	Path string

@@ -109,10 +109,10 @@ func holds(process *fdpass.Process, name string) (bool, error) {
 // checkLock makes sure that the rendezvous has its lock, and that this process can take it: without, it would kill an
 // incumbent whose place it cannot take.
 func (g *Generation) checkLock(incumbent *peer.Peer) error {
-	name := g.cfg.Path + ".lock"
+	name := g.lockName()
 	lock, err := os.OpenFile(name, os.O_RDWR|syscall.O_NOFOLLOW, 0)
 	if err != nil {
-		return fmt.Errorf("rescue: the lock of the rendezvous, which every incumbent makes and nobody removes, cannot be opened; pid %d is left alone: %w",
+		return fmt.Errorf("rescue: the lock of the rendezvous, which every incumbent makes, cannot be opened; pid %d is left alone: %w",
 			incumbent.PID, err)
 	}
 	defer lock.Close()

@@ -266,7 +266,7 @@ func (g *Generation) inUse(err error) error {
 		names = append(names, fmt.Sprintf("%q (%s %s)", r.item.Name, r.item.Network, r.item.Address))
 	}
 	if len(names) == 0 {
-		return err
+		return g.maybeUnreachable(err)
 	}
 	return fmt.Errorf("%w; if it is one of these of the predecessor, ask for it in the same words: %s", err, strings.Join(names, ", "))
 }

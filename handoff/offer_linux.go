@@ -79,6 +79,7 @@ func (a *attempt) awaitStarted(ctx context.Context) error {
 // may be in flight (ETOOMANYREFS, unix(7)).
 func (a *attempt) offer(ctx context.Context) error {
 	g := a.g
+	g.keepRendezvous()
 	var err error
 	if a.token, err = newToken(); err != nil {
 		return err

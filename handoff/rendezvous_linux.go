@@ -217,42 +217,82 @@ func (g *Generation) adoptRendezvous(fd *listener.FD, item wire.Item, offer int)
 	return nil
 }
 
-// withLock calls f while it holds the lock file beside the rendezvous: who replaces or removes a path does it under
-// this lock, and the file is never removed, or two processes could hold locks on two files of that name. Without a Path
-// there is nobody to agree with.
+// lockName is the file beside the rendezvous that who binds, replaces or removes a path holds locked.
+func (g *Generation) lockName() string { return g.cfg.Path + ".lock" }
+
+// withLock calls f while it holds the lock file beside the rendezvous. Without a Path there is nobody to agree with. A lock
+// file that f had to make, and does not need because it failed, is removed.
 func (g *Generation) withLock(ctx context.Context, f func() error) error {
 	if g.cfg.Path == "" {
 		return f()
 	}
-	name := g.cfg.Path + ".lock"
-	lock, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return fmt.Errorf("the lock of the rendezvous: %w", err)
-	}
-	defer lock.Close()
-	raw, err := lock.SyscallConn()
-	if err != nil {
-		return err
-	}
 	tick := time.NewTicker(lockPoll)
 	defer tick.Stop()
 	for {
-		// Closing the file unlocks it. Not blocking: a flock that waits cannot be interrupted by a context.
-		var inner error
-		err := raw.Control(func(n uintptr) { inner = syscall.Flock(int(n), syscall.LOCK_EX|syscall.LOCK_NB) })
-		if err == nil {
-			err = inner
+		lock, made, err := tryLock(g.lockName())
+		if err != nil {
+			return fmt.Errorf("the lock of the rendezvous: %w", err)
 		}
-		if err == nil {
-			return f()
-		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
-			return &os.PathError{Op: "flock", Path: name, Err: err}
+		if lock != nil {
+			defer lock.Close() // which unlocks it
+			if err = f(); err != nil && made {
+				_ = os.Remove(g.lockName())
+			}
+			return err
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("wait for the lock %s: %w", name, context.Cause(ctx))
+			return fmt.Errorf("wait for the lock %s: %w", g.lockName(), context.Cause(ctx))
 		}
 	}
+}
+
+// tryLock locks the file of this name, and makes it if there is none. It returns nil if somebody else holds it. The file may
+// be removed by who holds it, and by cleaners of temporary files: so that nobody holds a lock that others cannot find, it
+// counts only if it still is the one of that name.
+func tryLock(name string) (lock *os.File, made bool, err error) {
+	for range 100 { // so often nobody is that unlucky
+		lock, err = os.OpenFile(name, os.O_RDWR|syscall.O_NOFOLLOW, 0)
+		if made = errors.Is(err, os.ErrNotExist); made {
+			lock, err = os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
+		}
+		if errors.Is(err, os.ErrExist) {
+			continue
+		}
+		if err != nil {
+			return nil, false, err
+		}
+		// Not blocking: a flock that waits cannot be interrupted by a context.
+		err = lockFile(lock)
+		if err == nil {
+			mine, err1 := lock.Stat()
+			there, err2 := os.Lstat(name)
+			if err1 == nil && err2 == nil && os.SameFile(mine, there) {
+				return lock, made, nil
+			}
+			err = err1
+		}
+		_ = lock.Close()
+		switch {
+		case err == nil, errors.Is(err, syscall.EINTR):
+		case errors.Is(err, syscall.EWOULDBLOCK):
+			return nil, false, nil
+		default:
+			return nil, false, &os.PathError{Op: "flock", Path: name, Err: err}
+		}
+	}
+	return nil, false, nil
+}
+
+func lockFile(f *os.File) error {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var inner error
+	if err := raw.Control(func(n uintptr) { inner = syscall.Flock(int(n), syscall.LOCK_EX|syscall.LOCK_NB) }); err != nil {
+		return err
+	}
+	return inner
 }

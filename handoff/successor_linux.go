@@ -262,6 +262,9 @@ func (g *Generation) heardEarly(p *predecessor, c cue) error {
 
 // beginServing does what follows from owning. What fails is only reported.
 func (g *Generation) beginServing(p *predecessor) {
+	if p == nil {
+		g.keepRendezvous()
+	}
 	g.started.happen()
 	g.log.Info("serving", "phase", g.currentPhase())
 	if p == nil {
@@ -275,6 +278,7 @@ func (g *Generation) beginServing(p *predecessor) {
 	if err := g.openRendezvous(); err != nil {
 		g.log.Error("the rendezvous is out of order; only Upgrade starts a successor", "path", g.cfg.Path, "error", err)
 	}
+	g.keepRendezvous()
 }
 
 // attend hears the predecessor until it ends.
