@@ -74,7 +74,7 @@ func (a *attempt) pidNow() int {
 // receive serves one caller at the rendezvous. It takes conn. ctx is for as long as the caller is silent; spoke is called
 // when it is not any more.
 func (g *Generation) receive(ctx context.Context, conn *net.UnixConn, spoke func()) {
-	l := newLink(conn, g.cfg.StepTimeout, g.cfg.Trace)
+	l := newLink(conn, g.cfg.StepTimeout, g.cfg.Trace, g)
 	a := &attempt{g: g, link: l}
 	err := a.greet(ctx)
 	spoke()

@@ -28,13 +28,10 @@ var errEvicted = errors.New("it was silent while others waited")
 // Accept blocks, and callers wait in the queue for the one that does.
 //
 // Nobody can keep it from answering: who finds it silent may take it for dead, and kill it (Config.Rescue).
-//
-// It takes reserve, see newReserve.
-func (g *Generation) acceptSuccessors(r *resource, reserve *listener.FD) {
+func (g *Generation) acceptSuccessors(r *resource) {
 	ln := r.sock.(*listener.Listener)
 	defer context.AfterFunc(g.ctx, func() { _ = ln.SetDeadline(time.Now()) })()
 	callers := callers{slots: make(chan struct{}, maxCallers)}
-	defer func() { _ = reserve.Close() }()
 	for {
 		c, err := ln.Accept()
 		if errors.Is(err, net.ErrClosed) || g.ctx.Err() != nil {
@@ -43,19 +40,17 @@ func (g *Generation) acceptSuccessors(r *resource, reserve *listener.FD) {
 			}
 			return
 		}
-		if outOfDescriptors(err) && reserve != nil {
-			var answered bool
-			if reserve, answered = g.turnAway(ln, reserve, err); answered {
+		if outOfDescriptors(err) {
+			why := err
+			if c, err = g.acceptBySpares(ln); outOfDescriptors(err) && g.turnAway(ln, why) {
 				continue
 			}
 		} else if err != nil {
 			g.log.Error("accept at the rendezvous", "error", err)
 		}
-		if err != nil { // without descriptors accept(2) fails also when nobody calls
+		if c == nil { // without descriptors accept(2) fails also when nobody calls
 			pause(g.ctx, acceptPause)
-			if reserve == nil {
-				reserve = newReserve()
-			}
+			g.fillSpares()
 			continue
 		}
 		who := callers.enter(g.ctx)
@@ -74,49 +69,72 @@ func outOfDescriptors(err error) bool {
 	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE)
 }
 
-// newReserve returns a descriptor that is good for nothing but to be closed when another is needed; nil if there is none.
-func newReserve() *listener.FD {
-	n, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
-	if err != nil {
-		return nil
-	}
-	return listener.NewFD(n)
-}
-
-// turnAway answers a caller for whom there is no descriptor, if there is one: it gets that of the reserve, which turnAway
-// takes. It returns the next reserve: what is left of the connection. Closed and opened anew, its number would go to whoever
-// else waits for one.
-func (g *Generation) turnAway(ln syscall.Conn, reserve *listener.FD, why error) (next *listener.FD, answered bool) {
+// acceptBySpares accepts a caller, if there is one, by means of the spares. Those that a handover takes are kept from it.
+func (g *Generation) acceptBySpares(ln syscall.Conn) (c net.Conn, err error) {
 	raw, err := ln.SyscallConn()
 	if err != nil {
-		return reserve, false
+		return nil, err
+	}
+	err = g.spares.do(g, 2, callerDescriptors, func() error {
+		var fd *listener.FD
+		var inner error
+		err := raw.Control(func(n uintptr) {
+			if !called(n) {
+				return
+			}
+			var conn int
+			if conn, _, inner = unix.Accept4(int(n), unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK); inner == nil {
+				fd = listener.NewFD(conn)
+			}
+		})
+		if err = errors.Join(err, inner); err != nil || fd == nil {
+			return err
+		}
+		u, err := unixConn(fd)
+		if err == nil {
+			c = u
+		}
+		return err
+	})
+	return c, err
+}
+
+// called reports whether somebody waits in the queue of n.
+func called(n uintptr) bool {
+	ready, err := unix.Poll([]unix.PollFd{{Fd: int32(n), Events: unix.POLLIN}}, 0)
+	return ready > 0 && err == nil
+}
+
+// turnAway answers a caller for whom there is no descriptor, if there is one: it gets the last of the spares. What is left of
+// the connection is a spare from then on. Closed and opened anew, its number would go to whoever else waits for one.
+func (g *Generation) turnAway(ln syscall.Conn, why error) (answered bool) {
+	raw, err := ln.SyscallConn()
+	if err != nil {
+		return false
 	}
 	answer, err := wire.Encode(refusal(why))
 	if err != nil {
-		return reserve, false
+		return false
 	}
-	next = reserve
-	err = raw.Control(func(n uintptr) {
-		if ready, err := unix.Poll([]unix.PollFd{{Fd: int32(n), Events: unix.POLLIN}}, 0); ready == 0 || err != nil {
+	_ = raw.Control(func(n uintptr) {
+		if !called(n) {
 			return
 		}
-		_ = reserve.Close()
-		c, _, err := unix.Accept4(int(n), unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
-		if err != nil {
-			next = newReserve()
-			return
-		}
-		next, answered = listener.NewFD(c), true
+		g.spares.last(func() *listener.FD {
+			c, _, err := unix.Accept4(int(n), unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
+			if err != nil {
+				return nil
+			}
+			answered = true
+			_ = unix.Send(c, answer, unix.MSG_NOSIGNAL)
+			_ = unix.Shutdown(c, unix.SHUT_RDWR)
+			return listener.NewFD(c)
+		})
 	})
-	if err != nil || !answered {
-		return next, false
+	if answered {
+		g.log.Warn("a caller was turned away", "error", why)
 	}
-	g.log.Warn("a caller was turned away", "error", why)
-	_ = control(next, func(n int) error {
-		_ = unix.Send(n, answer, unix.MSG_NOSIGNAL)
-		return unix.Shutdown(n, unix.SHUT_RDWR)
-	})
-	return next, true
+	return answered
 }
 
 // callers are those at the rendezvous who are attended to.

@@ -24,6 +24,8 @@ type chain struct {
 	attempt     *attempt     // the handover under way, one at a time; guarded by Generation.mu
 	predecessor *predecessor // nil for the first generation; guarded by Generation.mu once this generation owns
 
+	spares spares // descriptors for a handover
+
 	lot       *live.Lot  // connections of the predecessor whose clients are silent
 	departure *departure // the last one; guarded by Generation.mu
 	flushed   bool       // there will be no other; likewise
@@ -172,8 +174,8 @@ func (g *Generation) openRendezvous() error {
 	if err := r.sock.Open(); err != nil {
 		return err
 	}
-	reserve := newReserve()
-	g.task(func() { g.acceptSuccessors(r, reserve) })
+	g.fillSpares()
+	g.task(func() { g.acceptSuccessors(r) })
 	return nil
 }
 
@@ -210,7 +212,11 @@ func (g *Generation) authorize(conn *net.UnixConn, p *peer.Peer) error {
 
 // introduce makes a Peer of the sender of f, if it is authorized.
 func (g *Generation) introduce(l *link, f frame) (*peer.Peer, error) {
-	p, err := peer.FromMessage(f.raw)
+	var p *peer.Peer
+	err := g.spares.do(g, 1, 1, func() (err error) {
+		p, err = peer.FromMessage(f.raw)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -288,6 +294,7 @@ func (g *Generation) letGo(owner bool) {
 	g.output = [3]*listener.FD{}
 	p := g.predecessor
 	g.mu.Unlock()
+	g.spares.close()
 	if p != nil {
 		p.close()
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/segue-go/segue/handoff/internal/live"
 	"github.com/segue-go/segue/handoff/internal/peer"
 	"github.com/segue-go/segue/handoff/internal/wire"
+	"golang.org/x/sys/unix"
 )
 
 // link is one connection of the protocol: frames in, frames out, and the process at the other end. One goroutine at a
@@ -26,6 +27,8 @@ type link struct {
 	other string     // what the process at the other end is: successor, or incumbent
 	step  time.Duration
 	trace *Trace
+
+	starved *Generation // whose spares are for the pidfd that comes with the first message; nil for none
 
 	frames chan frame    // from the reader; closed when it ends
 	synced chan uint64   // the reader has passed on all that was queued at that sync
@@ -44,15 +47,16 @@ type frame struct {
 }
 
 // newLink takes conn. The reader ends with close.
-func newLink(conn *net.UnixConn, step time.Duration, trace *Trace) *link {
+func newLink(conn *net.UnixConn, step time.Duration, trace *Trace, starved *Generation) *link {
 	l := &link{
-		conn:   conn,
-		other:  "successor",
-		step:   step,
-		trace:  trace,
-		frames: make(chan frame),
-		synced: make(chan uint64, 1),
-		quit:   make(chan struct{}),
+		conn:    conn,
+		other:   "successor",
+		step:    step,
+		trace:   trace,
+		starved: starved,
+		frames:  make(chan frame),
+		synced:  make(chan uint64, 1),
+		quit:    make(chan struct{}),
 	}
 	go l.read()
 	return l
@@ -74,9 +78,10 @@ func (l *link) read() {
 	defer close(l.frames)
 	buf := make([]byte, wire.MaxFrame)
 	for {
-		m, err := fdpass.Recv(l.conn, buf)
+		m, err := l.receive(buf)
 		switch {
 		case m != nil:
+			l.starved = nil
 			if !l.pass(m, err) {
 				return
 			}
@@ -92,13 +97,48 @@ func (l *link) read() {
 	}
 }
 
+// receive is fdpass.Recv. The first message brings a pidfd, which is lost with the message if there is no descriptor for it.
+func (l *link) receive(buf []byte) (m *fdpass.Message, err error) {
+	if l.starved == nil {
+		return fdpass.Recv(l.conn, buf)
+	}
+	raw, err := l.conn.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	for {
+		err = raw.Read(func(n uintptr) bool {
+			ready, _ := unix.Poll([]unix.PollFd{{Fd: int32(n), Events: unix.POLLIN}}, 0)
+			return ready != 0
+		})
+		if err != nil {
+			return nil, err
+		}
+		m, err = l.tryRecv(buf)
+		if !errors.Is(err, fdpass.ErrWouldBlock) {
+			return m, err
+		}
+	}
+}
+
+func (l *link) tryRecv(buf []byte) (m *fdpass.Message, err error) {
+	if l.starved == nil {
+		return fdpass.TryRecv(l.conn, buf)
+	}
+	_ = l.starved.spares.do(l.starved, 1, 1, func() error {
+		m, err = fdpass.TryRecv(l.conn, buf)
+		return nil // what was lost cannot be had again
+	})
+	return m, err
+}
+
 // flush answers a sync: it passes on all that is queued, and then says so. A deadline in the past makes Recv fail without
 // looking, so this looks without a deadline.
 func (l *link) flush(buf []byte) bool {
 	_ = l.conn.SetReadDeadline(time.Time{}) // before the look at syncs: whoever asks from here on sets it again
 	asked := l.syncs.Load()
 	for {
-		m, err := fdpass.TryRecv(l.conn, buf)
+		m, err := l.tryRecv(buf)
 		if l.passOver(err) {
 			continue
 		}

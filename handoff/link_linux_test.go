@@ -30,7 +30,7 @@ func linkPair(t *testing.T) (a, b *link) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ends[i] = newLink(c, time.Second, &Trace{})
+		ends[i] = newLink(c, time.Second, &Trace{}, nil)
 		t.Cleanup(ends[i].close)
 	}
 	return ends[0], ends[1]

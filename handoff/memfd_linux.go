@@ -24,7 +24,11 @@ type memfd struct {
 
 // writeMemfd returns what save writes, sealed. It does not wait for save to return once ctx has ended.
 func (g *Generation) writeMemfd(ctx context.Context, s *section, what string, save saver) (*memfd, error) {
-	n, err := unix.MemfdCreate("segue:"+s.name[:min(len(s.name), 200)], unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_NOEXEC_SEAL)
+	var n int
+	err := g.spares.do(g, 1, 1, func() (err error) {
+		n, err = unix.MemfdCreate("segue:"+s.name[:min(len(s.name), 200)], unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_NOEXEC_SEAL)
+		return err
+	})
 	if err != nil {
 		return nil, &sectionError{s.name, what, os.NewSyscallError("memfd_create", err)}
 	}

@@ -81,7 +81,11 @@ func (a *attempt) offer(ctx context.Context) error {
 	g := a.g
 	g.keepRendezvous()
 	var err error
-	if a.token, err = newToken(); err != nil {
+	err = g.spares.do(g, 1, 1, func() (err error) {
+		a.token, err = newToken()
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	g.mu.Lock()

@@ -78,7 +78,7 @@ type child struct {
 }
 
 // spawn starts the successor and returns it with our end of the socket pair.
-func (g *Generation) spawn() (*child, *net.UnixConn, error) {
+func (g *Generation) spawn(cmd *exec.Cmd) (*child, *net.UnixConn, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, nil, os.NewSyscallError("socketpair", err)
@@ -98,7 +98,7 @@ func (g *Generation) spawn() (*child, *net.UnixConn, error) {
 		_ = conn.Close()
 		return nil, nil, err
 	}
-	c := &child{cmd: g.command(), output: &output{}}
+	c := &child{cmd: cmd, output: &output{}}
 	if c.cmd == nil {
 		_ = conn.Close()
 		return nil, nil, errors.New("Config.Command returned no command")

@@ -64,7 +64,7 @@ func (g *Generation) succeed(ctx context.Context, conn *net.UnixConn) error {
 		return err
 	}
 	p := &predecessor{
-		link:     newLink(conn, g.cfg.StepTimeout, g.cfg.Trace),
+		link:     newLink(conn, g.cfg.StepTimeout, g.cfg.Trace, nil),
 		released: newEvent(),
 		gone:     newEvent(),
 		watched:  make(chan struct{}),

@@ -207,6 +207,7 @@ func (g *Generation) own(ctx context.Context) error {
 		}
 		p.ready = ctx
 	}
+	g.fillSpares() // before clients come
 	c := g.hear(p, cue{event: succession.Ready})
 	g.mu.Lock()
 	state := g.toPredecessor

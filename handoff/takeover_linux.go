@@ -27,6 +27,9 @@ func (g *Generation) arm() error {
 			return fmt.Errorf("inherited %s: %w", r.item.Name, err)
 		}
 	}
+	if r := g.rendezvous; r != nil {
+		_ = r.sock.Arm() // clients may take all descriptors before it is opened, which says what is wrong
+	}
 	return nil
 }
 

@@ -106,7 +106,12 @@ var errNoCopies = errors.New("the incumbent has no room for the copies that its 
 // pullBatch lets the successor take a batch itself, and returns what it says if it must not. An error that is
 // errNotAllowed or errNoCopies means that this process could not let it.
 func (a *attempt) pullBatch(ctx context.Context, o *wire.Offer, fds []syscall.Conn) (refused string, err error) {
-	items, done, err := expose(o.Items, fds)
+	var items []wire.Item
+	var done func()
+	err = a.g.spares.do(a.g, len(fds), 1, func() (err error) {
+		items, done, err = expose(o.Items, fds)
+		return err
+	})
 	if outOfDescriptors(err) {
 		return "", fmt.Errorf("%w: %w", errNoCopies, err)
 	}

@@ -50,7 +50,14 @@ func (g *Generation) startAndHandOver(ctx context.Context) error {
 		g.end(a)
 		return err
 	}
-	child, conn, err := g.spawn()
+	var child *child
+	var conn *net.UnixConn
+	cmd := g.command()
+	var err error
+	_ = g.spares.do(g, spawnDescriptors, 1, func() error {
+		child, conn, err = g.spawn(cmd)
+		return nil // a command cannot be started again
+	})
 	if err != nil {
 		a.cause = err
 		a.happen(succession.AttemptFailed)
@@ -58,7 +65,7 @@ func (g *Generation) startAndHandOver(ctx context.Context) error {
 		return err
 	}
 	g.log.Info("successor started", "successor", child.cmd.Process.Pid)
-	l := newLink(conn, g.cfg.StepTimeout, g.cfg.Trace)
+	l := newLink(conn, g.cfg.StepTimeout, g.cfg.Trace, g)
 	g.mu.Lock()
 	a.child, a.link, l.peer = child, l, child.peer
 	g.mu.Unlock()

@@ -37,8 +37,8 @@ func TestRescueAfterOwned(t *testing.T) {
 	soleOwner(t, w.addr, c.pid)
 }
 
-// TestIncumbentWithoutDescriptors: an incumbent that cannot accept any more, because its clients have all descriptors, says
-// so to who calls, and is not taken for dead.
+// TestIncumbentWithoutDescriptors: an incumbent that cannot accept any more, because its clients have all descriptors, and
+// callers who say nothing those that it keeps for them, says so to who calls, and is not taken for dead.
 func TestIncumbentWithoutDescriptors(t *testing.T) {
 	t.Parallel()
 	w, a := liveWorld(t, "tcp")
@@ -56,6 +56,12 @@ func TestIncumbentWithoutDescriptors(t *testing.T) {
 		clients = append(clients, c)
 	}
 	w.opens(b, 39, 100)
+	for range 10 {
+		if err := callInSilence(t, w.conf.Path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.wait(0, b.pid, "log", "a caller was turned away")
 	w.conf.StepTimeout, w.conf.Rescue = 500*time.Millisecond, "on"
 	c := w.start("http")
 	e := w.wait(0, c.pid, "join", "")
