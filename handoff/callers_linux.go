@@ -76,6 +76,9 @@ func (g *Generation) acceptBySpares(ln syscall.Conn) (c net.Conn, err error) {
 		return nil, err
 	}
 	err = g.spares.do(g, 2, callerDescriptors, func() error {
+		if lacking(2) {
+			return unix.EMFILE // rather than to hang up on somebody for want of the second
+		}
 		var fd *listener.FD
 		var inner error
 		err := raw.Control(func(n uintptr) {
