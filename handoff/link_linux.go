@@ -193,8 +193,14 @@ func (l *link) deliver(f frame) bool {
 	}
 }
 
-// send sends one message, within the step timeout. It borrows fds.
+// send sends one message, within the step timeout. It borrows fds, of which none is sent while this user has too many in
+// flight: the other side waits for this message as long, so half of that time must do.
 func (l *link) send(m wire.Message, fds ...syscall.Conn) error {
+	return l.sendWithin(l.step/2, nil, m, fds)
+}
+
+// sendNow is send, but does not wait for descriptors in flight: the error is ETOOMANYREFS then.
+func (l *link) sendNow(m wire.Message, fds ...syscall.Conn) error {
 	b, err := wire.Encode(m)
 	if err != nil {
 		return err
@@ -211,22 +217,30 @@ func (l *link) send(m wire.Message, fds ...syscall.Conn) error {
 	return nil
 }
 
-// sendConns sends a batch of connections, which it borrows. If this user has too many descriptors in flight, in whatever
-// process, it tries again for the step timeout, until stop is closed: no event tells when there are less.
+// sendConns sends a batch of connections, which it borrows, and waits for the step timeout, until stop is closed, while this
+// user has too many descriptors in flight.
 func (l *link) sendConns(m *wire.Conns, conns []live.Conn, stop <-chan struct{}) error {
 	fds := make([]syscall.Conn, len(conns))
 	for i, c := range conns {
 		fds[i] = c
 	}
+	return l.sendWithin(l.step, stop, m, fds)
+}
+
+// sendWithin is sendNow, again and again for as long as d while this user has too many descriptors in flight, in whatever
+// process: no event tells when there are less.
+func (l *link) sendWithin(d time.Duration, stop <-chan struct{}, m wire.Message, fds []syscall.Conn) error {
 	const most = 10 * time.Millisecond
-	for pause, until := time.Millisecond, time.Now().Add(l.step); ; pause = min(2*pause, most) {
-		err := l.send(m, fds...)
+	for pause, until := time.Millisecond, time.Now().Add(d); ; pause = min(2*pause, most) {
+		err := l.sendNow(m, fds...)
 		if !errors.Is(err, syscall.ETOOMANYREFS) || time.Now().After(until) {
 			return err
 		}
 		select {
 		case <-time.After(pause):
 		case <-stop:
+			return err
+		case <-l.quit:
 			return err
 		}
 	}

@@ -117,10 +117,10 @@ func (a *attempt) offer(ctx context.Context) error {
 	}
 	a.items = len(items)
 	a.heir = g.isFirstOrReleased()
-	err = a.link.send(&wire.Welcome{
+	err = a.welcome(ctx, &wire.Welcome{
 		Version: a.version, Features: a.features, Generation: number, Name: a.g.origin.name(), PID: os.Getpid(), Heir: a.heir,
 		StateWithin: g.stateWithin(),
-	}, a.token.fd)
+	})
 	if err != nil {
 		return err
 	}
@@ -143,6 +143,43 @@ func (a *attempt) offer(ctx context.Context) error {
 		fds = fds[n:]
 	}
 	a.offered = true
+	return nil
+}
+
+// welcome sends m and the token. If this user has too many descriptors in flight, in whatever process, the successor is to
+// take the token itself; one that does not know how has to wait.
+func (a *attempt) welcome(ctx context.Context, m *wire.Welcome) error {
+	if !slices.Contains(a.features, featureToken) {
+		return a.link.send(m, a.token.fd)
+	}
+	err := a.link.sendNow(m, a.token.fd)
+	if !errors.Is(err, syscall.ETOOMANYREFS) {
+		return err
+	}
+	a.g.log.Warn("the token cannot be sent; the successor takes it", "error", err)
+	var token *listener.FD // whose number is 3 at least
+	err = a.g.spares.do(a.g, 1, 1, func() (err error) {
+		token, err = listener.Dup(a.token.fd)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer token.Close()
+	if err := control(token, func(n int) error { m.Descriptor = n; return nil }); err != nil {
+		return err
+	}
+	withdraw, err := thisPtracer.allow(ctx, a.link.peer, a.g.cfg.StepTimeout/2)
+	if err != nil {
+		return err
+	}
+	defer withdraw()
+	if err := a.link.sendNow(m); err != nil {
+		return err
+	}
+	if _, err := expect[*wire.Taken](ctx, a.link, a.g.cfg.StepTimeout); err != nil {
+		return fmt.Errorf("token: %w", err)
+	}
 	return nil
 }
 

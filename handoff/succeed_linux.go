@@ -143,12 +143,7 @@ func (g *Generation) welcome(p *predecessor, f frame, m *wire.Welcome) (err erro
 	if err := fdpass.PassCred(p.link.conn, false); err != nil { // each message would cost a pidfd
 		return err
 	}
-	if len(f.raw.FDs) != 1 {
-		return fmt.Errorf("%w: WELCOME with %d descriptors", ErrProtocol, len(f.raw.FDs))
-	}
-	fd := f.raw.FDs[0]
-	f.raw.FDs[0] = nil
-	if p.token, err = adoptToken(fd); err != nil {
+	if err := p.receiveToken(f, m); err != nil {
 		return err
 	}
 	if !slices.Contains(wire.Versions(), m.Version) {
@@ -167,6 +162,31 @@ func (g *Generation) welcome(p *predecessor, f frame, m *wire.Welcome) (err erro
 	g.log = g.cfg.Logger.With("generation", m.Generation) // nobody else has it yet
 	g.log.Info("succeeding", "incumbent", m.PID, "program", m.Name)
 	return nil
+}
+
+// receiveToken takes the token out of f, or out of the incumbent, which then waits for the answer.
+func (p *predecessor) receiveToken(f frame, m *wire.Welcome) (err error) {
+	if n := len(f.raw.FDs); n == 1 {
+		fd := f.raw.FDs[0]
+		f.raw.FDs[0] = nil
+		p.token, err = adoptToken(fd)
+		return err
+	} else if n != 0 || m.Descriptor == 0 || !slices.Contains(m.Features, featureToken) {
+		return fmt.Errorf("%w: WELCOME with %d descriptors", ErrProtocol, n)
+	}
+	process, err := p.link.peer.Process()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = process.Close() }()
+	fd, err := process.Get(m.Descriptor)
+	if err != nil {
+		return fmt.Errorf("the token can neither be sent, since this user has too many descriptors in flight, nor be taken: %w", err)
+	}
+	if p.token, err = adoptToken(fd); err != nil {
+		return err
+	}
+	return p.link.send(&wire.Taken{})
 }
 
 // takeOffers receives the manifest, batch by batch.

@@ -100,6 +100,7 @@ func (m *Welcome) check() error {
 		checkName(m.Name),
 		checkPID(m.PID),
 		checkInt("stateWithin", m.StateWithin, 0, maxMillis),
+		checkInt("descriptor", int64(m.Descriptor), 0, math.MaxInt32),
 	)
 }
 

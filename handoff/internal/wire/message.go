@@ -74,7 +74,7 @@ type Hello struct {
 	PID      int      `json:"pid"`  // as the successor itself sees it, for the operator; the kernel is asked for who it is
 }
 
-// Welcome answers HELLO. One descriptor comes with it: the token, an eventfd.
+// Welcome answers HELLO. One descriptor comes with it: the token, an eventfd; or none, if it says where that is.
 type Welcome struct {
 	Version    int      `json:"version"`            // the highest in common
 	Features   []string `json:"features,omitempty"` // in common
@@ -86,6 +86,9 @@ type Welcome struct {
 	Heir bool `json:"heir,omitempty"`
 	// StateWithin is, if the incumbent has sections, how many milliseconds they may take in each of their two phases.
 	StateWithin int64 `json:"stateWithin,omitempty"`
+	// Descriptor is, if the sides agreed on the feature "pull-token" and the token cannot be sent, its number in the
+	// incumbent. The successor takes it and answers TAKEN.
+	Descriptor int `json:"descriptor,omitempty"`
 }
 
 // Wait answers HELLO when the answer proper takes a while: it was heard.
