@@ -36,6 +36,13 @@ func TestHostileIncumbent(t *testing.T) {
 		{"no token", func(r *rawPeer) {
 			r.send(&wire.Welcome{Version: wire.Version, Generation: 2, Name: "raw", PID: 1})
 		}, handoff.ErrProtocol},
+		{"a token to take that is not agreed on", func(r *rawPeer) {
+			r.token = newEventfd(r.t, 1)
+			r.send(&wire.Welcome{Version: wire.Version, Generation: 2, Name: "raw", PID: 1, Descriptor: 9})
+		}, handoff.ErrProtocol},
+		{"a token to take that is not there", func(r *rawPeer) {
+			r.send(&wire.Welcome{Version: wire.Version, Generation: 2, Name: "raw", PID: 1, Descriptor: 1 << 30, Features: []string{"pull", "pull-token"}})
+		}, nil},
 		{"two tokens", func(r *rawPeer) {
 			r.token = newEventfd(r.t, 1)
 			r.send(&wire.Welcome{Version: wire.Version, Generation: 2, Name: "raw", PID: 1}, r.token, r.token)
