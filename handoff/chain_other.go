@@ -51,7 +51,7 @@ func (g *Generation) upgrade(context.Context) error {
 // withLock calls f: without a rendezvous there is nobody to agree with.
 func (g *Generation) withLock(_ context.Context, f func() error) error { return f() }
 
-func (r *resource) noteBacklog() {}
+func (r *resource) noteBacklog()                       {}
 func (g *Generation) maybeUnreachable(err error) error { return err }
 
 func (g *Generation) peersLocked() (predecessor, successor int) { return 0, 0 }

@@ -209,18 +209,6 @@ func ExampleGeneration_Wait() {
 	// true
 }
 
-func ExampleGeneration_Superseded() {
-	ctx, next, done := exampleChain(50 * time.Millisecond)
-	defer done()
-	first := next()
-	okay(first.Ready(ctx))
-	second := next()
-	okay(second.Ready(ctx))
-	<-first.Superseded() // the second has confirmed
-	fmt.Println(first.Status().Phase)
-	// Output: draining
-}
-
 // What cannot be undone, such as gRPC's GracefulStop, waits until there can be no revival.
 func ExampleGeneration_Released() {
 	ctx, next, done := exampleChain(50 * time.Millisecond)

@@ -139,7 +139,6 @@ func ExampleSection() {
 	fmt.Println(young.values)
 
 	// A revival: the first serves again with what it has.
-	<-first.Superseded()
 	okay(second.Fail(errors.New("the database is not there")))
 	fmt.Println(old.values)
 	// Output:

@@ -16,7 +16,7 @@ func TestFailWhileAnotherPrepares(t *testing.T) {
 	b := join(t, c)
 	listen(t, b, "tcp", "127.0.0.1:0")
 	ready(t, b)
-	await(t, "Superseded", a.Superseded())
+	superseded(t, a)
 	d := join(t, c)
 	broken := errors.New("broken")
 	if err := b.Fail(broken); err != nil {

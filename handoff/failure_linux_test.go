@@ -192,7 +192,7 @@ func TestReopening(t *testing.T) {
 	handedBack := func(t *testing.T, a, b *handoff.Generation, between func()) {
 		t.Helper()
 		ready(t, b)
-		await(t, "Superseded", a.Superseded())
+		superseded(t, a)
 		between()
 		if err := b.Fail(errors.New("the successor does not like it here")); err != nil {
 			t.Errorf("Fail: %v", err)

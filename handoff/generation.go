@@ -22,10 +22,11 @@ type Generation struct {
 	cfg Config
 	log *slog.Logger
 
-	ctx     context.Context // ends with Close, or when this generation is over
-	cancel  context.CancelCauseFunc
-	tasks   sync.WaitGroup // every goroutine that a generation starts
-	started event          // this generation owns, or never will
+	ctx      context.Context // ends with Close, or when this generation is over
+	cancel   context.CancelCauseFunc
+	tasks    sync.WaitGroup // every goroutine that a generation starts
+	started  event          // this generation owns, or never will
+	released event          // it has been superseded for good, or is over
 
 	quit     context.Context // ends when Close begins, and with it a Ready under way
 	hurry    context.CancelCauseFunc
@@ -69,12 +70,35 @@ type Generation struct {
 type superseding struct {
 	superseded event // the successor confirmed
 	revived    event // the sockets came back
-	released   event // they never will
-	stale      event // they would, but this generation's state is behind
+
+	mu     sync.Mutex
+	drains []context.CancelCauseFunc // of the contexts of drain functions
+	cause  error                     // why they have ended; nil: they have not
 }
 
 func newSuccession() *superseding {
-	return &superseding{superseded: newEvent(), revived: newEvent(), released: newEvent(), stale: newEvent()}
+	return &superseding{superseded: newEvent(), revived: newEvent()}
+}
+
+// drain has cancel called when the succession ends, or at once if it has.
+func (s *superseding) drain(cancel context.CancelCauseFunc) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cause != nil {
+		cancel(s.cause)
+	}
+	s.drains = append(s.drains, cancel)
+}
+
+// end ends the contexts of drain functions. They have ended when it returns, so that a drain does nothing any more for which
+// it looks at its context first.
+func (s *superseding) end(cause error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cause = cause
+	for _, cancel := range s.drains {
+		cancel(cause)
+	}
 }
 
 // event happens at most once, and everyone can wait for it.
@@ -122,6 +146,7 @@ func Join(ctx context.Context, c Config) (*Generation, error) {
 		cfg:        c,
 		log:        c.Logger.With("generation", 1),
 		started:    newEvent(),
+		released:   newEvent(),
 		closed:     make(chan struct{}),
 		news:       make(chan struct{}),
 		asked:      make(chan struct{}, 1),
@@ -196,21 +221,11 @@ func (g *Generation) Upgrade(ctx context.Context) error {
 // a stop for good too. Negative: no bound.
 func (g *Generation) DrainTimeout() time.Duration { return g.cfg.DrainTimeout }
 
-// Superseded is closed once a successor has taken over and confirmed. After a revival it returns a fresh channel.
-func (g *Generation) Superseded() <-chan struct{} {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.succession.superseded.c
-}
-
-// Released is closed once this generation has been superseded for good: its guard is over, so that it will not be
-// revived. A drain that cannot be undone, like gRPC's GracefulStop, waits for it. After a revival it returns a fresh
-// channel.
-func (g *Generation) Released() <-chan struct{} {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.succession.released.c
-}
+// Released is closed once this generation will never serve again: it has been superseded and its guard is over, so that
+// it will not be revived; or it has ended. It is one channel for the generation's life: a revival neither closes nor
+// replaces it. A drain that cannot be undone, like gRPC's GracefulStop, waits for it. What can be undone begins and ends
+// with the drain function of [Generation.Wait], which is called each time that this generation is superseded.
+func (g *Generation) Released() <-chan struct{} { return g.released.c }
 
 // Status returns a snapshot.
 func (g *Generation) Status() Status {
@@ -276,12 +291,11 @@ func (g *Generation) stop() {
 	owner := g.phase.owner()
 	claimed, unclaimed := g.claimed, g.unclaimed
 	g.claimed, g.unclaimed = nil, nil
-	s := g.succession
 	tell := g.endStatesLocked()
 	g.mu.Unlock()
 	tell()
 
-	s.released.happen() // before Accept says so
+	g.released.happen() // before Accept says so
 	for _, r := range append(claimed, unclaimed...) {
 		r.giveUp(owner || r.fresh)
 	}

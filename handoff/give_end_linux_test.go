@@ -58,7 +58,7 @@ func TestGiveRacesEnd(t *testing.T) {
 		var wg sync.WaitGroup
 		for g := range 4 {
 			wg.Go(func() {
-				<-a.Superseded()
+				superseded(t, a)
 				for i := g; i < n; i += 4 {
 					state := fmt.Sprint(i)
 					switch err := a.Give(context.Background(), "chat", servers[i], []byte(state)); {

@@ -54,7 +54,6 @@ func (g *Generation) nowSuperseded() {
 func (a *attempt) release() {
 	g := a.g
 	g.mu.Lock()
-	s := g.succession
 	claimed := g.claimed
 	rendezvous := g.rendezvous
 	g.mu.Unlock()
@@ -66,7 +65,7 @@ func (a *attempt) release() {
 	if rendezvous != nil {
 		rendezvous.giveUp(false)
 	}
-	s.released.happen()
+	g.released.happen()
 	a.say(&wire.Released{})
 	why := "the guard is over"
 	switch a.last {

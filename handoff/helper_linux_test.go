@@ -185,6 +185,12 @@ func awaitPhase(t *testing.T, g *handoff.Generation, phases ...handoff.Phase) {
 	})
 }
 
+// superseded waits until a successor of g has confirmed.
+func superseded(t *testing.T, g *handoff.Generation) {
+	t.Helper()
+	awaitPhase(t, g, handoff.PhaseDraining, handoff.PhaseStopped)
+}
+
 func listen(t *testing.T, g *handoff.Generation, network, address string) net.Listener {
 	t.Helper()
 	l, err := g.Listen(bounded(t), network, address)

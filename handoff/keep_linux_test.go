@@ -117,7 +117,7 @@ func TestSweptBeforeRevival(t *testing.T) {
 			remove(t, path)
 			ready(t, b)
 			if way == "fails" {
-				await(t, "Superseded", a.Superseded())
+				superseded(t, a)
 				must(t, b.Fail(errUnwell))
 			}
 			awaitPhase(t, a, handoff.PhaseServing)

@@ -45,7 +45,7 @@ func TestLateAnswers(t *testing.T) {
 			log.says(t, "this process stays paused until it ends") // its patience is over
 			r.send(tt.late)
 			tt.after(r)
-			await(t, "Superseded", a.Superseded())
+			superseded(t, a)
 			await(t, "Released", a.Released())
 			awaitPhase(t, a, handoff.PhaseDraining)
 			pending(t, "Accept", accepting(t, la))

@@ -122,7 +122,7 @@ func TestTwoFirstStarts(t *testing.T) {
 			if one.Status().Generation != 1 || two.Status().Generation != 2 {
 				t.Errorf("generations %d and %d", one.Status().Generation, two.Status().Generation)
 			}
-			await(t, "Superseded", one.Superseded())
+			superseded(t, one)
 			if p := two.Status().Phase; p != handoff.PhaseServing {
 				t.Errorf("the second is %s", p)
 			}

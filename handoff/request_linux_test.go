@@ -22,7 +22,7 @@ func TestRequestTooLate(t *testing.T) {
 			r.features = features
 			r.owned(0)
 			r.send(&wire.Confirm{})
-			await(t, "Superseded", a.Superseded())
+			superseded(t, a)
 			if err := unix.Kill(os.Getpid(), unix.SIGUSR2); err != nil {
 				t.Fatal(err)
 			}

@@ -54,7 +54,7 @@ func TestSettledAfterGuard(t *testing.T) {
 			next := join(t, c)
 			listen(t, next, "tcp", "127.0.0.1:0")
 			ready(t, next)
-			await(t, "Superseded", b.Superseded())
+			superseded(t, b)
 		}, true},
 		{"the predecessor ends", func(t *testing.T, a, _ *handoff.Generation, _ handoff.Config) { shut(t, a) }, true},
 		{"handed back", func(t *testing.T, a, b *handoff.Generation, _ handoff.Config) {
@@ -74,7 +74,7 @@ func TestSettledAfterGuard(t *testing.T) {
 			b := join(t, c)
 			listen(t, b, "tcp", "127.0.0.1:0")
 			ready(t, b)
-			await(t, "Superseded", a.Superseded())
+			superseded(t, a)
 			pending(t, "settled within the guard", src.settled)
 			tt.end(t, a, b, c)
 			if tt.want {

@@ -59,6 +59,6 @@ func (g *Generation) goStale(err error) {
 	s := g.succession
 	g.mu.Unlock()
 	g.log.Error("this generation ends: its state is behind what its successor had made of it; start it anew", "error", err)
-	s.stale.happen()
+	s.end(ErrStale)
 	g.stop()
 }

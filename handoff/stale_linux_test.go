@@ -28,7 +28,7 @@ func TestStaleIsLoggedOnce(t *testing.T) {
 			b, _ := nextWith(t, cb, theirs)
 			ready(t, b)
 			if when == "in the guard" {
-				await(t, "Superseded", a.Superseded())
+				superseded(t, a)
 			} else {
 				awaitPhase(t, a, handoff.PhaseGuarding)
 			}

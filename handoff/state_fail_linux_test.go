@@ -224,7 +224,7 @@ func TestStateGap(t *testing.T) {
 		t.Error(err)
 	}
 	_ = client.Close()
-	await(t, "Superseded", a.Superseded())
+	superseded(t, a)
 }
 
 // TestStateWriteAfterTimeout: what a callback writes after its time is over goes nowhere, and tells it so.

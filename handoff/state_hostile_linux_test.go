@@ -329,6 +329,6 @@ func TestStateSealed(t *testing.T) {
 	}
 	r.send(&wire.Owned{})
 	r.send(&wire.Confirm{})
-	await(t, "Superseded", a.Superseded())
+	superseded(t, a)
 	r.send(&wire.Goodbye{})
 }

@@ -182,7 +182,7 @@ func TestState(t *testing.T) {
 				is := newCell("nothing")
 				b, l := nextWith(t, c, tt.section(is))
 				ready(t, b)
-				await(t, "Superseded", a.Superseded())
+				superseded(t, a)
 				if is.get() != was.get() || is.called() != tt.takes {
 					t.Errorf("%d: restored %q by %q, want %q by %q", i, is.get(), is.called(), was.get(), tt.takes)
 				}
@@ -366,5 +366,5 @@ func TestStateMemory(t *testing.T) {
 	if got != size {
 		t.Errorf("read %d bytes of %d", got, size)
 	}
-	await(t, "Superseded", a.Superseded())
+	superseded(t, a)
 }

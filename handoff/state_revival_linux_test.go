@@ -105,7 +105,7 @@ func TestStateRevivalUnshared(t *testing.T) {
 	b := join(t, c)
 	listen(t, b, "tcp", "127.0.0.1:0")
 	ready(t, b)
-	await(t, "Superseded", a.Superseded())
+	superseded(t, a)
 	if err := b.Fail(errors.New("unwell")); err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +123,7 @@ func TestStateAfterRevival(t *testing.T) {
 	a, _ := firstWith(t, c, s)
 	b, _ := nextWith(t, c, newCell("").exact())
 	ready(t, b)
-	await(t, "Superseded", a.Superseded())
+	superseded(t, a)
 	if err := b.Fail(errors.New("unwell")); err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +142,6 @@ func TestStateAfterRevival(t *testing.T) {
 // supersedeReady has b take over from a, which guards it.
 func supersedeReady(t *testing.T, a, b *handoff.Generation) {
 	t.Helper()
-	superseded := a.Superseded()
 	ready(t, b)
-	await(t, "Superseded", superseded)
+	superseded(t, a)
 }

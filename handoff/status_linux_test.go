@@ -83,7 +83,7 @@ func TestStatusAndTrace(t *testing.T) {
 		t.Errorf("sockets %+v, want %+v", s.Sockets, want)
 	}
 	ready(t, b)
-	await(t, "Superseded", a.Superseded())
+	superseded(t, a)
 	if s := a.Status(); s.Phase != handoff.PhaseDraining || s.Successor != os.Getpid() || s.LastError != nil {
 		t.Errorf("the superseded one: %+v", s)
 	}
@@ -122,7 +122,7 @@ func TestPIDFile(t *testing.T) {
 	r := dialRaw(t, path)
 	r.owned(0)
 	r.send(&wire.Confirm{})
-	await(t, "Superseded", a.Superseded())
+	superseded(t, a)
 	if err := os.WriteFile(name, []byte("4711\n"), 0o600); err != nil { // as the successor would
 		t.Fatal(err)
 	}

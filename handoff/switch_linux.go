@@ -139,7 +139,8 @@ func (g *Generation) resume(a *attempt) {
 	}
 	g.mu.Unlock()
 	if revived {
-		old.revived.happen() // first, so that no client whose connection stays after all is told to leave
+		old.revived.happen()
+		old.end(errRevived) // before connections come back, so that no client whose connection stays is told to leave
 	}
 	a.sections.letGo(g)   // before connections come back, whose requests would be turned away
 	a.departure.end(true) // the successor is dead, or has let go

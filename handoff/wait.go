@@ -43,7 +43,7 @@ func (g *Generation) Wait(ctx context.Context, drain func(context.Context) error
 		select {
 		case <-s.revived.c:
 			continue
-		case <-s.released.c:
+		case <-g.released.c:
 		case <-ctx.Done():
 		}
 		g.mu.Lock()
@@ -92,25 +92,13 @@ func (g *Generation) drain(ctx context.Context, s *superseding, drain func(conte
 		ctx, stop = context.WithTimeout(ctx, d)
 		defer stop()
 	}
-	finished, watched := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(watched)
-		select {
-		case <-s.revived.c:
-			cancel(errRevived)
-		case <-s.stale.c:
-			cancel(ErrStale)
-		case <-finished:
-		}
-	}()
+	s.drain(cancel)
 	arrived := g.arrived()
 	err := drain(ctx)
 	for err == nil && g.settle(ctx, arrived) { // what has come since is to be drained too
 		arrived = g.arrived()
 		err = drain(ctx)
 	}
-	close(finished)
-	<-watched
 	switch {
 	case err == nil || s.revived.happened():
 		return nil

@@ -90,12 +90,11 @@ func (r *room) drain(ctx context.Context, gen *handoff.Generation) error {
 	if err != nil {
 		return err
 	}
-	released := gen.Released()
 	for {
 		r.giveAll(ctx, gen)
 		select {
 		case <-r.came: // accepted in the instant of the switch, or back because the successor did not want it
-		case <-released:
+		case <-gen.Released():
 			r.giveAll(ctx, gen)
 			r.closeAll()
 			return nil

@@ -172,7 +172,12 @@ func TestSourceGuard(t *testing.T) {
 		must(t, err)
 	}
 	must(t, b.Ready(bounded(t)))
-	<-a.Superseded()
+	for a.Status().Phase != handoff.PhaseDraining {
+		if bounded(t).Err() != nil {
+			t.Fatal("not superseded")
+		}
+		time.Sleep(time.Millisecond)
+	}
 	must(t, b.Fail(errors.New("broken")))
 	must(t, src.Close())
 	if !blocks(t, old, "tcp", addr) {

@@ -27,23 +27,24 @@ type fakeGeneration struct {
 	holds        bool        // has state that moves
 	holder       live.Holder // of the last server
 
-	mu      sync.Mutex
-	current *fakeSuccession
-	readied int
-	drains  []error // what drain returned each time
-	closed  chan struct{}
-	failed  error      // what Fail was called with
-	check   chan error // why the sockets were handed back
+	mu       sync.Mutex
+	current  *fakeSuccession
+	readied  int
+	drains   []error // what drain returned each time
+	closed   chan struct{}
+	released chan struct{} // for its life
+	failed   error         // what Fail was called with
+	check    chan error    // why the sockets were handed back
 }
 
-type fakeSuccession struct{ superseded, revived, released chan struct{} }
+type fakeSuccession struct{ superseded, revived chan struct{} }
 
 func newFakeSuccession() *fakeSuccession {
-	return &fakeSuccession{make(chan struct{}), make(chan struct{}), make(chan struct{})}
+	return &fakeSuccession{make(chan struct{}), make(chan struct{})}
 }
 
 func newFake(lns ...net.Listener) *fakeGeneration {
-	return &fakeGeneration{current: newFakeSuccession(), closed: make(chan struct{}), check: make(chan error, 1), lns: lns}
+	return &fakeGeneration{current: newFakeSuccession(), closed: make(chan struct{}), released: make(chan struct{}), check: make(chan error, 1), lns: lns}
 }
 
 func (g *fakeGeneration) succession() *fakeSuccession {
@@ -55,7 +56,7 @@ func (g *fakeGeneration) succession() *fakeSuccession {
 func (g *fakeGeneration) supersede() { close(g.succession().superseded) }
 
 // release ends the guard: no revival from here on.
-func (g *fakeGeneration) release() { close(g.succession().released) }
+func (g *fakeGeneration) release() { close(g.released) }
 
 func (g *fakeGeneration) revive() {
 	g.mu.Lock()
@@ -68,7 +69,7 @@ func (g *fakeGeneration) revive() {
 func (g *fakeGeneration) handBack(err error) {
 	g.closeListeners()
 	time.Sleep(10 * time.Millisecond)
-	close(g.succession().released)
+	close(g.released)
 	g.check <- err
 }
 
@@ -79,9 +80,7 @@ func (g *fakeGeneration) AddHolder(h live.Holder) (bool, func()) {
 
 func (g *fakeGeneration) State(string, handoff.Section) error { return nil }
 
-func (g *fakeGeneration) Superseded() <-chan struct{} { return g.succession().superseded }
-
-func (g *fakeGeneration) Released() <-chan struct{} { return g.succession().released }
+func (g *fakeGeneration) Released() <-chan struct{} { return g.released }
 
 func (g *fakeGeneration) DrainTimeout() time.Duration {
 	if g.drainTimeout == 0 {
@@ -116,7 +115,7 @@ func (g *fakeGeneration) Wait(ctx context.Context, drain func(context.Context) e
 		select {
 		case <-s.revived:
 			continue
-		case <-s.released:
+		case <-g.released:
 		case <-ctx.Done():
 			return fmt.Errorf("fake wait: %w", context.Cause(ctx))
 		}
@@ -173,8 +172,8 @@ func (g *fakeGeneration) Close() error {
 	default:
 		close(g.closed)
 		g.closeListeners()
-		if !closed(g.current.released) {
-			close(g.current.released)
+		if !closed(g.released) {
+			close(g.released)
 		}
 	}
 	return nil

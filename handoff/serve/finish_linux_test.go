@@ -132,8 +132,9 @@ func TestFinishTellsClients(t *testing.T) {
 	n, tr, answer := finishing(t)
 	defer answer()
 	st := tr.st
-	old := make(<-chan struct{})
-	st.since.Store(&old) // of a generation that was revived
+	old, revive := context.WithCancel(t.Context())
+	revive()
+	st.drained.Store(&old) // of a generation that was revived
 	const over = time.Hour
 	st.spread.over, st.spread.base = over, time.Now().Add(-2*over)
 	st.spread.begun.Store(0)
@@ -164,7 +165,7 @@ func TestFinishTellsClients(t *testing.T) {
 	if st.leave() {
 		t.Error("clients are told to leave when nobody waits any more")
 	}
-	drained := st.bidFarewell()
+	drained := st.bidFarewell(new(t.Context()))
 	defer drained()
 	st.spread.begun.Store(1) // long ago
 	defer finish()()

@@ -87,23 +87,22 @@ type httpState struct {
 	hijacked hijacked
 	leaving  atomic.Int32 // not 0: a successor serves, send the clients there; see leave
 	stopping atomic.Bool
-	// superseded is that of the generation; since is what it was when the last drain began.
-	superseded func() <-chan struct{}
-	released   func() <-chan struct{}
-	since      atomic.Pointer[<-chan struct{}]
-	spread     spread
-	draining   draining // the same, and a hold
-	trackers   []*tracker
-	holds      bool // requests can be held
-	gate       gate
-	poked      chan struct{} // a connection may have become quiet; holds one
-	asked      bool          // a hold wants endless responses to end
-	unhold     func()        // undoes AddHolder
-	scope      scope         // of requests whose context the program has replaced
-	tested     bool
-	order      error // if tested: how net/http differs from what moving depends on
-	serving    []<-chan struct{}
-	stopped    sync.Once
+	// drained is the context of the last drain; nil when the generation ends, and is not revived any more.
+	drained  atomic.Pointer[context.Context]
+	released func() <-chan struct{}
+	spread   spread
+	draining draining // the same, and a hold
+	trackers []*tracker
+	holds    bool // requests can be held
+	gate     gate
+	poked    chan struct{} // a connection may have become quiet; holds one
+	asked    bool          // a hold wants endless responses to end
+	unhold   func()        // undoes AddHolder
+	scope    scope         // of requests whose context the program has replaced
+	tested   bool
+	order    error // if tested: how net/http differs from what moving depends on
+	serving  []<-chan struct{}
+	stopped  sync.Once
 
 	waitHijacked time.Duration
 }
@@ -113,7 +112,7 @@ func (h *httpServer) attach(r *runner) func(net.Conn) net.Conn {
 	if st == nil {
 		st = newHTTPState(h.http)
 		st.waitHijacked = h.hijackedFor
-		st.superseded, st.released = r.gen.Superseded, r.gen.Released
+		st.released = r.gen.Released
 		st.spread.init(h.spreadOver, r.gen.DrainTimeout())
 		st.holds, st.unhold = r.gen.AddHolder(st)
 		r.https[h.http] = st
@@ -197,7 +196,7 @@ func (st *httpState) connState(next func(net.Conn, http.ConnState)) func(net.Con
 // When it returns, the generation was revived, or there is no connection left that need be told: a revival that comes
 // later finds nothing to be undone.
 func (h *httpServer) drain(ctx context.Context) error {
-	defer h.bidFarewell()()
+	defer h.bidFarewell(&ctx)()
 	since := time.Now()
 	err := h.farewell(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
@@ -212,10 +211,9 @@ func (h *httpServer) drain(ctx context.Context) error {
 	return err
 }
 
-// bidFarewell has the clients told to leave, until end is called.
-func (st *httpState) bidFarewell() (end func()) {
-	since := st.superseded()
-	st.since.Store(&since)
+// bidFarewell has the clients told to leave, until end is called, or drain, if it is not nil, is cancelled by a revival.
+func (st *httpState) bidFarewell(drain *context.Context) (end func()) {
+	st.drained.Store(drain)
 	if st.leaving.Load() == 0 { // or who is about to be told would have to wait once more
 		st.spread.begin()
 	}
@@ -233,8 +231,8 @@ func (st *httpState) leave() bool {
 	if st.leaving.Load() == 0 {
 		return false
 	}
-	since := st.since.Load()
-	return st.stopping.Load() || since == nil || *since == st.superseded()
+	drain := st.drained.Load()
+	return st.stopping.Load() || drain == nil || !errors.Is((*drain).Err(), context.Canceled)
 }
 
 // force closes the connections that are left, and leaves the server usable: where DrainTimeout is shorter than the

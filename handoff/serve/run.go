@@ -41,7 +41,6 @@ type generation interface {
 	AddHolder(live.Holder) (exact bool, remove func())
 	Ready(context.Context) error
 	Wait(context.Context, func(context.Context) error) error
-	Superseded() <-chan struct{}
 	Released() <-chan struct{}
 	DrainTimeout() time.Duration
 	Fail(error) error
@@ -167,9 +166,8 @@ func (r *runner) returned(u *unit, err error) {
 // released reports whether the generation is over. One that ends may close its listeners a little earlier than it says
 // so; soon is for who felt that.
 func (r *runner) released(soon bool) bool {
-	released := r.gen.Released()
 	select {
-	case <-released:
+	case <-r.gen.Released():
 		return true
 	default:
 	}
@@ -177,7 +175,7 @@ func (r *runner) released(soon bool) bool {
 		return false
 	}
 	select {
-	case <-released:
+	case <-r.gen.Released():
 		return true
 	case <-time.After(lastCall):
 		return false // somebody else has closed it

@@ -166,7 +166,7 @@ func (t *tracker) Stay() {
 // Finish is of [live.Server]. It waits for the rest of a header too, if the connection cannot move in the midst of it.
 // Meanwhile clients of connections that do not move are told to leave, as in a drain.
 func (t *tracker) Finish(ctx context.Context) {
-	defer t.st.bidFarewell()()
+	defer t.st.bidFarewell(nil)()
 	for {
 		parted := t.parted.next()
 		if !slices.ContainsFunc(t.all(), (*tracked).leaves) { // also what is offered, or has just been accepted

@@ -21,7 +21,7 @@ import (
 func TestUnixPathIsTheSuccessors(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "http.sock")
-	start := func(name string) (*handoff.Generation, context.CancelFunc, chan error) {
+	start := func(name string) (context.CancelFunc, chan error) {
 		t.Helper()
 		ctx, stop := context.WithTimeout(context.Background(), time.Minute)
 		gen, err := handoff.Join(ctx, handoff.Config{Path: filepath.Join(dir, "segue.sock"), Guard: 100 * time.Millisecond})
@@ -38,7 +38,7 @@ func TestUnixPathIsTheSuccessors(t *testing.T) {
 			h := func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, name) }
 			ended <- serve.Run(ctx, gen, serve.HTTP(&http.Server{Handler: http.HandlerFunc(h)}, ln))
 		}()
-		return gen, stop, ended
+		return stop, ended
 	}
 	tr := &http.Transport{
 		DisableKeepAlives: true,
@@ -69,10 +69,9 @@ func TestUnixPathIsTheSuccessors(t *testing.T) {
 		}
 	}
 
-	first, _, firstEnded := start("first")
+	_, firstEnded := start("first")
 	get("first")
-	_, stop, secondEnded := start("second")
-	<-first.Superseded()
+	stop, secondEnded := start("second")
 	end(firstEnded)
 	get("second")
 	stop()
