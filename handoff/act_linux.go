@@ -23,6 +23,7 @@ func (a *attempt) act(action succession.Action) (report succession.IncumbentEven
 		}
 		return succession.Paused, true
 	case succession.SendCommit:
+		g.tellAncestor(&wire.Goodbye{Reason: "it has a successor of its own"})
 		if err := a.link.send(&wire.Commit{}); err != nil {
 			a.because(succession.Committed, err)
 			return succession.LinkEnd, true
@@ -87,6 +88,8 @@ func (a *attempt) act(action succession.Action) (report succession.IncumbentEven
 		a.departure.taken(a.said.(*wire.Taken))
 	case succession.EndDeparture:
 		a.departure.end(g.ctx.Err() == nil)
+	case succession.ReportOrphaned:
+		a.orphaned()
 	case succession.WarnStuck:
 		g.log.Warn("the successor does not answer; is it stopped or stuck? clients wait for it",
 			"successor", a.link.peer.PID, "connections", a.departure.excuse())

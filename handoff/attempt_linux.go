@@ -36,6 +36,7 @@ type attempt struct {
 	settled       event // made with the commit, if CONFIRM is to follow at once; happens with it, or when it will not come
 
 	departed  bool       // it is decided whether connections depart; guarded by Generation.mu
+	judged    event      // made with the guard; happens when it is known why a released successor has gone
 	departure *departure // nil until the successor has confirmed, and if it takes no connections
 	sections  sectionsMoving
 

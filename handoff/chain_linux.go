@@ -275,16 +275,6 @@ func (g *Generation) leave() {
 	g.hear(p, cue{event: e, cause: reason})
 }
 
-// bye tells the successor that this generation is drained and ends.
-func (g *Generation) bye() {
-	g.mu.Lock()
-	a := g.attempt
-	g.mu.Unlock()
-	if a != nil {
-		_ = a.link.send(&wire.Bye{}) // it may have moved on
-	}
-}
-
 // letGo closes what the chain holds.
 func (g *Generation) letGo(owner bool) {
 	g.mu.Lock()

@@ -65,7 +65,7 @@ func (g *Generation) busyLocked() bool                 { return false }
 func (g *Generation) passRequestOn(string)             {}
 func (g *Generation) flush(time.Time)                  {}
 func (g *Generation) leave()                           {}
-func (g *Generation) bye()                             {}
+func (g *Generation) bye() error                       { return nil }
 func (g *Generation) letGo(bool)                       {}
 func (g *Generation) dropped(int)                      {}
 func (g *Generation) handBack(error) bool              { return false }

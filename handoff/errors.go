@@ -41,6 +41,9 @@ var (
 	// ErrStale: a successor that had owned the sockets failed, and a [Section] forbids to serve with what this generation
 	// has of it, which is behind. The generation is over: exit with an error, so that the program is started anew.
 	ErrStale = errors.New("the successor failed and this generation's state is behind; it ends, to be started anew")
+	// ErrSuccessorDied: the successor died after the guard, at nobody's wish, while this generation drained, which cannot
+	// serve any more. It is drained all the same. Exit with an error, so that a supervisor starts the program anew.
+	ErrSuccessorDied = errors.New("the successor died after the guard, and nobody serves; start the program anew")
 )
 
 // Error is what this package's functions return.

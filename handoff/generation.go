@@ -48,6 +48,7 @@ type Generation struct {
 	succession *superseding
 	handedBack error // why the sockets went back
 	lost       error // why this generation cannot take over any more
+	died       error // how the successor died after the guard, unwished
 	stale      error // why it must not serve any more: its state is behind
 	refused    error // why the last Listen failed, for a predecessor that wonders
 	lastError  error

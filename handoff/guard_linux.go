@@ -14,6 +14,9 @@ func (a *attempt) supersede(m *wire.Confirm) {
 	g := a.g
 	g.log.Info("superseded", "successor", a.pidNow())
 	a.superseded = true
+	g.mu.Lock()
+	a.judged = newEvent()
+	g.mu.Unlock()
 	a.guardEnds = time.Now().Add(max(g.cfg.Guard, 0))
 	a.depart(m) // before anybody drains, so that nobody is told to leave who can move
 	if a.settled.c != nil {

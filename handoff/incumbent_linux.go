@@ -21,7 +21,12 @@ import (
 func (a *attempt) handOver(ctx context.Context, confirmed func()) error {
 	g := a.g
 	a.ctx, a.confirmed = ctx, confirmed
-	defer func() { a.departure.end(false) }() // it has begun since
+	defer func() { // what has begun since
+		a.departure.end(false)
+		if a.judged.c != nil {
+			a.judged.happen()
+		}
+	}()
 	a.happen(a.prepare(ctx))
 	for a.waits() {
 		a.happen(a.await())
@@ -67,6 +72,10 @@ func (a *attempt) happen(e succession.IncumbentEvent) {
 				e, again = report, true
 			}
 		}
+		switch a.state() {
+		case succession.ReleasedAlone, succession.Orphaned:
+			a.judged.happen()
+		}
 	}
 }
 
@@ -80,7 +89,7 @@ func (a *attempt) state() succession.Incumbent {
 // waits reports whether there is something to wait for.
 func (a *attempt) waits() bool {
 	switch a.state() {
-	case succession.Released:
+	case succession.Released, succession.Relieved:
 		return !a.forgone // a successor that was ended takes nothing any more
 	case succession.Idle, succession.Stale, succession.Left, succession.Closed:
 		return false
@@ -152,7 +161,7 @@ func (a *attempt) deadline(state succession.Incumbent) (e succession.IncumbentEv
 	if (state == succession.Guard || state == succession.Probing) && !a.guardOver {
 		sooner(succession.GuardOver, a.guardEnds)
 	}
-	moves := state == succession.Guard || state == succession.Released
+	moves := state == succession.Guard || state == succession.Released || state == succession.Relieved
 	if moves {
 		if t, ok := a.departure.overdue(); ok {
 			sooner(succession.BatchOverdue, t)

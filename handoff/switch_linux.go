@@ -142,6 +142,7 @@ func (g *Generation) resume(a *attempt) {
 		old.revived.happen()
 		old.end(errRevived) // before connections come back, so that no client whose connection stays is told to leave
 	}
+	g.tellAncestor(&wire.Owned{})
 	a.sections.letGo(g)   // before connections come back, whose requests would be turned away
 	a.departure.end(true) // the successor is dead, or has let go
 	a.restoreBacklogs(true)

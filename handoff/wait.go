@@ -20,6 +20,11 @@ var errRevived = errors.New("this generation was revived")
 // If the state that went to a successor must not be behind (see [RevivalForbid]), and that successor dies, the generation
 // is over: drain's context ends, and Wait returns an error that is [ErrStale].
 //
+// If the successor dies after the guard, while this generation still drains, nobody serves. The drain goes on, and then
+// Wait returns an error that is [ErrSuccessorDied]. An end that somebody wished is none: exit status 0, SIGTERM, SIGINT, or
+// Close; nor is that of a successor that has handed over to one of its own. Where the kernel does not tell how a process
+// ended that is no child (before Linux 6.15), or the parent does not reap it within StepTimeout, only Close is a wish.
+//
 // If ctx ends first, Wait returns its cause and leaves the generation as it is. If the generation is closed, it returns
 // an error that is net.ErrClosed; if it handed the sockets back, it first calls drain and returns an error that is
 // ErrHandedBack and wraps that of Check. An error of drain, other than that of its context, is returned.
@@ -60,8 +65,11 @@ func (g *Generation) Wait(ctx context.Context, drain func(context.Context) error
 		}
 		g.flush(begun) // also what a drain that was cut short has given
 		g.log.Info("drained; this generation is done")
-		g.bye()
+		died := g.bye()
 		g.stop()
+		if died != nil {
+			err = errors.Join(died, err)
+		}
 		return g.errorf("wait", err)
 	}
 }

@@ -108,7 +108,8 @@ func kinds(err error) string {
 		{"busy", handoff.ErrBusy}, {"notowner", handoff.ErrNotOwner}, {"unauthorized", handoff.ErrUnauthorized},
 		{"died", handoff.ErrPeerDied}, {"aborted", handoff.ErrAborted}, {"protocol", handoff.ErrProtocol},
 		{"handedback", handoff.ErrHandedBack}, {"transport", handoff.ErrTransport}, {"changed", handoff.ErrChanged},
-		{"section", handoff.ErrSection}, {"state", handoff.ErrState}, {"stale", handoff.ErrStale}, {"unsupported", errors.ErrUnsupported},
+		{"section", handoff.ErrSection}, {"state", handoff.ErrState}, {"stale", handoff.ErrStale}, {"successordied", handoff.ErrSuccessorDied},
+		{"unsupported", errors.ErrUnsupported},
 		{"timeout", os.ErrDeadlineExceeded},
 	} {
 		if errors.Is(err, k.err) {

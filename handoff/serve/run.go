@@ -21,6 +21,9 @@ import (
 // revived, lets requests in flight finish for as long as Config.DrainTimeout, by http.Server.Shutdown and
 // GracefulStop, and returns nil.
 //
+// If the successor dies after the guard, while gen drains, Run drains the servers as ever and then returns an error that is
+// [handoff.ErrSuccessorDied]: nobody serves, so exit with an error.
+//
 // If a server ends that was not asked to, or gen fails, Run stops the others in the same way and returns that error; a
 // predecessor in its guard gets the sockets back (Generation.Fail).
 // An error before the servers are ready leaves everything with the predecessor.
@@ -93,6 +96,9 @@ func run(ctx context.Context, gen generation, servers []Server) error {
 	err := r.ready(serving)
 	if err == nil {
 		err = gen.Wait(serving, r.drain)
+	}
+	if errors.Is(err, handoff.ErrSuccessorDied) { // it is drained all the same
+		return errors.Join(err, r.finish(ctx))
 	}
 	if err != nil || serving.Err() != nil { // Wait may have seen both ends at once
 		return r.abandon(ctx, err)

@@ -24,9 +24,12 @@ const (
 	Asking
 	// Released: this generation cannot be revived any more. It drains.
 	Released
+	// Relieved: as Released. The end of the successor would leave nobody without service: it has a successor of its own, or it
+	// ends on purpose.
+	Relieved
 	// ReleasedAlone: as Released. The successor is gone, or the link to it.
 	ReleasedAlone
-	// Orphaned: as ReleasedAlone. The successor died, and nobody wished it.
+	// Orphaned: as ReleasedAlone. The successor died, nobody wished it, and nobody serves.
 	Orphaned
 
 	// ReclaimingCommitted: the token is being read. The successor has not said OWNED.
@@ -174,7 +177,8 @@ var incumbentTable = [incumbents][]incumbentRow{
 	Unconfirmed: {
 		{on(Confirm), Guard, do(Supersede)},
 		{on(Drop), Unconfirmed, do(ApplyDrop)},
-		{on(SuccessorLeaves, DiedWished), Released, do(Forgo, Release)},
+		{on(SuccessorLeaves), Relieved, do(Forgo, Release)},
+		{on(DiedWished), Released, do(Forgo, Release)},
 		{on(Returned, Failed, LinkEnd, Died, Timeout), ReclaimingOwned, do(ReadToken)},
 		{on(Owned, OwnedUnread, ReleaseAsked, Pong, Taken, OtherFrame), Unconfirmed, nil},
 		{on(Close), Closed, nil},
@@ -182,7 +186,8 @@ var incumbentTable = [incumbents][]incumbentRow{
 	Guard: {
 		{on(GuardOver), Asking, do(SendPing)},
 		{on(BatchOverdue), Probing, do(SendPing)},
-		{on(ReleaseAsked, SuccessorLeaves, DiedWished), Released, do(Release)},
+		{on(SuccessorLeaves), Relieved, do(Release)},
+		{on(ReleaseAsked, DiedWished), Released, do(Release)},
 		{on(Returned, Failed, LinkEnd, Died), ReclaimingGuard, do(ReadToken)},
 		{on(Taken), Guard, do(CountTaken)},
 		{on(Drop), Guard, do(ApplyDrop)},
@@ -192,7 +197,8 @@ var incumbentTable = [incumbents][]incumbentRow{
 	Probing: {
 		{on(Pong), Guard, do(Excuse)},
 		{on(GuardOver), Asking, nil}, // the PING is on its way
-		{on(ReleaseAsked, SuccessorLeaves, DiedWished), Released, do(Release)},
+		{on(SuccessorLeaves), Relieved, do(Release)},
+		{on(ReleaseAsked, DiedWished), Released, do(Release)},
 		{on(Returned, Failed, LinkEnd, Died, Timeout), ReclaimingGuard, do(ReadToken)},
 		{on(Taken), Probing, do(CountTaken)},
 		{on(Drop), Probing, do(ApplyDrop)},
@@ -200,7 +206,8 @@ var incumbentTable = [incumbents][]incumbentRow{
 		{on(Close), Closed, nil},
 	},
 	Asking: {
-		{on(Pong, ReleaseAsked, SuccessorLeaves, DiedWished), Released, do(Release)},
+		{on(SuccessorLeaves), Relieved, do(Release)},
+		{on(Pong, ReleaseAsked, DiedWished), Released, do(Release)},
 		{on(Returned, Failed, LinkEnd, Died, Timeout), ReclaimingGuard, do(ReadToken)},
 		{on(Taken), Asking, do(CountTaken)},
 		{on(Drop), Asking, do(ApplyDrop)},
@@ -213,12 +220,22 @@ var incumbentTable = [incumbents][]incumbentRow{
 		{on(BatchOverdue), Released, do(WarnStuck)},
 		{on(LinkEnd, DiedWished), ReleasedAlone, do(EndDeparture)},
 		{on(Died), Orphaned, do(EndDeparture, ReportOrphaned)},
-		{on(Owned, OwnedUnread, Confirm, Returned, Failed, SuccessorLeaves, Pong, Drop, OtherFrame), Released, nil},
+		{on(SuccessorLeaves), Relieved, nil},
+		{on(Owned, OwnedUnread, Confirm, Returned, Failed, Pong, Drop, OtherFrame), Released, nil},
+		{on(Close), Closed, nil},
+	},
+	Relieved: {
+		{on(Owned, OwnedUnread), Released, nil}, // its own successor failed
+		{on(ReleaseAsked), Relieved, do(SendReleased)},
+		{on(Taken), Relieved, do(CountTaken)},
+		{on(BatchOverdue), Relieved, do(WarnStuck)},
+		{on(LinkEnd, Died, DiedWished), ReleasedAlone, do(EndDeparture)},
+		{on(Confirm, Returned, Failed, SuccessorLeaves, Pong, Drop, OtherFrame), Relieved, nil},
 		{on(Close), Closed, nil},
 	},
 	ReleasedAlone: {
-		{on(Died), Orphaned, do(ReportOrphaned)},
-		{on(DiedWished), ReleasedAlone, nil},
+		// It may have said why to a link that had ended.
+		{on(Died, DiedWished), ReleasedAlone, nil},
 		{on(Close), Closed, nil},
 	},
 	Orphaned: {
@@ -254,7 +271,7 @@ var incumbentTable = [incumbents][]incumbentRow{
 	BlockedCommitted: {
 		{on(Owned), Unconfirmed, do(ApplyDrops, Park)},
 		{on(OwnedUnread, Returned), ReclaimingOwned, do(ReadToken)},
-		{on(SuccessorLeaves), Released, do(Forgo, Release)},
+		{on(SuccessorLeaves), Relieved, do(Forgo, Release)},
 		{on(Drop), BlockedCommitted, do(KeepDrop)},
 		{on(Died, DiedWished), Reviving, do(Revive)},
 		{on(Confirm, Failed, ReleaseAsked, Pong, Taken, OtherFrame, LinkEnd), BlockedCommitted, nil},
@@ -263,14 +280,16 @@ var incumbentTable = [incumbents][]incumbentRow{
 	BlockedOwned: {
 		{on(Confirm), Guard, do(Supersede)},
 		{on(Returned), ReclaimingOwned, do(ReadToken)},
-		{on(SuccessorLeaves, DiedWished), Released, do(Forgo, Release)},
+		{on(SuccessorLeaves), Relieved, do(Forgo, Release)},
+		{on(DiedWished), Released, do(Forgo, Release)},
 		{on(Drop), BlockedOwned, do(ApplyDrop)},
 		{on(Died), Reviving, do(Revive)},
 		{on(Owned, OwnedUnread, Failed, ReleaseAsked, Pong, Taken, OtherFrame, LinkEnd), BlockedOwned, nil},
 		{on(Close), Closed, nil},
 	},
 	BlockedGuard: {
-		{on(Pong, ReleaseAsked, SuccessorLeaves, DiedWished), Released, do(Release)},
+		{on(SuccessorLeaves), Relieved, do(Release)},
+		{on(Pong, ReleaseAsked, DiedWished), Released, do(Release)},
 		{on(Returned), ReclaimingGuard, do(ReadToken)},
 		{on(Taken), BlockedGuard, do(CountTaken)},
 		{on(Drop), BlockedGuard, do(ApplyDrop)},
@@ -303,7 +322,7 @@ func (i Incumbent) Step(e IncumbentEvent) (Incumbent, []Action, bool) {
 
 var incumbentPhases = [incumbents]Phase{
 	Idle: PhaseServing, Offering: PhaseOffering, Pausing: PhaseSwitching, Committed: PhaseSwitching, Unconfirmed: PhaseGuarding,
-	Guard: PhaseDraining, Probing: PhaseDraining, Asking: PhaseDraining, Released: PhaseDraining, ReleasedAlone: PhaseDraining, Orphaned: PhaseDraining,
+	Guard: PhaseDraining, Probing: PhaseDraining, Asking: PhaseDraining, Released: PhaseDraining, Relieved: PhaseDraining, ReleasedAlone: PhaseDraining, Orphaned: PhaseDraining,
 	ReclaimingCommitted: PhaseSwitching, ReclaimingOwned: PhaseGuarding, ReclaimingGuard: PhaseDraining,
 	FencingCommitted: PhaseSwitching, FencingOwned: PhaseGuarding, FencingGuard: PhaseDraining,
 	BlockedCommitted: PhaseSwitching, BlockedOwned: PhaseGuarding, BlockedGuard: PhaseDraining,
@@ -312,7 +331,7 @@ var incumbentPhases = [incumbents]Phase{
 
 var incumbentNames = [incumbents]string{
 	Idle: "IDLE", Offering: "OFFERING", Pausing: "PAUSING", Committed: "COMMITTED", Unconfirmed: "UNCONFIRMED", Guard: "GUARD",
-	Probing: "PROBING", Asking: "ASKING", Released: "RELEASED", ReleasedAlone: "RELEASED ALONE", Orphaned: "ORPHANED",
+	Probing: "PROBING", Asking: "ASKING", Released: "RELEASED", Relieved: "RELIEVED", ReleasedAlone: "RELEASED ALONE", Orphaned: "ORPHANED",
 	ReclaimingCommitted: "RECLAIMING COMMITTED", ReclaimingOwned: "RECLAIMING OWNED", ReclaimingGuard: "RECLAIMING GUARD",
 	FencingCommitted: "FENCING COMMITTED", FencingOwned: "FENCING OWNED", FencingGuard: "FENCING GUARD",
 	BlockedCommitted: "BLOCKED COMMITTED", BlockedOwned: "BLOCKED OWNED", BlockedGuard: "BLOCKED GUARD",
