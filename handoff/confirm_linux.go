@@ -64,12 +64,20 @@ func (g *Generation) handBack(cause error) bool {
 // putBack stops accepting, and then puts the token back.
 func (g *Generation) putBack(p *predecessor, cause error) {
 	g.log.Error("this generation fails; the sockets go back", "error", cause)
+	held := g.holdExclusive(g.ctx, nil) // before anybody else can own
 	if err := g.parkClaimed(nil); err != nil {
 		g.log.Error("a socket does not pause", "error", err)
 	}
-	err := p.token.put()
+	if held != nil {
+		g.log.Error("something that only one process may have is not let go of; the predecessor ends this process to have the sockets",
+			"error", held)
+	}
+	var err error
+	if held == nil {
+		err = p.token.put()
+	}
 	if err == nil {
-		err = p.link.send(&wire.Failed{Reason: cause.Error(), Returned: true})
+		err = p.link.send(&wire.Failed{Reason: cause.Error(), Returned: held == nil})
 	}
 	if err != nil {
 		g.log.Error("nobody is left to serve", "error", err)

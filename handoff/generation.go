@@ -32,6 +32,7 @@ type Generation struct {
 	hurry    context.CancelCauseFunc
 	readying sync.Mutex // held throughout Ready; taken before mu
 	stopping sync.Mutex // held throughout stop; taken before mu
+	holding  sync.Mutex // held while exclusive sections are; taken before mu
 
 	mu            sync.Mutex
 	toPredecessor succession.Successor // what this generation is to the one before it
@@ -261,7 +262,12 @@ func (g *Generation) Close() error {
 	g.mu.Unlock()
 	g.hurry(net.ErrClosed)
 	g.readying.Lock() // a Ready under way finds out first whether it owns
-	g.leave()         // before the links are closed
+	if g.currentPhase().owner() {
+		if err := g.holdExclusive(context.Background(), nil); err != nil {
+			g.log.Error("closed although something that only one process may have is not let go of; end this process", "error", err)
+		}
+	}
+	g.leave() // before the links are closed
 	g.readying.Unlock()
 	g.flush(time.Now())
 	g.cancel(net.ErrClosed)

@@ -56,7 +56,11 @@ func (a *attempt) happen(e succession.IncumbentEvent) {
 	for again := true; again; {
 		g.mu.Lock()
 		if e == succession.Agreed {
-			e = a.agreedLocked()
+			if a.cause = a.disagreesLocked(); a.cause != nil {
+				g.mu.Unlock()
+				e = a.endsWith(a.cause, succession.AttemptFailed)
+				continue
+			}
 		}
 		from := g.toSuccessor
 		actions, tell := g.asIncumbentLocked(e)
@@ -308,33 +312,37 @@ func (a *attempt) because(state succession.Incumbent, err error) {
 	}
 }
 
-// agreedLocked is the last look before the switch: what has been agreed may not hold any more.
-func (a *attempt) agreedLocked() succession.IncumbentEvent {
+// disagreesLocked is the last look before the switch: what has been agreed may not hold any more.
+func (a *attempt) disagreesLocked() error {
 	g := a.g
 	switch {
 	case g.changes != a.changes:
-		a.cause = ErrChanged
+		return ErrChanged
 	case g.closing || !g.phase.owner() || !succession.MayCommit(g.toPredecessor):
-		a.cause = net.ErrClosed
-	default:
-		for i, r := range a.sockets {
-			if a.claimed[i] {
-				r.fresh = false // from here on the path may be the successor's
-			}
-		}
-		if a.confirmWithin == 0 {
-			a.settled = newEvent()
-		}
-		return succession.Agreed
+		return net.ErrClosed
 	}
-	return a.endsWith(a.cause, succession.AttemptFailed)
+	for i, r := range a.sockets {
+		if a.claimed[i] {
+			r.fresh = false // from here on the path may be the successor's
+		}
+	}
+	if a.confirmWithin == 0 {
+		a.settled = newEvent()
+	}
+	return nil
 }
 
-// endsWith is CloseForHeir if cause says that this generation is being closed, and there is an heir to close for. Otherwise it
-// is e.
+// endsWith is CloseForHeir if cause says that this generation is being closed, and there is an heir to close for, which gets the
+// sockets when what only one process may have was let go of. Otherwise it is e.
 func (a *attempt) endsWith(cause error, e succession.IncumbentEvent) succession.IncumbentEvent {
-	if errors.Is(cause, net.ErrClosed) && a.g.quit.Err() != nil && a.child == nil && a.offered && a.heir {
-		return succession.CloseForHeir
+	g := a.g
+	if !errors.Is(cause, net.ErrClosed) || g.quit.Err() == nil || a.child != nil || !a.offered || !a.heir {
+		return e
 	}
-	return e
+	if err := g.holdExclusive(context.Background(), nil); err != nil {
+		g.log.Error("the successor does not get the sockets before this process ends: something that only one may have is not let go of",
+			"successor", a.pidNow(), "error", err)
+		return e
+	}
+	return succession.CloseForHeir
 }

@@ -52,6 +52,9 @@ func (g *Generation) restorable(p *predecessor) []wire.Section {
 	}
 	var all []wire.Section
 	for _, s := range g.sections { // complete since they were sealed
+		if s.exclusive() {
+			continue
+		}
 		all = append(all, wire.Section{Name: s.name, Ahead: s.RestoreAhead != nil, Gap: s.Restore != nil})
 	}
 	return all
@@ -61,9 +64,7 @@ func (g *Generation) restorable(p *predecessor) []wire.Section {
 func (g *Generation) newRestorer(ctx context.Context, p *predecessor) *restorer {
 	r := &restorer{g: g, p: p, todo: make(chan delivery, 2*wire.MaxSections+2)}
 	patience := 3 * g.cfg.StepTimeout // the incumbent may have a predecessor of its own to release before
-	if p.state && len(g.sections) > 0 {
-		patience += 2 * p.stateWithin
-	}
+	patience += 2 * p.stateWithin     // also if nothing moves: it may have to hold what only one process may have
 	r.deadline = time.Now().Add(patience)
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
 	r.ctx, r.stop = context.WithDeadlineCause(r.ctx, r.deadline,

@@ -26,6 +26,15 @@ import (
 // If that is exceeded, or if a callback fails on either side, nothing has happened: this generation serves on, and the
 // successor's Ready returns an error.
 //
+// A section with Hold alone moves nothing: it is something that only one process may have, such as a lock, a lease or a
+// scheduler. Whatever the successor knows of it, and whether or not any state moves, Hold lets go of it before the
+// successor can own, while this generation still serves; so there is no gap in which clients wait. All such sections are
+// held at once, within Config.StateTimeout; if one cannot be, the upgrade fails. release takes it back if this generation
+// serves on. Hold is called too, and release is not, before this generation hands back to its predecessor, and when it is
+// closed while it owns; it may be called again then although it is held. If it fails when the sockets are to go back, the
+// predecessor kills this process before it serves. The program takes what the section stands for when Ready has returned.
+// [github.com/segue-go/segue/handoff/serve.Worker] is made of it.
+//
 // # Callbacks
 //
 // They are called one at a time, sections in the order of State, in goroutines of the generation. Their context ends
@@ -58,7 +67,7 @@ type Section struct {
 	// what is under way; it is called before Save, when those have been stopped and the sockets are paused. release, which
 	// must not block, undoes it if this generation serves on, now or after a revival. It is never called if the state has
 	// moved for good: what is held then is to be closed, or given away, when the generation is superseded. After an error
-	// there is no release. Nil: there is nothing else.
+	// there is no release. Nil: there is nothing else. Without Save and Ahead see above.
 	Hold func(ctx context.Context) (release func(), err error)
 
 	// Revival is what becomes of a section with Save if this generation takes the sockets back from a successor that has
@@ -113,19 +122,19 @@ func (g *Generation) register(name string, s Section) error {
 		return refuse("a name has 1 to %d bytes, in UTF-8 and without NUL", wire.MaxName)
 	}
 	switch {
-	case s.Save == nil && s.Ahead == nil:
-		return refuse("it needs Save, or Ahead")
+	case s.Save == nil && s.Ahead == nil && s.Hold == nil:
+		return refuse("it needs Save, or Ahead, or Hold alone")
 	case (s.Save == nil) != (s.Restore == nil):
 		return refuse("Save and Restore go together")
 	case (s.Ahead == nil) != (s.RestoreAhead == nil):
 		return refuse("Ahead and RestoreAhead go together")
-	case s.Hold != nil && s.Save == nil:
-		return refuse("Hold is for Save, which it does not have")
+	case s.Hold != nil && s.Save == nil && (s.Ahead != nil || s.Revival != RevivalForbid):
+		return refuse("Hold is for Save, which it does not have, or it stands alone")
 	case s.Revival < RevivalForbid || s.Revival > RevivalCall:
 		return refuse("there is no Revival %d", s.Revival)
 	case (s.Revived != nil) != (s.Revival == RevivalCall):
 		return refuse("Revived and RevivalCall go together")
-	case !s.Probation && (g.cfg.Probation > 0 || g.cfg.Check != nil):
+	case !s.Probation && (s.Save != nil || s.Ahead != nil) && (g.cfg.Probation > 0 || g.cfg.Check != nil):
 		return refuse("what is served before this generation confirms would be lost if it does not; set Section.Probation to " +
 			"accept that, or neither Config.Probation nor Config.Check")
 	}

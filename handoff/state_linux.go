@@ -30,6 +30,9 @@ func (a *attempt) agree(theirs []wire.Section) error {
 		theirs = nil
 	}
 	for _, s := range a.g.sections { // complete since Ready
+		if s.exclusive() {
+			continue // it is held, whatever the successor knows of it
+		}
 		i := slices.IndexFunc(theirs, func(t wire.Section) bool { return t.Name == s.name })
 		switch {
 		case i < 0:
@@ -75,10 +78,17 @@ func (a *attempt) sendAhead(ctx context.Context) error {
 }
 
 // pauseAndSave pauses the sockets, holds all that changes the exact sections, and moves them. On an error the caller
-// takes back, which also lets go of what is held. Connections that serve knows are held first: that may take as long as
-// the slowest request, and meanwhile all is served on, new connections too.
+// takes back, which also lets go of what is held. What only one process may have is held first, then connections that
+// serve knows: that may take as long as the slowest request, and meanwhile all is served on, new connections too.
 func (a *attempt) pauseAndSave(ctx context.Context) error {
 	if len(a.sections.exact) == 0 {
+		err := a.holdExclusive(ctx)
+		if err == nil {
+			err = a.unchanged()
+		}
+		if err != nil {
+			return err
+		}
 		return a.g.pauseClaimed(a)
 	}
 	t := &transfer{a: a}
@@ -96,7 +106,19 @@ func (a *attempt) pauseAndSave(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// It took a while, in which the program could close sockets.
+	return a.unchanged()
+}
+
+// holdExclusive holds what only one process may have, until the attempt has failed.
+func (a *attempt) holdExclusive(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(a.g.ctx, func() { cancel(context.Cause(a.g.ctx)) })()
+	return a.g.holdExclusive(ctx, a.sections.held.add)
+}
+
+// unchanged is for when saving or holding took a while, in which the program could close sockets.
+func (a *attempt) unchanged() error {
 	g := a.g
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -174,6 +196,9 @@ var errHold = errors.New("connections cannot be held between requests")
 // hold stops what could change a section.
 func (t *transfer) hold(ctx context.Context) error {
 	g, h := t.a.g, &t.a.sections.held
+	if err := t.a.holdExclusive(ctx); err != nil {
+		return err
+	}
 	t.at.Store("holding connections between requests")
 	h.connections = true
 	if err := g.exchange.Hold(ctx); err != nil {
@@ -188,14 +213,7 @@ func (t *transfer) hold(ctx context.Context) error {
 			continue
 		}
 		t.at.Store(fmt.Sprintf("section %q: Hold", s.name))
-		err := g.callBack(ctx, s, "Hold", func(ctx context.Context) error {
-			release, err := s.Hold(ctx)
-			if err == nil && release != nil {
-				h.add(release)
-			}
-			return err
-		})
-		if err != nil {
+		if err := g.hold(ctx, s, h.add); err != nil {
 			return err
 		}
 	}

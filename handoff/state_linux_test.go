@@ -297,7 +297,7 @@ func TestStateErrors(t *testing.T) {
 		"no Restore":         {"a", with(func(s *handoff.Section) { s.Restore = nil })},
 		"no RestoreAhead":    {"a", with(func(s *handoff.Section) { s.RestoreAhead = nil })},
 		"no Ahead":           {"a", with(func(s *handoff.Section) { s.Ahead = nil })},
-		"Hold without Save":  {"a", with(func(s *handoff.Section) { s.Save, s.Restore = nil, nil })},
+		"Hold and Ahead":     {"a", with(func(s *handoff.Section) { s.Save, s.Restore = nil, nil })},
 		"Call, no Revived":   {"a", with(func(s *handoff.Section) { s.Revival = handoff.RevivalCall })},
 		"Revived, no Call":   {"a", with(func(s *handoff.Section) { s.Revived = func(context.Context) error { return nil } })},
 		"unknown Revival":    {"a", with(func(s *handoff.Section) { s.Revival = 7 })},

@@ -31,7 +31,7 @@ type conf struct {
 	// Start is what happens at a point of the start: "exit3" "hang" "hang-joined" "hold-joined", and "nofile=N", or
 	// "nofile=+N" for N more than are open.
 	Start string
-	// USR1 is what SIGUSR1 does: "close" "exit0" "exit4".
+	// USR1 is what SIGUSR1 does: "close" "exit0" "exit4" "hold" "fail".
 	USR1 string
 	// Chains says which of Listen the role embed serves.
 	Chains []int
@@ -80,6 +80,8 @@ type conf struct {
 	// Of the role http. Handled is a file to which each request's token is appended; "" is none.
 	Handled                        string
 	IdleTimeout, ReadHeaderTimeout time.Duration
+	// Lock is the file that the role worker locks, and Work what goes wrong with it: "stuck" "fails".
+	Lock, Work string
 	// Counted makes the number of requests a section of state, which GET /count tells.
 	Counted bool
 	// WaitHijacked is that of the server, which then logs as the generation does.

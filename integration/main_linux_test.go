@@ -33,6 +33,7 @@ var roles = map[string]func(conf, *emitter) int{
 	"counter": roleCounter,
 	"started": roleStarted,
 	"minimal": roleMinimal,
+	"worker":  roleWorker,
 }
 
 // used remembers which roles the tests have started.

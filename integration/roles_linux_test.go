@@ -3,6 +3,7 @@ package integration
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -106,6 +107,8 @@ func (p *process) obey(signals chan os.Signal) {
 			switch p.USR1 {
 			case "close":
 				p.e.result("closed", p.gen.Close())
+			case "fail":
+				p.wg.Go(func() { p.e.result("closed", p.gen.Fail(errors.New("unwell"))) })
 			case "exit0":
 				os.Exit(0)
 			case "exit4":

@@ -24,6 +24,7 @@ type fakeGeneration struct {
 	onReady      func(context.Context) error
 	drainTimeout time.Duration // as Config's, but 0 is no limit
 	lns          []net.Listener
+	sections     map[string]handoff.Section
 	holds        bool        // has state that moves
 	holder       live.Holder // of the last server
 
@@ -78,7 +79,13 @@ func (g *fakeGeneration) AddHolder(h live.Holder) (bool, func()) {
 	return g.holds, func() {}
 }
 
-func (g *fakeGeneration) State(string, handoff.Section) error { return nil }
+func (g *fakeGeneration) State(name string, s handoff.Section) error {
+	if g.sections == nil {
+		g.sections = make(map[string]handoff.Section)
+	}
+	g.sections[name] = s
+	return nil
+}
 
 func (g *fakeGeneration) Released() <-chan struct{} { return g.released }
 

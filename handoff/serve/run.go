@@ -95,6 +95,7 @@ func run(ctx context.Context, gen generation, servers []Server) error {
 	r.start()
 	err := r.ready(serving)
 	if err == nil {
+		r.workers((*worker).own)
 		err = gen.Wait(serving, r.drain)
 	}
 	if errors.Is(err, handoff.ErrSuccessorDied) { // it is drained all the same
@@ -115,11 +116,16 @@ func (r *runner) add(servers []Server) error {
 			return fmt.Errorf("serve: server %d of %d is nil or has no listener", i+1, len(servers))
 		}
 	}
-	for _, s := range servers {
+	for i, s := range servers {
 		u := &unit{Server: s, started: make(chan struct{}), done: make(chan struct{})}
 		accepted := s.impl.attach(r)
 		if h, ok := s.impl.(*httpServer); ok && !h.plain {
 			if err := r.shareTickets(h); err != nil {
+				return err
+			}
+		}
+		if w, ok := s.impl.(*worker); ok {
+			if err := w.register(r.gen, i+1); err != nil {
 				return err
 			}
 		}
@@ -129,6 +135,15 @@ func (r *runner) add(servers []Server) error {
 		r.units = append(r.units, u)
 	}
 	return nil
+}
+
+// workers calls f for each worker.
+func (r *runner) workers(f func(*worker)) {
+	for _, u := range r.units {
+		if w, ok := u.impl.(*worker); ok {
+			f(w)
+		}
+	}
 }
 
 func (r *runner) start() {
@@ -255,6 +270,7 @@ func (r *runner) abandon(ctx context.Context, err error) error {
 	}
 	ctx, cancel := within(ctx, r.gen.DrainTimeout())
 	defer cancel()
+	r.workers(func(w *worker) { w.quit() }) // end waits for them, and does not let them begin again
 	ended := end()
 	return errors.Join(err, ended, r.stop(ctx, false), r.gen.Close())
 }

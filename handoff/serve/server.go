@@ -7,7 +7,7 @@ import (
 )
 
 // Server is one of the servers of a process, as [Run] takes it: a server and the listener that it is to serve.
-// [HTTP], [HTTPS], [GRPC] and [Func] make one. It is good for one call of Run. The zero value is no server, and Run
+// [HTTP], [HTTPS], [GRPC], [Func] and [Worker] make one. It is good for one call of Run. The zero value is no server, and Run
 // says so.
 type Server struct {
 	kind string // for error messages

@@ -84,7 +84,8 @@ type Welcome struct {
 	// Heir says that no older generation can be revived: if the incumbent ends before COMMIT, the successor may take the
 	// token without.
 	Heir bool `json:"heir,omitempty"`
-	// StateWithin is, if the incumbent has sections, how many milliseconds they may take in each of their two phases.
+	// StateWithin is, if the incumbent has sections, or something to let go of before COMMIT, how many milliseconds that may
+	// take in each of the two phases.
 	StateWithin int64 `json:"stateWithin,omitempty"`
 	// Descriptor is, if the sides agreed on the feature "pull-token" and the token cannot be sent, its number in the
 	// incumbent. The successor takes it and answers TAKEN.
