@@ -22,7 +22,10 @@ func (g *Generation) join(context.Context) error {
 	return nil
 }
 
-func (g *Generation) own(context.Context) error {
+func (g *Generation) own(ctx context.Context) error {
+	if err := g.freshen(ctx, func(*section) bool { return false }); err != nil {
+		return err
+	}
 	g.mu.Lock()
 	_, tell := g.asSuccessorLocked(succession.Ready)
 	opened := succession.Opened

@@ -117,11 +117,12 @@ func (a *attempt) offer(ctx context.Context) error {
 	}
 	a.items = len(items)
 	a.heir = g.isFirstOrReleased()
-	err = a.welcome(ctx, &wire.Welcome{
+	welcome := &wire.Welcome{
 		Version: a.version, Features: a.features, Generation: number, Name: a.g.origin.name(), PID: os.Getpid(), Heir: a.heir,
 		StateWithin: g.stateWithin(),
-	})
-	if err != nil {
+	}
+	a.nameSections(welcome)
+	if err := a.welcome(ctx, welcome); err != nil {
 		return err
 	}
 	pull, err := g.cfg.Transport.pullable(a.features, a.link)

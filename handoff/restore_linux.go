@@ -28,6 +28,17 @@ type restorer struct {
 	err      error         // of the goroutine; valid once finished is closed
 
 	ahead, gap chapter
+	committed  bool // the incumbent has
+}
+
+// came reports whether s is whole: an incumbent that commits has sent all that it has of it; of one that died, or left, what
+// it saves in the gap is what it sends last.
+func (r *restorer) came(s *section) bool {
+	ahead, gap := slices.Contains(r.ahead.names, s.name), slices.Contains(r.gap.names, s.name)
+	if r.committed {
+		return ahead || gap
+	}
+	return gap || ahead && s.Restore == nil
 }
 
 // chapter is how far one of the two phases is.
@@ -58,6 +69,11 @@ func (g *Generation) restorable(p *predecessor) []wire.Section {
 		all = append(all, wire.Section{Name: s.name, Ahead: s.RestoreAhead != nil, Gap: s.Restore != nil})
 	}
 	return all
+}
+
+// has reports whether s may come from p: not if p has no sections, or names those that it has, and s is none of them.
+func (p *predecessor) has(s *section) bool {
+	return p.state && p.stateWithin > 0 && (len(p.sections) == 0 || slices.Contains(p.sections, s.name))
 }
 
 // newRestorer is for one wait for COMMIT. end follows.
@@ -111,7 +127,8 @@ func (r *restorer) awaitCommit() cue {
 			err = r.saved(m)
 		default:
 			f.raw.Close()
-			if _, commits := m.(*wire.Commit); commits && (r.ahead.open() || r.gap.open()) {
+			_, r.committed = m.(*wire.Commit)
+			if r.committed && (r.ahead.open() || r.gap.open()) {
 				return cue{event: succession.GiveUp, cause: fmt.Errorf("%w: COMMIT before SAVED", ErrProtocol)}
 			}
 			return p.cue(f)
@@ -140,7 +157,7 @@ func (r *restorer) add(m *wire.State, raw *fdpass.Message) error {
 	c := r.chapter(m.Ahead)
 	i := slices.IndexFunc(r.g.sections, func(s *section) bool { return s.name == m.Name })
 	switch {
-	case !r.p.state || len(raw.FDs) != 1 || c.saved || slices.Contains(c.names, m.Name) || i < 0,
+	case !r.p.state || len(raw.FDs) != 1 || c.saved || slices.Contains(c.names, m.Name) || i < 0 || r.g.sections[i].fresh,
 		m.Ahead && (r.g.sections[i].RestoreAhead == nil || len(r.gap.names) > 0), !m.Ahead && r.ahead.open(),
 		!m.Ahead && r.g.sections[i].Restore == nil:
 		return fmt.Errorf("%w: STATE %.64q with %d descriptors, which nobody expects", ErrProtocol, m.Name, len(raw.FDs))

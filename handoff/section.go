@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -48,7 +49,7 @@ import (
 //
 // A successor that takes the sockets of an incumbent which died or was closed before the commit serves with what had
 // arrived by then, and restores that first: all of it, some sections, only what was sent ahead, or nothing. What was
-// not restored is to be as at a fresh start.
+// not restored is to be as at a fresh start; Fresh is called for it.
 type Section struct {
 	// Save writes the section. Nil: the section has nothing that must be exact, and needs no gap. What it writes is
 	// buffered, and goes to memory that is shared with the successor.
@@ -57,6 +58,15 @@ type Section struct {
 	// no predecessor, or one without that section. r may be read from several goroutines by ReadAt, until Restore returns.
 	// Who has Save needs it.
 	Restore func(ctx context.Context, r *io.SectionReader) error
+
+	// Fresh is called by Ready, before this generation owns, if the section has not come, or not to its end: there is no
+	// predecessor, or one without that section, or it died, or was closed, before it had sent it. Then Restore is not called,
+	// but RestoreAhead may have been. It is the place to load what a fresh start begins with. An error fails Ready.
+	//
+	// Without a predecessor, and where that one does not have the section, nobody waits for it but the caller of Ready, and a
+	// predecessor serves on for its ReadyTimeout. In the other cases nobody serves until it returns. Nil: there is nothing to
+	// be done.
+	Fresh func(ctx context.Context) error
 
 	// Ahead and RestoreAhead are the same for what is sent while the predecessor still serves. RestoreAhead is called
 	// before Restore. Nil: nothing is.
@@ -99,6 +109,7 @@ type section struct {
 	Section
 	name    string
 	running sync.Mutex // held while a callback of it runs
+	fresh   bool       // Fresh was called, or would have been; owned by Ready
 }
 
 // State registers a section of the program's state, which moves to the successor in the transaction that moves the
@@ -128,6 +139,8 @@ func (g *Generation) register(name string, s Section) error {
 		return refuse("Save and Restore go together")
 	case (s.Ahead == nil) != (s.RestoreAhead == nil):
 		return refuse("Ahead and RestoreAhead go together")
+	case s.Fresh != nil && s.Save == nil && s.Ahead == nil:
+		return refuse("Fresh is for what can be restored")
 	case s.Hold != nil && s.Save == nil && (s.Ahead != nil || s.Revival != RevivalForbid):
 		return refuse("Hold is for Save, which it does not have, or it stands alone")
 	case s.Revival < RevivalForbid || s.Revival > RevivalCall:
@@ -154,6 +167,26 @@ func (g *Generation) register(name string, s Section) error {
 		}
 	}
 	g.sections = append(g.sections, &section{Section: s, name: name})
+	return nil
+}
+
+// freshen calls Fresh for the sections that do not come, or have not, and for which it has not been called.
+func (g *Generation) freshen(ctx context.Context, comes func(*section) bool) error {
+	g.mu.Lock()
+	sections := slices.Clone(g.sections)
+	g.mu.Unlock()
+	for _, s := range sections {
+		if s.fresh || comes(s) {
+			continue
+		}
+		s.fresh = true
+		if s.Fresh == nil {
+			continue
+		}
+		if err := g.callBack(ctx, s, "Fresh", s.Fresh); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -53,6 +53,19 @@ func (a *attempt) agree(theirs []wire.Section) error {
 	return nil
 }
 
+// nameSections has WELCOME say which sections this generation has, so that the successor knows early which will not come.
+func (a *attempt) nameSections(m *wire.Welcome) {
+	if !slices.Contains(a.features, featureState) {
+		return
+	}
+	for _, s := range a.g.sections { // complete since Ready
+		m.Sections = append(m.Sections, s.name)
+	}
+	if _, err := wire.Encode(m); err != nil { // too long, with names that JSON makes long
+		m.Sections = nil
+	}
+}
+
 // stateWithin is what WELCOME says of the time that sections may take.
 func (g *Generation) stateWithin() int64 {
 	if len(g.sections) == 0 {

@@ -32,6 +32,7 @@ type predecessor struct {
 	lost    error // why it is no use to call Ready; valid once watched is closed
 	left    bool  // it stopped for good, and left the sockets to this generation, its heir
 
+	sections    []string      // that it has; none: unknown, if stateWithin is not 0
 	stateWithin time.Duration // how long sections may take, in each phase
 
 	once sync.Once
@@ -152,6 +153,7 @@ func (g *Generation) welcome(p *predecessor, f frame, m *wire.Welcome) (err erro
 	p.heir = m.Heir
 	p.moves = slices.Contains(m.Features, featureConns)
 	p.state = slices.Contains(m.Features, featureState)
+	p.sections = m.Sections
 	p.stateWithin = min(time.Duration(m.StateWithin)*time.Millisecond, maxState)
 	if p.pulls, err = g.cfg.Transport.pullable(m.Features, p.link); err != nil {
 		return err

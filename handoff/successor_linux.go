@@ -192,6 +192,15 @@ func (p *predecessor) cue(f frame) cue {
 // own makes a generation the owner that is not: at once if it is the first, or after its predecessor has let go.
 func (g *Generation) own(ctx context.Context) error {
 	p := g.predecessor
+	none := func(*section) bool { return false }
+	has := none
+	if p != nil {
+		has = p.has
+	}
+	if err := g.freshen(ctx, has); err != nil { // while the predecessor serves, and is watched
+		g.hear(p, cue{event: succession.GiveUp, cause: err})
+		return err
+	}
 	if p != nil {
 		p.unwatch(errUnwatched)
 		<-p.watched
@@ -204,6 +213,12 @@ func (g *Generation) own(ctx context.Context) error {
 		}
 		if err := g.hearQueued(p); err != nil {
 			return err
+		}
+		if p.left {
+			if err := g.freshen(ctx, none); err != nil {
+				g.hear(p, cue{event: succession.GiveUp, cause: err})
+				return err
+			}
 		}
 		p.ready = ctx
 	}

@@ -49,7 +49,11 @@ func (g *Generation) awaitCommit(p *predecessor) cue {
 		g.log.Warn("the incumbent died before the commit; this process takes the sockets", "incumbent", p.link.peer.PID)
 	}
 	if commits || inherits {
-		if err := r.finish(); err != nil {
+		err := r.finish()
+		if err == nil {
+			err = g.freshen(p.ready, r.came)
+		}
+		if err != nil {
 			c = cue{event: succession.GiveUp, cause: err}
 		}
 	}

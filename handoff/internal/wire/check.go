@@ -93,6 +93,14 @@ func (m *Hello) check() error {
 }
 
 func (m *Welcome) check() error {
+	if len(m.Sections) > MaxSections {
+		return outOfBounds("%d sections are more than %d", len(m.Sections), MaxSections)
+	}
+	for _, name := range m.Sections {
+		if err := checkName(name); err != nil {
+			return err
+		}
+	}
 	return firstError(
 		checkInt("version", int64(m.Version), 1, maxVersion),
 		checkFeatures(m.Features),

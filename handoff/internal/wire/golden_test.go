@@ -17,6 +17,7 @@ var golden = map[string]Message{
 	typeHello: &Hello{Versions: []int{2, 1}, Features: []string{"conns", "state"}, Name: "example <web> \"ünï\"", PID: 4712},
 	typeWelcome: &Welcome{
 		Version: 1, Features: []string{"state"}, Generation: 2, Name: "example", PID: 4711, Heir: true, StateWithin: 10000,
+		Sections: []string{"sessions"},
 	},
 	typeWait:             &Wait{Phase: "starting"},
 	typeBusy:             &Busy{PID: 4713, Name: "example", Phase: "offering", Owner: 4711},

@@ -90,6 +90,9 @@ type Welcome struct {
 	// Descriptor is, if the sides agreed on the feature "pull-token" and the token cannot be sent, its number in the
 	// incumbent. The successor takes it and answers TAKEN.
 	Descriptor int `json:"descriptor,omitempty"`
+	// Sections are, if the sides agreed on the feature "state", the names of all that the incumbent has; none if they do not
+	// fit the frame.
+	Sections []string `json:"sections,omitempty"`
 }
 
 // Wait answers HELLO when the answer proper takes a while: it was heard.
