@@ -181,3 +181,22 @@ func TestExclusiveNotLetGo(t *testing.T) {
 		})
 	}
 }
+
+// TestExclusiveHeir: a generation that is closed, and does not let go, does not leave its sockets to its heir, which could
+// begin while this process lives.
+func TestExclusiveHeir(t *testing.T) {
+	c := config(t, rendezvous(t))
+	c.StateTimeout = moment
+	a := join(t, c)
+	la := listen(t, a, "tcp", "127.0.0.1:0")
+	state(t, a, "stuck", handoff.Section{Hold: func(ctx context.Context) (func(), error) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}})
+	ready(t, a)
+	b := join(t, c)
+	listen(t, b, "tcp", "127.0.0.1:0")
+	shut(t, a)
+	wantErr(t, "Ready", b.Ready(bounded(t)), handoff.ErrAborted)
+	refused(t, "dial", la.Addr())
+}

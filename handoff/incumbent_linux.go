@@ -340,8 +340,8 @@ func (a *attempt) endsWith(cause error, e succession.IncumbentEvent) succession.
 		return e
 	}
 	if err := g.holdExclusive(context.Background(), nil); err != nil {
-		g.log.Error("the successor does not get the sockets before this process ends: something that only one may have is not let go of",
-			"successor", a.pidNow(), "error", err)
+		g.log.Error("the successor does not get the sockets: something that only one process may have is not let go of; "+
+			"start the program anew when this process has ended", "successor", a.pidNow(), "error", err)
 		return e
 	}
 	return succession.CloseForHeir

@@ -80,7 +80,7 @@ type conf struct {
 	// Of the role http. Handled is a file to which each request's token is appended; "" is none.
 	Handled                        string
 	IdleTimeout, ReadHeaderTimeout time.Duration
-	// Lock is the file that the role worker locks, and Work what goes wrong with it: "stuck" "fails".
+	// Lock is the file that the roles worker and store lock, and Work what goes wrong with the worker: "stuck" "fails".
 	Lock, Work string
 	// Counted makes the number of requests a section of state, which GET /count tells.
 	Counted bool

@@ -34,6 +34,7 @@ var roles = map[string]func(conf, *emitter) int{
 	"started": roleStarted,
 	"minimal": roleMinimal,
 	"worker":  roleWorker,
+	"store":   roleStore,
 }
 
 // used remembers which roles the tests have started.

@@ -9,6 +9,8 @@
 //	...
 //	return serve.Run(ctx, gen, serve.HTTP(&http.Server{Handler: mux}, ln))
 //
+// What may run in one process only, such as a scheduler, is a [Worker].
+//
 // It is glue over the public calls of package handoff: a program that needs something else calls Ready and Wait
 // itself.
 //

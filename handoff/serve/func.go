@@ -14,6 +14,9 @@ import (
 // the generation, is closed with the generation, and serve returns then. If serve returns earlier, that ends all
 // servers. Run closes ln.
 //
+// serve runs in two processes for as long as an upgrade takes, and before this one owns; what may run in one process only is a
+// [Worker].
+//
 // drain is called when a successor has taken over, and returns nil when the clients are gone. A nil drain is for a
 // server that has nothing to wait for.
 //   - The generation may be revived, also after drain has returned. serve goes on then, and drain may be called again.
