@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,20 +12,19 @@ import (
 
 // shift is a worker of a test: it notes when it runs.
 type shift struct {
-	began, ended, now int
-	ignore            time.Duration // for how long it ignores that its context has ended
+	began, ended, now atomic.Int32
+	ignore            atomic.Int64 // for how long it ignores that its context has ended
 	result            func(context.Context) error
 }
 
 func (s *shift) work(ctx context.Context) error {
-	s.began++
-	s.now++
-	defer func() { s.now--; s.ended++ }()
-	if s.now > 1 {
+	s.began.Add(1)
+	defer func() { s.now.Add(-1); s.ended.Add(1) }()
+	if s.now.Add(1) > 1 {
 		panic("it overlaps itself")
 	}
 	<-ctx.Done()
-	time.Sleep(s.ignore)
+	time.Sleep(time.Duration(s.ignore.Load()))
 	if s.result != nil {
 		return s.result(ctx)
 	}
@@ -49,18 +49,18 @@ func TestWorker(t *testing.T) {
 		gen, owned := newFake(), make(chan struct{})
 		gen.onReady = func(context.Context) error { <-owned; return nil }
 		r, hold := working(t, &s, gen)
-		if s.began != 0 {
+		if s.began.Load() != 0 {
 			t.Fatal("it works, and the generation does not own")
 		}
 		close(owned)
 		r.pending(t)
-		if s.now != 1 {
+		if s.now.Load() != 1 {
 			t.Fatal("it does not work")
 		}
 		for range 2 { // an attempt that fails
 			release, err := hold(time.Second)
-			if err != nil || s.now != 0 {
-				t.Fatalf("held: %v, it works: %d", err, s.now)
+			if err != nil || s.now.Load() != 0 {
+				t.Fatalf("held: %v, it works: %d", err, s.now.Load())
 			}
 			second, err := hold(time.Second) // by Close
 			if err != nil {
@@ -68,12 +68,12 @@ func TestWorker(t *testing.T) {
 			}
 			release()
 			r.pending(t)
-			if s.now != 0 {
+			if s.now.Load() != 0 {
 				t.Fatal("it works although it is held")
 			}
 			second()
 			r.pending(t)
-			if s.now != 1 {
+			if s.now.Load() != 1 {
 				t.Fatal("it does not work again")
 			}
 		}
@@ -83,8 +83,8 @@ func TestWorker(t *testing.T) {
 		r.gen.supersede()
 		r.gen.release()
 		r.returned(t, nil)
-		if s.began != 3 || s.ended != 3 {
-			t.Errorf("it began %d times, and ended %d times", s.began, s.ended)
+		if s.began.Load() != 3 || s.ended.Load() != 3 {
+			t.Errorf("it began %d times, and ended %d times", s.began.Load(), s.ended.Load())
 		}
 	})
 }
@@ -100,12 +100,12 @@ func TestWorkerHeldEarly(t *testing.T) {
 			return err
 		}
 		r, _ := working(t, &s, gen)
-		if s.began != 0 {
+		if s.began.Load() != 0 {
 			t.Fatal("it works although it is held")
 		}
 		release()
 		r.pending(t)
-		if s.now != 1 {
+		if s.now.Load() != 1 {
 			t.Fatal("it does not work")
 		}
 		r.stop()
@@ -116,21 +116,22 @@ func TestWorkerHeldEarly(t *testing.T) {
 // TestWorkerLate: one that does not return in time runs on, and begins again when it has returned.
 func TestWorkerLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := shift{ignore: time.Hour}
+		var s shift
+		s.ignore.Store(int64(time.Hour))
 		r, hold := working(t, &s, newFake())
 		if _, err := hold(time.Second); !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatalf("hold: %v", err)
 		}
 		r.pending(t)
-		if s.now != 1 || s.ended != 0 {
+		if s.now.Load() != 1 || s.ended.Load() != 0 {
 			t.Fatal("it does not run on")
 		}
 		time.Sleep(2 * time.Hour)
 		r.pending(t)
-		if s.now != 1 || s.ended != 1 {
+		if s.now.Load() != 1 || s.ended.Load() != 1 {
 			t.Fatal("it does not work again")
 		}
-		s.ignore = 0
+		s.ignore.Store(0)
 		r.stop()
 		r.returned(t, nil)
 	})
@@ -146,7 +147,7 @@ func TestWorkerError(t *testing.T) {
 			t.Fatalf("hold: %v", err)
 		}
 		r.pending(t)
-		if s.now != 1 {
+		if s.now.Load() != 1 {
 			t.Fatal("it does not work again")
 		}
 		r.stop()
