@@ -130,12 +130,15 @@ func (h *hub) session(t *testing.T) (left func()) {
 	}
 }
 
-// owns waits until it serves, and nothing of an attempt to hand over is left.
+// owns waits until it serves, nobody is told to leave, and nothing of an attempt to hand over is left.
 func (h *hub) owns(t *testing.T) {
 	t.Helper()
 	for end := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
 		s := h.gen.Status()
-		if s.Phase == handoff.PhaseServing && s.Successor == 0 {
+		h.mu.Lock()
+		leaving := h.leaving
+		h.mu.Unlock()
+		if s.Phase == handoff.PhaseServing && s.Successor == 0 && !leaving {
 			return
 		}
 		if time.Now().After(end) {
