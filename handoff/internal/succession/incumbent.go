@@ -68,8 +68,9 @@ const (
 // IncumbentEvent is something that happens to the incumbent.
 type IncumbentEvent uint8
 
-// The events of the incumbent. The driver reports one at a time. Before it reports a deadline, a death or the end of the
-// link, it has reported all that was queued before.
+// The events of the incumbent. The driver reports one at a time. Before it reports the end of the link or a death it has
+// reported all that was queued before, and before it reports a deadline, the end and the death too. None comes while an
+// action that reports is under way, but for Close and CloseForHeir in Pausing: they end the pause.
 const (
 	// Begin: a successor says HELLO, or is being started, and this generation owns.
 	Begin IncumbentEvent = iota
@@ -107,7 +108,7 @@ const (
 	Failed
 	// SuccessorLeaves: GOODBYE.
 	SuccessorLeaves
-	// ReleaseAsked: RELEASE.
+	// ReleaseAsked: RELEASE, of a successor that lives. That of a dead one is OtherFrame: it cannot serve any more.
 	ReleaseAsked
 	// Pong: PONG, and the successor is not dead.
 	Pong
@@ -118,17 +119,19 @@ const (
 	// OtherFrame: a frame that is well-formed and has no meaning in any of these states.
 	OtherFrame
 
-	// LinkEnd: the link has ended, or a frame was malformed, and the successor lives.
+	// LinkEnd: the link has ended, or a frame was malformed, and the successor lives, and has had StepTimeout to die. It is
+	// reported once, and nothing that comes over the link after it.
 	LinkEnd
-	// Died: the successor is dead, and nobody wished it, as far as is known.
+	// Died: the successor is dead, and nobody wished it, as far as is known. A death is reported once, and not after Fenced.
 	Died
 	// DiedWished: the successor is dead; it exited with status 0 or was killed by SIGTERM or SIGINT.
 	DiedWished
 	// Timeout: the patience of this state is over. Committed, Probing, Asking: StepTimeout. Unconfirmed: confirmWithin + StepTimeout.
 	Timeout
-	// GuardOver: the time of the guard is over. It is reported once.
+	// GuardOver: the time of the guard is over. It is reported once, in Guard, Probing and BlockedGuard.
 	GuardOver
-	// BatchOverdue: the oldest batch of connections in flight is not answered for StepTimeout.
+	// BatchOverdue: the oldest batch of connections in flight is not answered for StepTimeout. It is reported in Guard and
+	// Released.
 	BatchOverdue
 	// Close: this generation is being closed, or is done. It is reported in the states that wait, but not in Committed, which
 	// has to end first.
@@ -181,7 +184,7 @@ var incumbentTable = [incumbents][]incumbentRow{
 		{on(DiedWished), Released, do(Forgo, Release)},
 		{on(Returned, Failed, LinkEnd, Died, Timeout), ReclaimingOwned, do(ReadToken)},
 		{on(Owned, OwnedUnread, ReleaseAsked, Pong, Taken, OtherFrame), Unconfirmed, nil},
-		{on(Close), Closed, nil},
+		{on(Close), Closed, do(SendBye)},
 	},
 	Guard: {
 		{on(GuardOver), Asking, do(SendPing)},
@@ -274,8 +277,8 @@ var incumbentTable = [incumbents][]incumbentRow{
 		{on(SuccessorLeaves), Relieved, do(Forgo, Release)},
 		{on(Drop), BlockedCommitted, do(KeepDrop)},
 		{on(Died, DiedWished), Reviving, do(Revive)},
-		{on(Confirm, Failed, ReleaseAsked, Pong, Taken, OtherFrame, LinkEnd), BlockedCommitted, nil},
-		{on(Close), Closed, nil},
+		{on(Confirm, Failed, SuccessorLeaves, ReleaseAsked, Pong, Taken, OtherFrame, LinkEnd), BlockedCommitted, nil},
+		{on(Close), Closed, do(SendBye)},
 	},
 	BlockedOwned: {
 		{on(Confirm), Guard, do(Supersede)},
@@ -285,7 +288,7 @@ var incumbentTable = [incumbents][]incumbentRow{
 		{on(Drop), BlockedOwned, do(ApplyDrop)},
 		{on(Died), Reviving, do(Revive)},
 		{on(Owned, OwnedUnread, Failed, ReleaseAsked, Pong, Taken, OtherFrame, LinkEnd), BlockedOwned, nil},
-		{on(Close), Closed, nil},
+		{on(Close), Closed, do(SendBye)},
 	},
 	BlockedGuard: {
 		{on(SuccessorLeaves), Relieved, do(Release)},

@@ -84,7 +84,7 @@ const (
 	Revive
 	// Reopen opens the sockets again.
 	Reopen
-	// EndStale ends this generation, whose state is behind.
+	// EndStale ends this generation, whose state is behind, and the moving of its connections.
 	EndStale
 	// CountTaken passes TAKEN on to the departure.
 	CountTaken
@@ -94,6 +94,8 @@ const (
 	ReportOrphaned
 	// EndDeparture ends the moving of connections: there is nobody any more to answer.
 	EndDeparture
+	// SendBye says BYE: this generation ends, and never takes the sockets back.
+	SendBye
 
 	// SendReceipts says PREPARED, and restores the sections of the predecessor until COMMIT.
 	SendReceipts

@@ -27,14 +27,18 @@ const (
 	OpeningAlone
 	// Trial: this generation serves. It has not confirmed.
 	Trial
+	// TrialSevered: as Trial. The link has ended and the predecessor lives: it may yet end this generation, and take the sockets.
+	TrialSevered
 	// TrialAlone: as Trial. The predecessor cannot take the sockets back.
 	TrialAlone
 	// Confirmed: this generation has confirmed. The predecessor can take the sockets back.
 	Confirmed
-	// Answered: as Confirmed. The predecessor was told that this generation is well, so nothing can be handed back.
+	// Answered: as Confirmed. The predecessor was sent PONG or RELEASE, and may have given revival up, so nothing can be
+	// handed back.
 	Answered
-	// Releasing: as Confirmed. The predecessor was asked to give revival up, so nothing can be handed back.
-	Releasing
+	// Severed: as Confirmed. The link has ended and the predecessor lives: it may yet end this generation, and take the
+	// sockets.
+	Severed
 	// Free: the predecessor cannot take the sockets back. It drains.
 	Free
 	// Alone: there is no predecessor any more.
@@ -56,8 +60,9 @@ const (
 // SuccessorEvent is something that happens to the successor.
 type SuccessorEvent uint8
 
-// The events of the successor. The driver reports one at a time. Before it reports a deadline, a death or the end of the link,
-// it has reported all that was queued before. Before it reports Ready it has reported all that had come by then.
+// The events of the successor. The driver reports one at a time. Before it reports the end of the link or a death it has
+// reported all that was queued before, and before it reports a deadline, the end and the death too. Before it reports Ready
+// it has reported all that had come by then. None comes while an action that reports is under way.
 const (
 	// Ready: the program is ready.
 	Ready SuccessorEvent = iota
@@ -77,7 +82,7 @@ const (
 	Proved
 	// Unfit: Check has failed, or the program has called Fail; and this generation may hand back (see MayHandBack).
 	Unfit
-	// AskRelease: this generation is about to commit to a successor of its own.
+	// AskRelease: this generation is about to commit to a successor of its own, and may not yet (see MayCommit).
 	AskRelease
 	// Stop: this generation is being closed.
 	Stop
@@ -107,7 +112,9 @@ const (
 	// Unexpected: a frame that is well-formed and has no meaning in any of these states.
 	Unexpected
 
-	// Cut: the link has ended, or a frame was malformed, and the predecessor lives; or nothing can be sent to it.
+	// Cut: the link has ended, or a frame was malformed, and the predecessor lives; or nothing can be sent to it. It is
+	// reported once, and nothing that comes over the link after it. After HangUp only PredecessorDied is reported, in
+	// TrialSevered and Severed.
 	Cut
 	// PredecessorDied: the predecessor is dead.
 	PredecessorDied
@@ -186,29 +193,36 @@ var successorTable = [successors][]successorRow{
 		{when(ReleasedSaid, Bye, PredecessorLeaves, Cut, PredecessorDied), TrialAlone, do(Settle, HangUp)},
 		{when(Commit, Aborted, Ping, Conns, Confirmation, ReturnTaken, UpgradeAsked, Unexpected), Trial, nil},
 	},
+	TrialSevered: {
+		{when(Proved), Severed, do(Announce)},
+		{when(PredecessorDied), TrialAlone, do(Settle)},
+		{when(Stop), Gone, nil},
+	},
 	TrialAlone: {
 		{when(Proved), Alone, do(Announce)},
 		{when(Stop), Leaving, nil},
 	},
 	Confirmed: {
 		{when(Ping), Answered, do(SendPong)},
-		{when(AskRelease), Releasing, do(SendRelease)},
+		{when(AskRelease), Answered, do(SendRelease)},
 		{when(ReleasedSaid), Free, do(Settle)},
 		{when(Unfit), Returning, do(HandBack)},
 		{when(Stop), Leaving, do(SendGoodbye)},
 		{when(Conns), Confirmed, do(ReceiveConns)},
 		{when(UpgradeAsked), Confirmed, do(StartUpgrade)},
-		{when(Bye, PredecessorLeaves, Cut, PredecessorDied), Alone, do(Settle, HangUp)},
+		{when(Bye, PredecessorLeaves, PredecessorDied), Alone, do(Settle, HangUp)},
+		{when(Cut), Severed, do(HangUp)},
 		{when(Commit, Aborted, Confirmation, ReturnTaken, Unexpected), Confirmed, nil},
 	},
 	Answered: {
 		{when(Ping), Answered, do(SendPong)},
-		{when(AskRelease), Releasing, do(SendRelease)},
+		{when(AskRelease), Answered, do(SendRelease)}, // once more, if the last attempt failed before the answer
 		{when(ReleasedSaid), Free, do(Settle)},
 		{when(Stop), Leaving, do(SendGoodbye)},
 		{when(Conns), Answered, do(ReceiveConns)},
 		{when(UpgradeAsked), Answered, do(StartUpgrade)},
-		{when(Bye, PredecessorLeaves, Cut, PredecessorDied), Alone, do(Settle, HangUp)},
+		{when(Bye, PredecessorLeaves, PredecessorDied), Alone, do(Settle, HangUp)},
+		{when(Cut), Severed, do(HangUp)},
 		{when(Commit, Aborted, Confirmation, ReturnTaken, Unexpected), Answered, nil},
 	},
 	Releasing: {
