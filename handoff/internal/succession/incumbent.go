@@ -172,7 +172,7 @@ var incumbentTable = [incumbents][]incumbentRow{
 	},
 	Committed: {
 		{on(Owned), Unconfirmed, do(ApplyDrops, Park)},
-		{on(OwnedUnread), ReclaimingOwned, do(ReadToken)},
+		{on(OwnedUnread), ReclaimingOwned, do(ApplyDrops, Park, ReadToken)},
 		{on(Drop), Committed, do(KeepDrop)},
 		{on(Confirm, Returned, Failed, SuccessorLeaves, ReleaseAsked, Pong, Taken, OtherFrame, LinkEnd, Died, DiedWished, Timeout),
 			ReclaimingCommitted, do(ReadToken)},
