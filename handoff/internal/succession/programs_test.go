@@ -1,0 +1,212 @@
+package succession
+
+// programSteps is what the program in p does, and how the process ends.
+func (m *model) programSteps(w *world, p int) {
+	g, l := &w.procs[p], &w.links[p]
+	free := g.sucJob() == noJob
+	want := g.has(closing)
+	switch g.suc {
+	case First, Preparing, PreparingHeir, Inheriting:
+		if free && !want && (l.down == 0 || g.suc == Inheriting) {
+			m.sucStep(w, p, Ready, true, nil)
+		}
+		if free && want {
+			m.sucStep(w, p, GiveUp, true, nil)
+		}
+	case Proving, ProvingHeir:
+		if free && want {
+			m.sucStep(w, p, GiveUp, true, nil)
+		}
+	case Trial, TrialAlone, TrialSevered:
+		if free && !want {
+			m.sucStep(w, p, Proved, true, nil)
+		}
+	case Returning, Departing, Draining:
+		if free {
+			m.sucStep(w, p, Drained, true, nil)
+		}
+	}
+	switch g.suc {
+	case First, Preparing, PreparingHeir, Inheriting, Proving, ProvingHeir, Taking, TakingAlone, Opening, OpeningAlone, Gone:
+	default:
+		if free && want {
+			m.sucStep(w, p, Stop, true, nil)
+		}
+	}
+	switch g.inc {
+	case Released, ReleasedAlone, Orphaned:
+		if !want {
+			m.simple(w, p, "is drained", true, func(v *world) { v.procs[p].set(closing) })
+		}
+	}
+	n := after[p]
+	if g.inc == Closed && g.suc == Gone && g.jobs == 0 && (n < 0 || !w.links[n].has(aborted)) {
+		m.simple(w, p, "exits", true, func(v *world) {
+			if v.duty() == p {
+				v.setDuty(p) // whoever has the duty and just leaves is found at the end
+			}
+			v.procs[p].life = ended
+		})
+	}
+	m.beginSteps(w, p)
+}
+
+// beginSteps starts a successor.
+func (m *model) beginSteps(w *world, p int) {
+	n := after[p]
+	g := &w.procs[p]
+	if n < 0 || n >= m.generations || w.attempts() == 0 || g.inc != Idle || g.incJob() != noJob || g.sucJob() != noJob || m.gone(g) {
+		return
+	}
+	switch g.suc {
+	case Confirmed, Answered, Free, Alone, Severed:
+	default:
+		return
+	}
+	s := &w.procs[n]
+	move := false
+	if s.alive() {
+		l := &w.links[n]
+		if p != 0 || w.procs[leftover].alive() || l.has(active|aborted) || s.inc != Idle && s.inc != Closed {
+			return
+		}
+		switch s.suc {
+		case Returning, Departing, Draining, Gone:
+			move = true
+		default:
+			return
+		}
+	}
+	if c := after[n]; c > 0 && w.procs[c].alive() {
+		return
+	}
+	m.incStep(w, p, Begin, false, func(v *world) {
+		if move {
+			v.procs[leftover], v.links[leftover] = v.procs[n], v.links[n]
+		} else if p == 0 && !v.procs[leftover].alive() {
+			v.procs[leftover], v.links[leftover] = process{}, conn{}
+		}
+		if c := after[n]; c > 0 {
+			v.procs[c], v.links[c] = process{}, conn{}
+		}
+		v.procs[n] = process{life: running, suc: Preparing, inc: Idle}
+		if !m.unkillable {
+			v.procs[n].set(killable)
+		}
+		v.links[n] = conn{bits: hasToken | active}
+		if m.foreign {
+			v.links[n].set(foreign)
+		}
+		if m.mayCommit(g.suc) {
+			v.links[n].set(heir)
+			v.procs[n].suc = PreparingHeir
+		}
+		v.misc -= 1 << attemptShift
+	})
+}
+
+// faultSteps is what goes wrong with p, whether it runs or is stopped.
+func (m *model) faultSteps(w *world, p int) {
+	g := &w.procs[p]
+	if m.may(kills) {
+		m.simple(w, p, "dies", false, func(v *world) { m.die(v, p, killed) })
+	}
+	if m.may(wishes) {
+		m.simple(w, p, "dies, at somebody's wish", false, func(v *world) { m.die(v, p, ended) })
+	}
+	if m.may(stops) && g.life == running {
+		m.simple(w, p, "is stopped", false, func(v *world) { v.procs[p].life = stopped })
+	}
+	if g.life != running {
+		return
+	}
+	excuse := func(v *world) {
+		v.procs[p].set(closing)
+		if v.duty() == p {
+			v.setDuty(noDuty)
+		}
+	}
+	if !m.gone(g) {
+		if m.may(closes) {
+			m.simple(w, p, "is being closed", false, excuse)
+		}
+		if m.may(fails) && g.sucJob() == noJob && m.mayHandBack(g.suc, g.inc) {
+			m.sucStep(w, p, Unfit, false, func(v *world) {
+				if v.duty() == p {
+					v.setDuty(noDuty)
+				}
+			})
+		}
+		if m.may(givesUp) && g.sucJob() == noJob {
+			switch g.suc {
+			case First, Preparing, PreparingHeir, Inheriting, Proving, ProvingHeir:
+				m.sucStep(w, p, GiveUp, false, func(v *world) {
+					if v.duty() == p {
+						v.setDuty(noDuty)
+					}
+				})
+			}
+		}
+	}
+	if g.suc == Opening && g.sucJob() == opening && m.may(givesUp) {
+		m.sucStep(w, p, OpenFailed, false, func(v *world) {
+			v.procs[p].setSucJob(noJob)
+			if v.duty() == p {
+				v.setDuty(noDuty)
+			}
+		})
+	}
+	l := &w.links[p]
+	if p > 0 && w.cuts() > 0 && g.sucJob() == noJob && !l.has(upHung) {
+		switch g.suc {
+		case Preparing, PreparingHeir, Proving, ProvingHeir, Trial, Confirmed, Answered, Free:
+			if w.procs[before[p]].alive() {
+				m.sucStep(w, p, Cut, false, func(v *world) {
+					v.misc &^= cutMask << cutShift
+					if v.duty() == p && g.suc != Trial {
+						switch g.suc {
+						case PreparingHeir, ProvingHeir:
+							v.setDuty(noDuty)
+						}
+					}
+				})
+			}
+		}
+	}
+	m.extraSuccessor(w, p)
+}
+
+// extraIncumbent sends what decides nothing.
+func (m *model) extraIncumbent(w *world, p int) {
+	if w.extras() == 0 {
+		return
+	}
+	n := after[p]
+	use := func(v *world) { v.misc -= 1 << extraShift }
+	switch w.procs[p].inc {
+	case Guard, Probing, Asking, Released:
+	default:
+		return
+	}
+	if l := &w.links[n]; !l.has(upHung) && !l.has(downHung) {
+		for _, f := range []frame{fConnsDown, fUpgrade} {
+			m.simple(w, p, "sends "+downNames[f], false, func(v *world) { use(v); m.say(&v.links[n], f) })
+		}
+		if i := w.procs[p].inc; i == Guard || i == Released {
+			m.incStep(w, p, BatchOverdue, false, func(v *world) { use(v); v.links[n].set(overdue) })
+		}
+	}
+}
+
+func (m *model) extraSuccessor(w *world, p int) {
+	if w.extras() == 0 || p == 0 || w.links[p].has(upHung) {
+		return
+	}
+	switch w.procs[p].suc {
+	case Trial, Confirmed, Answered, Free:
+	case Opening: // what was closed before OWNED is dropped before it
+	default:
+		return
+	}
+	m.simple(w, p, "sends DROP", false, func(v *world) { v.misc -= 1 << extraShift; m.tell(&v.links[p], fDrop) })
+}

@@ -1,0 +1,441 @@
+package succession
+
+// steps emits each world that may follow w, and whether the step is progress: something that happens if nothing more goes
+// wrong.
+func (m *model) steps(w *world) {
+	for p := range w.procs {
+		g := &w.procs[p]
+		if m.isRaw && p == m.raw && g.life != absent {
+			if g.alive() {
+				m.rawSteps(w, p)
+			}
+			continue
+		}
+		if g.life == stopped {
+			m.simple(w, p, "continues", true, func(n *world) { n.procs[p].life = running })
+		}
+		if g.life == running {
+			m.successorSteps(w, p)
+			m.incumbentSteps(w, p)
+			m.programSteps(w, p)
+		}
+		if g.alive() && (m.budget == 0 || w.budget() > 0) {
+			m.faultSteps(w, p)
+		}
+	}
+}
+
+// simple emits a step that neither table decides.
+func (m *model) simple(w *world, p int, what string, progress bool, f func(n *world)) {
+	m.begin(slotNames[p], what)
+	n := *w
+	f(&n)
+	m.end(&n, progress)
+}
+
+func (m *model) begin(who, what string) {
+	m.note = note{who: who, what: what}
+	m.wrong = ""
+}
+
+// end emits n, without what cannot matter any more.
+func (m *model) end(n *world, progress bool) {
+	if !progress && m.budget > 0 && (m.note.inc == nil || m.note.event != uint8(Begin)) && m.note.who != "" && n.budget() > 0 {
+		n.misc -= 1 << budgetShift
+	}
+	for i := range n.procs {
+		g := &n.procs[i]
+		if g.life == killed || g.life == ended {
+			*g = process{life: g.life, inc: Closed, suc: Gone}
+		}
+		if i == 0 {
+			continue
+		}
+		l := &n.links[i]
+		if !g.alive() && !n.procs[before[i]].alive() {
+			*l = conn{}
+			continue
+		}
+		if !g.alive() && g.life != absent {
+			l.set(upHung)
+			l.clear(returns | aborted | settled)
+		}
+		if b := n.procs[before[i]].life; b == killed || b == ended {
+			l.set(downHung)
+			l.clear(active | aborted | returns)
+		}
+		if l.has(upHung) {
+			l.down = 0
+		}
+		if l.has(downHung) {
+			l.up = 0
+		}
+		if !l.has(active | returns) {
+			l.up = 0
+		}
+		if !l.has(active|aborted|returns) && g.life != absent && l.has(upHung) {
+			// nobody looks at it any more but for what the successor holds
+			l.bits &= hasToken | took | upHung | downHung
+			if !g.alive() {
+				*l = conn{}
+			}
+		}
+	}
+	m.emit(n, progress)
+}
+
+// inc and suc emit a step of a table.
+func (m *model) incStep(w *world, p int, e IncumbentEvent, progress bool, f func(n *world)) {
+	m.begin("", "")
+	n := *w
+	if f != nil {
+		f(&n)
+	}
+	m.incEvent(&n, p, e)
+	m.end(&n, progress)
+}
+
+func (m *model) sucStep(w *world, p int, e SuccessorEvent, progress bool, f func(n *world)) {
+	m.begin("", "")
+	n := *w
+	if f != nil {
+		f(&n)
+	}
+	m.sucEvent(&n, p, e)
+	m.end(&n, progress)
+}
+
+// incumbentSteps is what a driver does for the incumbent at p.
+func (m *model) incumbentSteps(w *world, p int) {
+	n := after[p]
+	if p == leftover || n < 0 {
+		m.closeIncumbent(w, p, nil)
+		return
+	}
+	g, s, l := &w.procs[p], &w.procs[n], &w.links[n]
+	if p == 0 {
+		m.returningSteps(w, leftover)
+	}
+	m.returningSteps(w, n)
+	if j := g.incJob(); j != noJob {
+		m.incumbentJob(w, p, j)
+		if j == pausing {
+			m.closeIncumbent(w, p, l)
+		}
+		return
+	}
+	m.closeIncumbent(w, p, l)
+	if g.inc == Offering {
+		m.offeringSteps(w, p)
+	}
+	if !l.has(active) {
+		return
+	}
+	dead := !s.alive()
+	if f := l.up.head(); f != 0 {
+		m.hear(w, p, f)
+		return // all that follows comes after what is queued
+	}
+	if !m.attends(g.inc) {
+		return
+	}
+	if dead && !l.has(deathSeen) {
+		seen := func(v *world) { v.links[n].set(deathSeen | endSeen) }
+		if s.life == ended {
+			m.incStep(w, p, DiedWished, true, seen)
+		}
+		m.incStep(w, p, Died, true, seen) // it may be unknown that it was wished
+		return
+	}
+	if !dead && l.has(upHung) && !l.has(endSeen) && g.inc != ReleasedAlone {
+		m.incStep(w, p, LinkEnd, true, func(v *world) { v.links[n].set(endSeen) })
+		return
+	}
+	if m.may(timeouts) {
+		switch g.inc {
+		case Committed, Unconfirmed, Probing, Asking:
+			m.incStep(w, p, Timeout, true, nil)
+		}
+	}
+	if (g.inc == Guard || g.inc == Probing || g.inc == BlockedGuard) && !l.has(guardOver) {
+		m.incStep(w, p, GuardOver, true, func(v *world) { v.links[n].set(guardOver) })
+	}
+	m.extraIncumbent(w, p)
+}
+
+// attends reports whether an incumbent in state i looks at its link. Offering and Pausing do, but not by the table.
+func (m *model) attends(i Incumbent) bool {
+	switch i {
+	case Idle, Offering, Pausing, Stale, Left, Closed, Orphaned:
+		return false
+	}
+	return true
+}
+
+// hear lets the incumbent at p read f.
+func (m *model) hear(w *world, p int, f frame) {
+	n := after[p]
+	i := w.procs[p].inc
+	if !m.attends(i) || i == ReleasedAlone {
+		return
+	}
+	l := &w.links[n]
+	e := upEvents[f]
+	switch {
+	case e == Owned && l.has(hasToken):
+		e = OwnedUnread
+	case (e == Pong || e == ReleaseAsked) && !w.procs[n].alive():
+		e = OtherFrame
+	}
+	m.incStep(w, p, e, true, func(v *world) {
+		l := &v.links[n]
+		l.up >>= 4
+		switch e {
+		case Drop:
+			l.set(dropRead)
+		case Taken:
+			l.set(takenRead)
+		case Returned:
+			l.set(returned)
+		}
+		if e == Taken && (i == Unconfirmed || i == Committed || i == BlockedCommitted || i == BlockedOwned) {
+			l.clear(takenRead) // it has sent nothing
+		}
+	})
+}
+
+// offeringSteps is the preparation, which the table sees as one.
+func (m *model) offeringSteps(w *world, p int) {
+	n := after[p]
+	g, s, l := &w.procs[p], &w.procs[n], &w.links[n]
+	pop := func(v *world) { v.links[n].up >>= 4 }
+	if g.suc == Returning || g.suc == Departing || g.suc == Draining || m.gone(g) {
+		m.incStep(w, p, AttemptFailed, true, nil)
+		return
+	}
+	switch f := l.up.head(); {
+	case f == fPrepared:
+		m.simple(w, p, "reads PREPARED", true, func(v *world) { pop(v); v.links[n].set(prepared) })
+		return
+	case f != 0:
+		m.incStep(w, p, AttemptFailed, true, pop)
+		return
+	case !s.alive() || l.has(upHung):
+		m.incStep(w, p, AttemptFailed, true, nil)
+		return
+	}
+	if m.may(mishaps) || g.suc == Severed || g.suc == Trial {
+		m.incStep(w, p, AttemptFailed, true, nil)
+	}
+	if !l.has(prepared) || m.gone(g) {
+		return
+	}
+	if m.mayCommit(g.suc) {
+		m.incStep(w, p, Agreed, true, nil)
+	} else if !l.has(asked) && (g.suc == Confirmed || g.suc == Answered) && g.sucJob() == noJob {
+		m.sucStep(w, p, AskRelease, true, func(v *world) { v.links[n].set(asked) })
+	}
+	if l.has(asked) && m.may(timeouts) {
+		m.incStep(w, p, AttemptFailed, true, nil)
+	}
+}
+
+// gone reports whether a generation has no more to do than to end.
+func (m *model) gone(g *process) bool { return g.has(closing) || g.suc == Gone && g.sucJob() == noJob }
+
+// closeIncumbent reports Close, if that is wanted.
+func (m *model) closeIncumbent(w *world, p int, l *conn) {
+	g := &w.procs[p]
+	if !m.gone(g) || g.inc == Closed || g.inc == Committed || g.incJob() != noJob && g.incJob() != pausing {
+		return
+	}
+	e := Close
+	if l != nil && (g.inc == Offering || g.inc == Pausing) && l.has(heir) && l.has(foreign) {
+		e = CloseForHeir
+	}
+	m.incStep(w, p, e, true, func(v *world) {
+		if v.procs[p].incJob() == pausing {
+			v.procs[p].setIncJob(noJob)
+			v.procs[p].clear(accepts)
+		}
+	})
+}
+
+// incumbentJob ends an action that takes time.
+func (m *model) incumbentJob(w *world, p int, j job) {
+	n := after[p]
+	s, l := &w.procs[n], &w.links[n]
+	over := func(v *world) { v.procs[p].setIncJob(noJob) }
+	switch j {
+	case reading:
+		if l.has(hasToken) {
+			m.incStep(w, p, TokenTaken, true, func(v *world) {
+				over(v)
+				v.links[n].clear(hasToken)
+				if m.isRaw {
+					v.links[n].set(mine)
+				}
+			})
+			return
+		}
+		m.incStep(w, p, TokenGone, true, over)
+	case pausing:
+		paused := func(v *world) { over(v); v.procs[p].clear(accepts) }
+		m.incStep(w, p, Paused, true, paused)
+		if m.may(mishaps) || !s.alive() || l.up != 0 || l.has(upHung) {
+			m.incStep(w, p, PauseFailed, true, paused)
+		}
+	case fencing:
+		fenced := func(v *world) { over(v); v.links[n].set(deathSeen | endSeen) }
+		switch {
+		case !s.alive():
+			m.incStep(w, p, Fenced, true, fenced)
+		case s.has(killable):
+			m.incStep(w, p, Fenced, true, func(v *world) { fenced(v); m.die(v, n, killed) })
+		default:
+			m.incStep(w, p, Unkillable, true, over)
+		}
+	case reviving:
+		m.incStep(w, p, Revived, true, over)
+		if m.may(stale) {
+			m.incStep(w, p, Behind, true, over)
+		}
+	}
+}
+
+// returningSteps is what an incumbent does about a successor n that its table has done with.
+func (m *model) returningSteps(w *world, n int) {
+	l, s := &w.links[n], &w.procs[n]
+	switch {
+	case l.has(aborted):
+		if l.has(upHung) || !s.alive() {
+			m.simple(w, before[n], "hangs up", true, func(v *world) { v.links[n].clear(aborted); v.links[n].set(downHung) })
+			return
+		}
+		m.simple(w, before[n], "ends a successor that does not hang up", true, func(v *world) {
+			l := &v.links[n]
+			l.clear(aborted)
+			l.set(downHung)
+			if v.procs[n].has(killable) {
+				m.die(v, n, killed)
+			}
+		})
+	case l.has(returns):
+		switch f := l.up.head(); {
+		case f != 0:
+			m.simple(w, before[n], "reads from the one that returns", true, func(v *world) {
+				v.links[n].up >>= 4
+				if f == fConns {
+					m.say(&v.links[n], fTakenDown)
+				}
+			})
+		case l.has(upHung) || !s.alive():
+			m.simple(w, before[n], "hangs up", true, func(v *world) { v.links[n].clear(returns); v.links[n].set(downHung) })
+		}
+	}
+}
+
+// successorSteps is what a driver does for the successor at p.
+func (m *model) successorSteps(w *world, p int) {
+	g, l := &w.procs[p], &w.links[p]
+	if j := g.sucJob(); j != noJob {
+		m.successorJob(w, p, j)
+		return
+	}
+	if p == 0 || l.has(upHung) && g.suc != Severed && g.suc != TrialSevered {
+		return
+	}
+	if g.suc == Inheriting || g.suc == Gone {
+		return
+	}
+	if f := l.down.head(); f != 0 {
+		m.sucStep(w, p, downEvents[f], true, func(v *world) {
+			l := &v.links[p]
+			l.down >>= 4
+			switch f {
+			case fConnsDown:
+				l.set(connsRead)
+			case fTakenDown:
+				l.set(takenRead)
+			case fUpgrade:
+				l.set(upgrade)
+			}
+		})
+		return
+	}
+	ahead := w.procs[before[p]].alive()
+	switch {
+	case !ahead:
+		m.sucStep(w, p, PredecessorDied, true, nil)
+		return
+	case l.has(downHung) && !l.has(upHung):
+		m.sucStep(w, p, Cut, true, nil)
+		return
+	}
+	if m.may(timeouts) && (g.suc == Proving || g.suc == ProvingHeir || g.suc == Returning) {
+		m.sucStep(w, p, TooLate, true, nil)
+	}
+}
+
+func (m *model) successorJob(w *world, p int, j job) {
+	l := &w.links[p]
+	over := func(v *world) { v.procs[p].setSucJob(noJob) }
+	switch j {
+	case reading:
+		if l.has(hasToken) {
+			m.sucStep(w, p, ReadTaken, true, func(v *world) { over(v); v.links[p].clear(hasToken); v.links[p].set(took) })
+			return
+		}
+		m.sucStep(w, p, ReadGone, true, over)
+	case opening:
+		if !w.procs[p].has(closing) {
+			m.sucStep(w, p, Opened, true, func(v *world) { over(v); v.procs[p].set(accepts) })
+		}
+		if w.procs[p].has(closing) {
+			m.sucStep(w, p, OpenFailed, true, over)
+		}
+	case putting, puttingLast:
+		m.simple(w, p, "puts the token back", true, func(v *world) {
+			l := &v.links[p]
+			if !m.isRaw && (!l.has(took) || l.has(hasToken)) {
+				m.wrong = "it puts back a token that it has not"
+			}
+			l.clear(took)
+			l.set(hasToken)
+			v.procs[p].setSucJob(j + telling - putting)
+		})
+	case telling, tellingLast:
+		m.simple(w, p, "says FAILED with returned", true, func(v *world) {
+			over(v)
+			m.tell(&v.links[p], fReturned)
+			if j == tellingLast {
+				v.links[p].set(upHung)
+			}
+		})
+	}
+}
+
+// die ends the process at n. Who has the duty to serve then is who can.
+func (m *model) die(v *world, n int, how life) {
+	g := &v.procs[n]
+	wasDuty := v.duty() == n
+	j := g.incJob()
+	g.life = how
+	if !wasDuty {
+		return
+	}
+	v.setDuty(noDuty)
+	c := after[n]
+	if c < 0 {
+		return
+	}
+	l, s := &v.links[c], &v.procs[c]
+	_ = j
+	if !s.alive() || s.has(closing) || !l.has(active) {
+		return
+	}
+	waits := s.suc == PreparingHeir || s.suc == ProvingHeir || s.suc == Taking
+	if l.has(took) && (s.has(accepts) || s.suc == Opening) || l.has(heir) && waits && l.has(hasToken) && !l.has(upHung) && (s.suc != Taking) {
+		v.setDuty(c)
+	}
+}

@@ -1,0 +1,274 @@
+package succession
+
+import (
+	"go/parser"
+	"go/token"
+	"os"
+	"strings"
+	"testing"
+)
+
+// faultsOf says what is wrong with the tables by themselves. The explorer does not see it: what peers say that honest ones
+// never would, what the operator hears, and what the driver relies on.
+func faultsOf(t *tables) []string {
+	var wrong []string
+	for i := range incumbents {
+		wrong = append(wrong, incumbentFaults(t, i)...)
+	}
+	for s := range successors {
+		wrong = append(wrong, successorFaults(t, s)...)
+	}
+	return wrong
+}
+
+// meaningless are the frames that an incumbent in a state passes over.
+var meaningless = map[Incumbent][]IncumbentEvent{
+	Unconfirmed:      {Owned, OwnedUnread, ReleaseAsked, Pong, Taken, OtherFrame},
+	Guard:            {Owned, OwnedUnread, Confirm, Pong, OtherFrame},
+	Probing:          {Owned, OwnedUnread, Confirm, OtherFrame},
+	Asking:           {Owned, OwnedUnread, Confirm, OtherFrame},
+	Released:         {Owned, OwnedUnread, Confirm, Returned, Failed, SuccessorLeaves, Pong, Drop, OtherFrame},
+	BlockedCommitted: {Confirm, Failed, SuccessorLeaves, ReleaseAsked, Pong, Taken, OtherFrame, LinkEnd},
+	BlockedOwned:     {Owned, OwnedUnread, Failed, ReleaseAsked, Pong, Taken, OtherFrame, LinkEnd},
+	BlockedGuard:     {Owned, OwnedUnread, Confirm, Failed, OtherFrame, LinkEnd},
+}
+
+func incumbentFaults(t *tables, i Incumbent) []string {
+	var wrong []string
+	fault := func(e IncumbentEvent, s string) { wrong = append(wrong, i.String()+", "+e.String()+": "+s) }
+	switch i {
+	case Committed, Unconfirmed, Guard, Probing, Asking, Released, BlockedCommitted, BlockedOwned, BlockedGuard:
+		for _, e := range frames {
+			if _, ok := find(t.inc[i], e); !ok {
+				fault(e, "not decided")
+			}
+		}
+	}
+	for _, e := range meaningless[i] {
+		if r, ok := find(t.inc[i], e); ok && (r.to != i || len(r.do) > 0) {
+			fault(e, "means nothing, and changes something")
+		}
+	}
+	if i == Committed {
+		for _, e := range []IncumbentEvent{Confirm, Returned, Failed, SuccessorLeaves, ReleaseAsked, Pong, Taken, OtherFrame} {
+			if r, _ := find(t.inc[i], e); r.to != ReclaimingCommitted {
+				fault(e, "is a failure")
+			}
+		}
+	}
+	if i == Unconfirmed || i == Guard || i == Probing || i == Asking {
+		if r, _ := find(t.inc[i], Failed); r.to != ReclaimingOwned && r.to != ReclaimingGuard {
+			fault(Failed, "is a failure")
+		}
+	}
+	count := map[IncumbentEvent]int{}
+	for _, r := range t.inc[i] {
+		for _, e := range r.on {
+			if count[e]++; count[e] > 1 {
+				fault(e, "decided twice")
+			}
+		}
+		for k, a := range r.do {
+			if reports(a) && k < len(r.do)-1 {
+				fault(r.on[0], a.String()+" reports, and is not the last")
+			}
+		}
+		blocked := r.to == BlockedCommitted || r.to == BlockedOwned || r.to == BlockedGuard
+		for _, must := range []struct {
+			when bool
+			do   Action
+		}{
+			{blocked && r.to != i, ReportBlocked},
+			{r.to == Orphaned, ReportOrphaned},
+			{i == Released && r.on[0] == BatchOverdue, WarnStuck},
+			{i == Released && r.on[0] == ReleaseAsked, SendReleased},
+			{r.to == Closed && meansLink(i), SendBye},
+		} {
+			if must.when && !does(r.do, must.do) {
+				fault(r.on[0], "does not "+must.do.String())
+			}
+		}
+	}
+	return wrong
+}
+
+// meansLink are the states in which a successor waits to hear that this generation never takes the sockets back.
+func meansLink(i Incumbent) bool {
+	switch i {
+	case Unconfirmed, Guard, Probing, Asking, Released, BlockedCommitted, BlockedOwned, BlockedGuard:
+		return true
+	}
+	return false
+}
+
+func reports(a Action) bool {
+	switch a {
+	case ReadToken, Pause, Fence, Revive, Open:
+		return true
+	}
+	return false
+}
+
+func does(do []Action, a Action) bool {
+	for _, b := range do {
+		if a == b {
+			return true
+		}
+	}
+	return false
+}
+
+// empty are the frames that mean nothing to a successor in a state.
+var empty = map[Successor][]SuccessorEvent{
+	Trial:     {Commit, Aborted, Ping, Conns, Confirmation, ReturnTaken, UpgradeAsked, Unexpected},
+	Confirmed: {Commit, Aborted, Confirmation, ReturnTaken, Unexpected},
+	Answered:  {Commit, Aborted, Confirmation, ReturnTaken, Unexpected},
+	Free:      {Commit, Aborted, ReleasedSaid, Confirmation, ReturnTaken, Unexpected},
+	Severed:   {AskRelease},
+	Returning: {Commit, Ping, ReleasedSaid, Conns, ReturnTaken, UpgradeAsked, Unexpected},
+	Departing: {Commit, Ping, ReleasedSaid, Conns, Confirmation, UpgradeAsked, Unexpected},
+}
+
+func successorFaults(t *tables, s Successor) []string {
+	var wrong []string
+	fault := func(e SuccessorEvent, w string) { wrong = append(wrong, s.String()+", "+e.String()+": "+w) }
+	prepares := s == Preparing || s == PreparingHeir || s == Proving || s == ProvingHeir
+	switch s {
+	case Preparing, PreparingHeir, Proving, ProvingHeir, Trial, Confirmed, Answered, Free, Returning, Departing:
+		for _, e := range said {
+			r, ok := find(t.suc[s], e)
+			if !ok {
+				fault(e, "not decided")
+			}
+			ends := e == Aborted || e == PredecessorLeaves || e == Bye
+			if prepares && !ends && (e != Commit || s < Proving) && (r.to != Gone || !does(r.do, SendFailed) || !does(r.do, HangUp)) {
+				fault(e, "is a failure, and is to be told")
+			}
+		}
+	}
+	for _, e := range empty[s] {
+		if r, ok := find(t.suc[s], e); ok && (r.to != s || len(r.do) > 0) {
+			fault(e, "means nothing, and changes something")
+		}
+	}
+	if r, ok := find(t.suc[s], GiveUp); ok && prepares && !does(r.do, SendFailed) {
+		fault(GiveUp, "is not told")
+	}
+	if r, ok := find(t.suc[s], TooLate); ok && prepares && !does(r.do, SendFailed) {
+		fault(TooLate, "is not told")
+	}
+	if s == Trial || s == Confirmed || s == Answered || s == Free {
+		for _, e := range []SuccessorEvent{Bye, PredecessorLeaves} {
+			if r, _ := find(t.suc[s], e); r.to != TrialAlone && r.to != Alone {
+				fault(e, "is an end")
+			}
+		}
+		if r, _ := find(t.suc[s], Stop); !does(r.do, SendGoodbye) {
+			fault(Stop, "is not told")
+		}
+	}
+	count := map[SuccessorEvent]int{}
+	for _, r := range t.suc[s] {
+		for _, e := range r.on {
+			if count[e]++; count[e] > 1 {
+				fault(e, "decided twice")
+			}
+		}
+		for k, a := range r.do {
+			switch {
+			case reports(a) && k < len(r.do)-1:
+				fault(r.on[0], a.String()+" reports, and is not the last")
+			case a == HangUp && k < len(r.do)-1:
+				fault(r.on[0], "it hangs up before it is done")
+			}
+		}
+	}
+	return wrong
+}
+
+func TestTablesAreDecided(t *testing.T) {
+	tables := theTables()
+	for _, w := range faultsOf(&tables) {
+		t.Error(w)
+	}
+}
+
+func TestStep(t *testing.T) {
+	if to, do, ok := Guard.Step(GuardOver); to != Asking || len(do) != 1 || do[0] != SendPing || !ok {
+		t.Errorf("Guard.Step(GuardOver) = %v, %v, %v", to, do, ok)
+	}
+	if to, do, ok := Guard.Step(Begin); to != Guard || do != nil || ok {
+		t.Errorf("Guard.Step(Begin) = %v, %v, %v", to, do, ok)
+	}
+	if to, do, ok := Confirmed.Step(Ping); to != Answered || len(do) != 1 || do[0] != SendPong || !ok {
+		t.Errorf("Confirmed.Step(Ping) = %v, %v, %v", to, do, ok)
+	}
+	if to, do, ok := Gone.Step(Ping); to != Gone || do != nil || ok {
+		t.Errorf("Gone.Step(Ping) = %v, %v, %v", to, do, ok)
+	}
+}
+
+// TestPhases: every pair of states has a phase, and only a generation that owns has one in which it serves.
+func TestPhases(t *testing.T) {
+	for s := range successors {
+		for i := range incumbents {
+			p := PhaseOf(s, i)
+			if p >= phases || p.String() == "" {
+				t.Errorf("%v, %v: no phase", s, i)
+			}
+			serves := p == PhaseServing || p == PhaseOffering || p == PhaseProbation
+			owner := s == Trial || s == TrialSevered || s == TrialAlone ||
+				(s == Confirmed || s == Answered || s == Severed || s == Free || s == Alone) && (i == Idle || i == Offering)
+			if serves != owner {
+				t.Errorf("%v, %v: phase %v", s, i, p)
+			}
+		}
+	}
+}
+
+func TestNames(t *testing.T) {
+	unique := func(names ...string) {
+		seen := map[string]bool{}
+		for i, n := range names {
+			if n == "" || seen[n] {
+				t.Errorf("name %d, %q, is missing or there twice", i, n)
+			}
+			seen[n] = true
+		}
+	}
+	unique(incumbentNames[:]...)
+	unique(successorNames[:]...)
+	unique(incumbentEventNames[:]...)
+	unique(successorEventNames[:]...)
+	unique(phaseNames[:]...)
+	for a, n := range actionNames {
+		if n == "" {
+			t.Errorf("action %d has no name", a)
+		}
+	}
+}
+
+// TestImportsNothing holds the package to what its comment says.
+func TestImportsNothing(t *testing.T) {
+	files, err := os.ReadDir(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	looked := 0
+	for _, f := range files {
+		if !strings.HasSuffix(f.Name(), ".go") || strings.HasSuffix(f.Name(), "_test.go") {
+			continue
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), f.Name(), nil, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range parsed.Imports {
+			t.Errorf("%s imports %s", f.Name(), i.Path.Value)
+		}
+		looked++
+	}
+	if looked < 3 {
+		t.Errorf("looked at %d files only", looked)
+	}
+}
