@@ -67,6 +67,9 @@ func (m *model) checkProcess(w *world, i int, g *process) string {
 				return "the Sources wait for ever"
 			}
 		}
+		if (g.suc == Returning || g.suc == Departing) && l.has(upHung) {
+			return "it waits for an answer over a link that is closed"
+		}
 		if g.suc == Trial && l.has(settled) || g.suc == Draining && g.has(departing) {
 			return "what has ended goes on"
 		}

@@ -2,6 +2,7 @@ package succession
 
 import (
 	"fmt"
+	"hash/maphash"
 	"strings"
 	"testing"
 )
@@ -9,8 +10,8 @@ import (
 // explorer visits every world of a model.
 type explorer struct {
 	m       *model
-	seen    map[world]int32
 	worlds  []world
+	table   []int32 // a hash table of them: places in worlds, plus 1
 	parents []int32
 	edges   []int32 // of progress, by world; first[i] is where those of worlds[i] begin
 	first   []int32
@@ -22,12 +23,21 @@ type explorer struct {
 
 // explore returns what it has found. It stops at the first fault, or beyond limit worlds if limit is not 0.
 func explore(m *model, limit int) *explorer {
-	x := &explorer{m: m, seen: make(map[world]int32, 1<<16)}
+	return new(explorer).explore(m, limit)
+}
+
+// explore is the same, in the memory of an explorer that has been used.
+func (x *explorer) explore(m *model, limit int) *explorer {
+	*x = explorer{m: m, worlds: x.worlds[:0], table: x.table, parents: x.parents[:0], edges: x.edges[:0], first: x.first[:0]}
+	if x.table == nil {
+		x.table = make([]int32, 1<<12)
+	}
+	clear(x.table)
 	m.emit = x.visit
 	w := m.start()
 	x.at = -1
 	x.visit(&w, false)
-	x.edges = nil
+	x.edges = x.edges[:0]
 	for x.at = 0; int(x.at) < len(x.worlds) && x.found == ""; x.at++ {
 		if limit > 0 && len(x.worlds) > limit {
 			x.found = "more worlds than there may be"
@@ -59,8 +69,10 @@ func (x *explorer) visit(w *world, progress bool) {
 		x.use(n)
 	}
 	wrong := x.m.wrong
+	var place int
 	if wrong == "" {
-		if i, ok := x.seen[*w]; ok {
+		var i int32
+		if place, i = x.find(w); i >= 0 {
 			if progress {
 				x.edges = append(x.edges, i)
 			}
@@ -73,11 +85,35 @@ func (x *explorer) visit(w *world, progress bool) {
 		return
 	}
 	i := int32(len(x.worlds)) //nolint:gosec // bounded by memory
-	x.seen[*w] = i
+	x.table[place] = i + 1
 	x.worlds = append(x.worlds, *w)
+	if 2*len(x.worlds) > len(x.table) {
+		x.grow()
+	}
 	x.parents = append(x.parents, x.at)
 	if progress {
 		x.edges = append(x.edges, i)
+	}
+}
+
+var seed = maphash.MakeSeed()
+
+// find returns where w is in the table, or belongs, and its place in worlds, or -1.
+func (x *explorer) find(w *world) (place int, i int32) {
+	mask := len(x.table) - 1
+	for place = int(maphash.Comparable(seed, *w)) & mask; ; place = (place + 1) & mask { //nolint:gosec // a hash
+		i = x.table[place] - 1
+		if i < 0 || x.worlds[i] == *w {
+			return place, i
+		}
+	}
+}
+
+func (x *explorer) grow() {
+	x.table = make([]int32, 4*len(x.table))
+	for i := range x.worlds {
+		place, _ := x.find(&x.worlds[i])
+		x.table[place] = int32(i + 1) //nolint:gosec // bounded by memory
 	}
 }
 
@@ -232,16 +268,17 @@ type configuration struct {
 
 func configurations() []configuration {
 	return []configuration{
-		{"golden", 10, model{generations: 2, attempts: 1}},
-		{"two", 100, model{generations: 2, attempts: 1, faults: all}},
-		{"two, unkillable", 100, model{generations: 2, attempts: 1, faults: all, unkillable: true}},
-		{"two, foreign", 100, model{generations: 2, attempts: 1, faults: all, foreign: true}},
-		{"two, first", 100, model{generations: 2, attempts: 1, faults: all, first: true}},
-		{"two, extras", 100, model{generations: 2, attempts: 1, faults: all, extras: 2}},
-		{"again, returning", 100, model{generations: 2, attempts: 2, faults: all, returning: true, budget: 2}},
-		{"again, unkillable", 100, model{generations: 2, attempts: 2, faults: all, unkillable: true, budget: 2}},
-		{"three", 100, model{generations: 3, attempts: 1, faults: all, budget: 1, guarded: true}},
-		{"three, unkillable", 100, model{generations: 3, attempts: 1, faults: all &^ stale, budget: 1, unkillable: true, guarded: true, foreign: true}},
-		{"three, again", 100, model{generations: 3, attempts: 2, faults: kills | timeouts | fails, budget: 1, guarded: true}},
+		{"golden", 25, model{generations: 2, attempts: 1}},
+		{"two", 15_000, model{generations: 2, attempts: 1, faults: all}},
+		{"two, unkillable", 20_000, model{generations: 2, attempts: 1, faults: all, unkillable: true}},
+		{"two, foreign", 15_000, model{generations: 2, attempts: 1, faults: all, foreign: true}},
+		{"two, first", 15_000, model{generations: 2, attempts: 1, faults: all, first: true}},
+		{"two, extras", 30_000, model{generations: 2, attempts: 1, faults: all, extras: 1}},
+		{"again, returning", 150_000, model{generations: 2, attempts: 2, faults: all, returning: true, budget: 2}},
+		{"again, unkillable", 150_000, model{generations: 2, attempts: 2, faults: all, unkillable: true, budget: 2}},
+		{"three", 100_000, model{generations: 3, attempts: 1, faults: all, budget: 1, guarded: true}},
+		{"three, unkillable", 80_000, model{generations: 3, attempts: 1, faults: all &^ stale, budget: 1, unkillable: true, guarded: true, foreign: true}},
+		{"three, severed", 60_000, model{generations: 3, attempts: 1, faults: stops | cuts | timeouts, budget: 2, guarded: true}},
+		{"three, again", 100_000, model{generations: 3, attempts: 2, faults: kills | timeouts | fails, budget: 1, guarded: true}},
 	}
 }

@@ -73,6 +73,9 @@ func incumbentFaults(t *tables, i Incumbent) []string {
 				fault(r.on[0], a.String()+" reports, and is not the last")
 			}
 		}
+		if does(r.do, EndStale) && r.to != Stale || does(r.do, Bequeath) && r.to != Left {
+			fault(r.on[0], "leads elsewhere")
+		}
 		blocked := r.to == BlockedCommitted || r.to == BlockedOwned || r.to == BlockedGuard
 		for _, must := range []struct {
 			when bool
@@ -80,6 +83,9 @@ func incumbentFaults(t *tables, i Incumbent) []string {
 		}{
 			{blocked && r.to != i, ReportBlocked},
 			{r.to == Orphaned, ReportOrphaned},
+			{r.to == Stale, EndStale},
+			{r.to == Left, Bequeath},
+			{i == Offering && (r.to == Idle || r.to == Closed), Dismiss},
 			{i == Released && r.on[0] == BatchOverdue, WarnStuck},
 			{i == Released && r.on[0] == ReleaseAsked, SendReleased},
 			{r.to == Closed && meansLink(i), SendBye},
@@ -166,6 +172,21 @@ func successorFaults(t *tables, s Successor) []string {
 		if r, _ := find(t.suc[s], Stop); !does(r.do, SendGoodbye) {
 			fault(Stop, "is not told")
 		}
+	}
+	if _, ok := find(t.suc[s], Unfit); ok != t.mayHandBack(s, Idle) || ok != t.mayHandBack(s, Offering) {
+		fault(Unfit, "does not agree with MayHandBack")
+	}
+	for i := range incumbents {
+		if i != Idle && i != Offering && t.mayHandBack(s, i) {
+			fault(Unfit, "MayHandBack forgets the successor")
+		}
+	}
+	_, asks := find(t.suc[s], AskRelease)
+	if t.mayCommit(s) != (successorPhases[s] == PhaseServing && !asks) {
+		fault(AskRelease, "does not agree with MayCommit")
+	}
+	if r, _ := find(t.suc[s], OpenFailed); s == Opening && !does(r.do, PutBack) {
+		fault(OpenFailed, "keeps the token")
 	}
 	count := map[SuccessorEvent]int{}
 	for _, r := range t.suc[s] {
