@@ -166,15 +166,22 @@ func (m *model) incEvent(w *world, p int, e IncumbentEvent) {
 	}
 }
 
+// room: a queue that is full is a fault, and not cut short in silence.
+func (m *model) room(ok bool) {
+	if !ok {
+		m.wrong = "a queue is full"
+	}
+}
+
 func (m *model) say(l *conn, f frame) {
 	if !l.has(upHung) && !l.has(downHung) {
-		l.down.put(f)
+		m.room(l.down.put(f))
 	}
 }
 
 func (m *model) tell(l *conn, f frame) {
 	if !l.has(upHung) && !l.has(downHung) && !l.has(aborted) {
-		l.up.put(f)
+		m.room(l.up.put(f))
 	}
 }
 

@@ -28,7 +28,7 @@ func (m *model) rawSteps(w *world, p int) {
 		})
 		if w.extras() > 0 && (!up || l.has(active|returns)) {
 			for f := frame(1); up && f < upFrames; f++ {
-				m.simple(w, p, "says "+upNames[f], progress, func(v *world) { v.misc -= 1 << extraShift; v.links[i].up.put(f) })
+				m.simple(w, p, "says "+upNames[f], progress, func(v *world) { v.misc -= 1 << extraShift; m.room(v.links[i].up.put(f)) })
 			}
 			for f := frame(1); !up && f < downFrames; f++ {
 				m.simple(w, p, "says "+downNames[f], progress, func(v *world) {

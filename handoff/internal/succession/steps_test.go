@@ -232,7 +232,7 @@ func (m *model) offeringSteps(w *world, p int) {
 	}
 	if m.mayCommit(g.suc) {
 		m.incStep(w, p, Agreed, true, nil)
-	} else if !l.has(asked) && (g.suc == Confirmed || g.suc == Answered) && g.sucJob() == noJob {
+	} else if !l.has(asked) && (g.suc == Confirmed || g.suc == Answered || g.suc == Severed) && g.sucJob() == noJob {
 		m.sucStep(w, p, AskRelease, true, func(v *world) { v.links[n].set(asked) })
 	}
 	if l.has(asked) && m.may(timeouts) {

@@ -135,6 +135,11 @@ var empty = map[Successor][]SuccessorEvent{
 	Departing: {Commit, Ping, ReleasedSaid, Conns, Confirmation, UpgradeAsked, Unexpected},
 }
 
+// answers are what a successor does about what it is asked.
+var answers = map[SuccessorEvent]Action{
+	Ping: SendPong, Conns: ReceiveConns, UpgradeAsked: StartUpgrade, AskRelease: SendRelease, Confirmation: DepartBack,
+}
+
 func successorFaults(t *tables, s Successor) []string {
 	var wrong []string
 	fault := func(e SuccessorEvent, w string) { wrong = append(wrong, s.String()+", "+e.String()+": "+w) }
@@ -187,6 +192,21 @@ func successorFaults(t *tables, s Successor) []string {
 	}
 	if r, _ := find(t.suc[s], OpenFailed); s == Opening && !does(r.do, PutBack) {
 		fault(OpenFailed, "keeps the token")
+	}
+	sure := func(s Successor) bool { return s == TrialAlone || s == Alone || s == Free }
+	for _, r := range t.suc[s] {
+		if sure(r.to) && !sure(s) && !does(r.do, Settle) {
+			fault(r.on[0], "the Sources wait for ever")
+		}
+		for _, e := range r.on {
+			if (s == Returning || s == Departing) && r.to == Gone && e != Stop && e != Drained {
+				fault(e, "it ends before it is drained")
+			}
+			if a, ok := answers[e]; ok && (s == Confirmed || s == Answered || s == Free || s == Returning && e == Confirmation) && !does(r.do, a) &&
+				(e != Confirmation || s == Returning) {
+				fault(e, "gets no answer")
+			}
+		}
 	}
 	count := map[SuccessorEvent]int{}
 	for _, r := range t.suc[s] {

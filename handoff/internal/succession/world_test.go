@@ -175,13 +175,14 @@ func (q queue) len() int {
 	return n
 }
 
-// put adds f. A queue that is full is a mistake in the model, and not cut short in silence.
-func (q *queue) put(f frame) {
+// put adds f, and reports whether there was room.
+func (q *queue) put(f frame) bool {
 	n := q.len()
 	if n == 8 {
-		panic("succession: a queue of the model is full")
+		return false
 	}
 	*q |= queue(f) << (4 * n)
+	return true
 }
 
 // What misc holds.

@@ -1,0 +1,5 @@
+//go:build !race
+
+package succession
+
+const raceDetector = false

@@ -1,0 +1,6 @@
+//go:build race
+
+package succession
+
+// raceDetector makes exploring ten times as slow.
+const raceDetector = true
