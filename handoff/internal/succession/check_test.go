@@ -40,7 +40,7 @@ func (m *model) checkProcess(w *world, i int, g *process) string {
 			return "it accepts, and does not own"
 		}
 	default:
-		if g.has(accepts) && !(g.has(closing) && g.suc == Gone) {
+		if g.has(accepts) && (!g.has(closing) || g.suc != Gone) {
 			return "it accepts, and does not own"
 		}
 	}
@@ -98,6 +98,10 @@ func (m *model) checkIncumbent(w *world, i int, g *process) string {
 	case Released:
 		if !g.has(superseded) || !g.has(promised) {
 			return "it is released, and does not drain"
+		}
+	case Offering, Pausing, Committed, BlockedCommitted:
+		if g.has(superseded | departing) {
+			return "it drains, and nobody has confirmed"
 		}
 	case ReleasedAlone, Orphaned, Closed, Stale:
 		if g.has(departing) && g.suc != Departing {

@@ -210,3 +210,67 @@ func (m *model) extraSuccessor(w *world, p int) {
 	}
 	m.simple(w, p, "sends DROP", false, func(v *world) { v.misc -= 1 << extraShift; m.tell(&v.links[p], fDrop) })
 }
+
+// successorJob ends an action that takes time.
+func (m *model) successorJob(w *world, p int, j job) {
+	l := &w.links[p]
+	over := func(v *world) { v.procs[p].setSucJob(noJob) }
+	switch j {
+	case reading:
+		if l.has(hasToken) {
+			m.sucStep(w, p, ReadTaken, true, func(v *world) { over(v); v.links[p].clear(hasToken); v.links[p].set(took) })
+			return
+		}
+		m.sucStep(w, p, ReadGone, true, over)
+	case opening:
+		if !w.procs[p].has(closing) {
+			m.sucStep(w, p, Opened, true, func(v *world) { over(v); v.procs[p].set(accepts) })
+		}
+		if w.procs[p].has(closing) {
+			m.sucStep(w, p, OpenFailed, true, over)
+		}
+	case putting, puttingLast:
+		m.simple(w, p, "puts the token back", true, func(v *world) {
+			l := &v.links[p]
+			if !m.isRaw && (!l.has(took) || l.has(hasToken)) {
+				m.wrong = "it puts back a token that it has not"
+			}
+			l.clear(took)
+			l.set(hasToken)
+			v.procs[p].setSucJob(j + telling - putting)
+		})
+	case telling, tellingLast:
+		m.simple(w, p, "says FAILED with returned", true, func(v *world) {
+			over(v)
+			m.tell(&v.links[p], fReturned)
+			if j == tellingLast {
+				v.links[p].set(upHung)
+			}
+		})
+	}
+}
+
+// die ends the process at n. Who has the duty to serve then is who can.
+func (m *model) die(v *world, n int, how life) {
+	g := &v.procs[n]
+	wasDuty := v.duty() == n
+	j := g.incJob()
+	g.life = how
+	if !wasDuty {
+		return
+	}
+	v.setDuty(noDuty)
+	c := after[n]
+	if c < 0 {
+		return
+	}
+	l, s := &v.links[c], &v.procs[c]
+	_ = j
+	if !s.alive() || s.has(closing) || !l.has(active) {
+		return
+	}
+	waits := s.suc == PreparingHeir || s.suc == ProvingHeir || s.suc == Taking
+	if l.has(took) && (s.has(accepts) || s.suc == Opening) || l.has(heir) && waits && l.has(hasToken) && !l.has(upHung) && (s.suc != Taking) {
+		v.setDuty(c)
+	}
+}

@@ -33,6 +33,9 @@ var meaningless = map[Incumbent][]IncumbentEvent{
 	BlockedGuard:     {Owned, OwnedUnread, Confirm, Failed, OtherFrame, LinkEnd},
 }
 
+// leads are events of which the next state is the same wherever they are more than a frame without meaning.
+var leads = map[IncumbentEvent]Incumbent{PauseFailed: ReclaimingCommitted, BatchOverdue: Probing, Behind: Stale}
+
 func incumbentFaults(t *tables, i Incumbent) []string {
 	var wrong []string
 	fault := func(e IncumbentEvent, s string) { wrong = append(wrong, i.String()+", "+e.String()+": "+s) }
@@ -49,6 +52,9 @@ func incumbentFaults(t *tables, i Incumbent) []string {
 			fault(e, "means nothing, and changes something")
 		}
 	}
+	if r, ok := find(t.inc[i], OwnedUnread); ok && (i == Committed || i == BlockedCommitted) && r.to != ReclaimingOwned {
+		fault(OwnedUnread, "it owned")
+	}
 	if i == Committed {
 		for _, e := range []IncumbentEvent{Confirm, Returned, Failed, SuccessorLeaves, ReleaseAsked, Pong, Taken, OtherFrame} {
 			if r, _ := find(t.inc[i], e); r.to != ReclaimingCommitted {
@@ -57,8 +63,27 @@ func incumbentFaults(t *tables, i Incumbent) []string {
 		}
 	}
 	if i == Unconfirmed || i == Guard || i == Probing || i == Asking {
+		if r, ok := find(t.inc[i], SuccessorLeaves); ok && r.to != Released {
+			fault(SuccessorLeaves, "has nobody to ask for RELEASED")
+		}
 		if r, _ := find(t.inc[i], Failed); r.to != ReclaimingOwned && r.to != ReclaimingGuard {
 			fault(Failed, "is a failure")
+		}
+	}
+	for _, r := range t.inc[i] {
+		for _, e := range r.on {
+			if to, ok := leads[e]; ok && r.to != to && (r.to != i || e != BatchOverdue) && i != Unconfirmed && i != Guard {
+				fault(e, "leads elsewhere")
+			}
+			if (e == Drop || e == Taken) && i != Committed && r.to != i {
+				fault(e, "changes the state")
+			}
+			if e == Close && r.to != Closed && (i != Pausing || r.to != ReclaimingCommitted) {
+				fault(e, "does not close")
+			}
+			if i == Guard && e == BatchOverdue && r.to != Probing {
+				fault(e, "ends the guard too early")
+			}
 		}
 	}
 	count := map[IncumbentEvent]int{}
