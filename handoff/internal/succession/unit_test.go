@@ -52,6 +52,12 @@ func incumbentFaults(t *tables, i Incumbent) []string {
 			fault(e, "means nothing, and changes something")
 		}
 	}
+	if r, ok := find(t.inc[i], SuccessorLeaves); ok && (i == BlockedOwned || i == BlockedGuard) && r.to != Released {
+		fault(SuccessorLeaves, "has nobody to ask for RELEASED")
+	}
+	if r, ok := find(t.inc[i], Returned); ok && (i == Unconfirmed || i == BlockedOwned) && r.to != ReclaimingOwned {
+		fault(Returned, "it owned")
+	}
 	if r, ok := find(t.inc[i], OwnedUnread); ok && (i == Committed || i == BlockedCommitted) && r.to != ReclaimingOwned {
 		fault(OwnedUnread, "it owned")
 	}
@@ -217,6 +223,29 @@ func successorFaults(t *tables, s Successor) []string {
 	}
 	if r, _ := find(t.suc[s], OpenFailed); s == Opening && !does(r.do, PutBack) {
 		fault(OpenFailed, "keeps the token")
+	}
+	serves := s == Confirmed || s == Answered || s == Free
+	for _, r := range t.suc[s] {
+		for _, e := range r.on {
+			to := r.to
+			switch {
+			case e == Unfit:
+				to = Returning
+			case e == Proved:
+				to = map[Successor]Successor{Trial: Confirmed, TrialSevered: Severed, TrialAlone: Alone}[s]
+			case serves && e == ReleasedSaid:
+				to = Free
+			case serves && (e == Conns || e == UpgradeAsked), s == Free && e == Ping:
+				to = s
+			case (serves || s == Severed) && (e == Bye || e == PredecessorDied):
+				to = Alone
+			case e == Stop, e == ReadGone, e == OpenFailed, e == GiveUp, prepares && e == Aborted:
+				to = Gone
+			}
+			if r.to != to {
+				fault(e, "leads elsewhere")
+			}
+		}
 	}
 	sure := func(s Successor) bool { return s == TrialAlone || s == Alone || s == Free }
 	for _, r := range t.suc[s] {
