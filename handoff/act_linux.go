@@ -88,6 +88,8 @@ func (a *attempt) act(action succession.Action) (report succession.IncumbentEven
 		a.departure.taken(a.said.(*wire.Taken))
 	case succession.EndDeparture:
 		a.departure.end(g.ctx.Err() == nil)
+	case succession.SendBye:
+		a.say(&wire.Bye{})
 	case succession.ReportOrphaned:
 		a.orphaned()
 	case succession.WarnStuck:

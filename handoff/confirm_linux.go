@@ -93,7 +93,9 @@ func (g *Generation) releaseAncestor(ctx context.Context) error {
 	if p == nil || p.released.happened() {
 		return nil
 	}
-	g.hear(p, cue{event: succession.AskRelease})
+	g.hearIf(p, cue{event: succession.AskRelease}, func() bool {
+		return !succession.MayCommit(g.toPredecessor) && g.phase.owner() && !g.closing
+	})
 	t := time.NewTimer(g.cfg.StepTimeout)
 	defer t.Stop()
 	select {

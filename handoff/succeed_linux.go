@@ -35,7 +35,7 @@ type predecessor struct {
 	sections    []string      // that it has; none: unknown, if stateWithin is not 0
 	stateWithin time.Duration // how long sections may take, in each phase
 
-	once sync.Once
+	hungUp, closed sync.Once
 
 	released event // it, or what it was, will never be revived
 	gone     event // its link is closed
@@ -47,12 +47,20 @@ type offered struct {
 	info listener.Info
 }
 
-// close hangs up. It may be called more than once.
-func (p *predecessor) close() {
-	p.once.Do(func() {
-		p.released.happen()
+// hangUp ends the link. What becomes of the process at its other end can still be seen.
+func (p *predecessor) hangUp() {
+	p.hungUp.Do(func() {
 		p.gone.happen()
 		p.token.close()
+		_ = p.link.conn.Close()
+	})
+}
+
+// close lets go of all. Nobody waits for anything of this predecessor any more.
+func (p *predecessor) close() {
+	p.closed.Do(func() {
+		p.released.happen()
+		p.hangUp()
 		p.link.close()
 	})
 }

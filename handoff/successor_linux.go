@@ -128,7 +128,7 @@ func (g *Generation) act(p *predecessor, action succession.Action, c cue) (repor
 		g.beAsked()
 	case succession.HangUp:
 		if p != nil {
-			p.close()
+			p.hangUp()
 		}
 	}
 	return cue{}, false
@@ -230,7 +230,7 @@ func (g *Generation) own(ctx context.Context) error {
 	if state == succession.Gone {
 		return c.cause
 	}
-	if p != nil && !p.gone.happened() {
+	if p != nil {
 		g.task(func() { g.attend(p) })
 	}
 	if state == succession.Trial || state == succession.TrialAlone {
@@ -297,22 +297,34 @@ func (g *Generation) beginServing(p *predecessor) {
 	g.keepRendezvous()
 }
 
-// attend hears the predecessor until it ends.
+// attend hears the predecessor until its link ends, and beyond: one that lives may yet end this generation, and take the
+// sockets back.
 func (g *Generation) attend(p *predecessor) {
 	defer p.close()
-	for {
+	for !p.gone.happened() {
 		c, ok := p.next(g.ctx)
 		if !ok || p.gone.happened() {
 			c.frame.raw.Close()
 			return
 		}
-		if c.cause != nil && c.frame.msg == nil {
+		if c.frame.msg == nil {
 			g.log.Debug("the predecessor is gone", "predecessor", p.link.peer.PID, "error", c.cause)
 		}
 		g.hear(p, c)
 		c.frame.raw.Close()
-		if p.gone.happened() {
-			return
-		}
+	}
+	severed := func() bool {
+		return g.toPredecessor == succession.Severed || g.toPredecessor == succession.TrialSevered
+	}
+	g.mu.Lock()
+	wait := severed()
+	g.mu.Unlock()
+	if !wait {
+		return
+	}
+	select {
+	case <-p.link.peer.Done():
+		g.hearIf(p, cue{event: succession.PredecessorDied, cause: ErrPeerDied}, severed)
+	case <-g.ctx.Done():
 	}
 }

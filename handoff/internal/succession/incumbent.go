@@ -50,10 +50,8 @@ const (
 	BlockedOwned
 	// BlockedGuard: the successor owns, does not answer and cannot be killed. It has confirmed.
 	BlockedGuard
-	// Reviving: the successor is dead. What the sections say of a revival is being done.
+	// Reviving: the successor is dead, or the token is back. What the sections say of a revival is being done.
 	Reviving
-	// Regaining: the token is back, and the successor lives. What the sections say of a revival is being done.
-	Regaining
 
 	// Stale: this generation has ended, because its state is behind.
 	Stale
@@ -110,7 +108,7 @@ const (
 	SuccessorLeaves
 	// ReleaseAsked: RELEASE, of a successor that lives. That of a dead one is OtherFrame: it cannot serve any more.
 	ReleaseAsked
-	// Pong: PONG, and the successor is not dead.
+	// Pong: PONG, of a successor that lives. That of a dead one is OtherFrame.
 	Pong
 	// Drop: DROP.
 	Drop
@@ -136,8 +134,8 @@ const (
 	// Close: this generation is being closed, or is done. It is reported in the states that wait, but not in Committed, which
 	// has to end first.
 	Close
-	// CloseForHeir: this generation is being closed before COMMIT. The successor is an heir, somebody else started it, and it has
-	// all that was offered.
+	// CloseForHeir: this generation is being closed, in Offering or Pausing. The successor is an heir, somebody else started it, it
+	// has all that was offered, and what only one process may have was let go of. Close follows.
 	CloseForHeir
 
 	incumbentEvents
@@ -195,7 +193,7 @@ var incumbentTable = [incumbents][]incumbentRow{
 		{on(Taken), Guard, do(CountTaken)},
 		{on(Drop), Guard, do(ApplyDrop)},
 		{on(Owned, OwnedUnread, Confirm, Pong, OtherFrame), Guard, nil},
-		{on(Close), Closed, nil},
+		{on(Close), Closed, do(EndDeparture, SendBye)},
 	},
 	Probing: {
 		{on(Pong), Guard, do(Excuse)},
@@ -206,7 +204,7 @@ var incumbentTable = [incumbents][]incumbentRow{
 		{on(Taken), Probing, do(CountTaken)},
 		{on(Drop), Probing, do(ApplyDrop)},
 		{on(Owned, OwnedUnread, Confirm, OtherFrame), Probing, nil},
-		{on(Close), Closed, nil},
+		{on(Close), Closed, do(EndDeparture, SendBye)},
 	},
 	Asking: {
 		{on(SuccessorLeaves), Relieved, do(Release)},
@@ -215,7 +213,7 @@ var incumbentTable = [incumbents][]incumbentRow{
 		{on(Taken), Asking, do(CountTaken)},
 		{on(Drop), Asking, do(ApplyDrop)},
 		{on(Owned, OwnedUnread, Confirm, OtherFrame), Asking, nil},
-		{on(Close), Closed, nil},
+		{on(Close), Closed, do(EndDeparture, SendBye)},
 	},
 	Released: {
 		{on(ReleaseAsked), Released, do(SendReleased)},
@@ -225,7 +223,7 @@ var incumbentTable = [incumbents][]incumbentRow{
 		{on(Died), Orphaned, do(EndDeparture, ReportOrphaned)},
 		{on(SuccessorLeaves), Relieved, nil},
 		{on(Owned, OwnedUnread, Confirm, Returned, Failed, Pong, Drop, OtherFrame), Released, nil},
-		{on(Close), Closed, nil},
+		{on(Close), Closed, do(EndDeparture, SendBye)},
 	},
 	Relieved: {
 		{on(Owned, OwnedUnread), Released, nil}, // its own successor failed
@@ -234,7 +232,7 @@ var incumbentTable = [incumbents][]incumbentRow{
 		{on(BatchOverdue), Relieved, do(WarnStuck)},
 		{on(LinkEnd, Died, DiedWished), ReleasedAlone, do(EndDeparture)},
 		{on(Confirm, Returned, Failed, SuccessorLeaves, Pong, Drop, OtherFrame), Relieved, nil},
-		{on(Close), Closed, nil},
+		{on(Close), Closed, do(EndDeparture, SendBye)},
 	},
 	ReleasedAlone: {
 		// It may have said why to a link that had ended.
@@ -250,11 +248,11 @@ var incumbentTable = [incumbents][]incumbentRow{
 		{on(TokenGone), FencingCommitted, do(Fence)},
 	},
 	ReclaimingOwned: {
-		{on(TokenTaken), Regaining, do(Revive)},
+		{on(TokenTaken), Reviving, do(Revive)},
 		{on(TokenGone), FencingOwned, do(Fence)},
 	},
 	ReclaimingGuard: {
-		{on(TokenTaken), Regaining, do(Revive)},
+		{on(TokenTaken), Reviving, do(Revive)},
 		{on(TokenGone), FencingGuard, do(Fence)},
 	},
 	FencingCommitted: {
@@ -273,8 +271,8 @@ var incumbentTable = [incumbents][]incumbentRow{
 	// generation has not taken the sockets back.
 	BlockedCommitted: {
 		{on(Owned), Unconfirmed, do(ApplyDrops, Park)},
-		{on(OwnedUnread, Returned), ReclaimingOwned, do(ReadToken)},
-		{on(SuccessorLeaves), Relieved, do(Forgo, Release)},
+		{on(OwnedUnread), ReclaimingOwned, do(ApplyDrops, Park, ReadToken)},
+		{on(Returned), ReclaimingCommitted, do(ReadToken)}, // it never opened
 		{on(Drop), BlockedCommitted, do(KeepDrop)},
 		{on(Died, DiedWished), Reviving, do(Revive)},
 		{on(Confirm, Failed, SuccessorLeaves, ReleaseAsked, Pong, Taken, OtherFrame, LinkEnd), BlockedCommitted, nil},
@@ -297,21 +295,17 @@ var incumbentTable = [incumbents][]incumbentRow{
 		{on(Taken), BlockedGuard, do(CountTaken)},
 		{on(Drop), BlockedGuard, do(ApplyDrop)},
 		{on(Died), Reviving, do(Revive)},
-		{on(Owned, OwnedUnread, Confirm, Failed, OtherFrame, LinkEnd, GuardOver, BatchOverdue), BlockedGuard, nil},
-		{on(Close), Closed, nil},
+		{on(Owned, OwnedUnread, Confirm, Failed, OtherFrame, LinkEnd, GuardOver), BlockedGuard, nil},
+		{on(Close), Closed, do(EndDeparture, SendBye)},
 	},
 	Reviving: {
-		{on(Revived), Idle, do(Reopen)},
-		{on(Behind), Stale, do(EndStale)},
-	},
-	Regaining: {
 		{on(Revived), Idle, do(Reopen, Dismiss)},
 		{on(Behind), Stale, do(EndStale)},
 	},
 
 	Stale:  {{on(Close), Closed, nil}},
 	Left:   {{on(Close), Closed, nil}},
-	Closed: {{every[IncumbentEvent](incumbentEvents), Closed, nil}}, // nothing matters any more
+	Closed: {},
 }
 
 // Step decides. It reports false if e cannot be in state i: the driver has broken a promise.
@@ -329,7 +323,7 @@ var incumbentPhases = [incumbents]Phase{
 	ReclaimingCommitted: PhaseSwitching, ReclaimingOwned: PhaseGuarding, ReclaimingGuard: PhaseDraining,
 	FencingCommitted: PhaseSwitching, FencingOwned: PhaseGuarding, FencingGuard: PhaseDraining,
 	BlockedCommitted: PhaseSwitching, BlockedOwned: PhaseGuarding, BlockedGuard: PhaseDraining,
-	Reviving: PhaseGuarding, Regaining: PhaseGuarding, Stale: PhaseStopped, Left: PhaseGuarding, Closed: PhaseStopped,
+	Reviving: PhaseGuarding, Stale: PhaseStopped, Left: PhaseGuarding, Closed: PhaseStopped,
 }
 
 var incumbentNames = [incumbents]string{
@@ -338,7 +332,7 @@ var incumbentNames = [incumbents]string{
 	ReclaimingCommitted: "RECLAIMING COMMITTED", ReclaimingOwned: "RECLAIMING OWNED", ReclaimingGuard: "RECLAIMING GUARD",
 	FencingCommitted: "FENCING COMMITTED", FencingOwned: "FENCING OWNED", FencingGuard: "FENCING GUARD",
 	BlockedCommitted: "BLOCKED COMMITTED", BlockedOwned: "BLOCKED OWNED", BlockedGuard: "BLOCKED GUARD",
-	Reviving: "REVIVING", Regaining: "REGAINING", Stale: "STALE", Left: "LEFT", Closed: "CLOSED",
+	Reviving: "REVIVING", Stale: "STALE", Left: "LEFT", Closed: "CLOSED",
 }
 
 // String is the state in the words of docs/protocol.md.

@@ -141,7 +141,7 @@ var actionNames = [actions]string{
 	Supersede: "drain", Forgo: "drain, unconfirmed", SendPing: "send PING", Excuse: "wait on for the batch", Release: "close the copies, send RELEASED",
 	SendReleased: "send RELEASED", Fence: "kill", ReportBlocked: "report it", Revive: "ask the sections", Reopen: "open",
 	EndStale: "end: state is behind", CountTaken: "close those copies", WarnStuck: "warn",
-	ReportOrphaned: "report it", EndDeparture: "keep what was not taken",
+	ReportOrphaned: "report it", EndDeparture: "keep what was not taken", SendBye: "send BYE",
 	SendReceipts: "send PREPARED", SendFailed: "send FAILED", Open: "open", SendOwned: "send OWNED", BeginServing: "begin to serve", SendConfirm: "send CONFIRM",
 	Announce: "write the PID file", SendPong: "send PONG", SendRelease: "send RELEASE", SendGoodbye: "send GOODBYE", HandBack: "stop accepting, put back, send FAILED returned",
 	PutBack: "put back, send FAILED returned", Settle: "tell the sources", ReceiveConns: "take them, send TAKEN",

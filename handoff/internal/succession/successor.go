@@ -190,13 +190,14 @@ var successorTable = [successors][]successorRow{
 		{when(Proved), Confirmed, do(SendConfirm, Announce)},
 		{when(Unfit), Returning, do(HandBack)},
 		{when(Stop), Leaving, do(SendGoodbye)},
-		{when(ReleasedSaid, Bye, PredecessorLeaves, Cut, PredecessorDied), TrialAlone, do(Settle, HangUp)},
+		{when(ReleasedSaid, Bye, PredecessorLeaves, PredecessorDied), TrialAlone, do(Settle, HangUp)},
+		{when(Cut), TrialSevered, do(HangUp)},
 		{when(Commit, Aborted, Ping, Conns, Confirmation, ReturnTaken, UpgradeAsked, Unexpected), Trial, nil},
 	},
 	TrialSevered: {
 		{when(Proved), Severed, do(Announce)},
 		{when(PredecessorDied), TrialAlone, do(Settle)},
-		{when(Stop), Gone, nil},
+		{when(Stop), Leaving, nil},
 	},
 	TrialAlone: {
 		{when(Proved), Alone, do(Announce)},
@@ -225,19 +226,13 @@ var successorTable = [successors][]successorRow{
 		{when(Cut), Severed, do(HangUp)},
 		{when(Commit, Aborted, Confirmation, ReturnTaken, Unexpected), Answered, nil},
 	},
-	Releasing: {
-		{when(Ping), Releasing, do(SendPong)},
-		{when(AskRelease), Releasing, do(SendRelease)}, // the last attempt failed before the answer
-		{when(ReleasedSaid), Free, do(Settle)},
-		{when(Stop), Leaving, do(SendGoodbye)},
-		{when(Conns), Releasing, do(ReceiveConns)},
-		{when(UpgradeAsked), Releasing, do(StartUpgrade)},
-		{when(Bye, PredecessorLeaves, Cut, PredecessorDied), Alone, do(Settle, HangUp)},
-		{when(Commit, Aborted, Confirmation, ReturnTaken, Unexpected), Releasing, nil},
+	Severed: {
+		{when(PredecessorDied), Alone, do(Settle)},
+		{when(AskRelease), Severed, nil}, // it cannot be asked
+		{when(Stop), Leaving, nil},
 	},
 	Free: {
 		{when(Ping), Free, do(SendPong)},
-		{when(AskRelease), Free, nil},
 		{when(Stop), Leaving, do(SendGoodbye)},
 		{when(Conns), Free, do(ReceiveConns)},
 		{when(UpgradeAsked), Free, do(StartUpgrade)},
@@ -245,11 +240,9 @@ var successorTable = [successors][]successorRow{
 		{when(Commit, Aborted, ReleasedSaid, Confirmation, ReturnTaken, Unexpected), Free, nil},
 	},
 	Alone: {
-		{when(AskRelease), Alone, nil},
 		{when(Stop), Leaving, nil},
 	},
 	Leaving: {
-		{when(AskRelease), Leaving, nil},
 		{when(Drained), Gone, do(HangUp)},
 		{when(Conns), Leaving, do(ReceiveConns)},
 		{when(Bye, PredecessorLeaves, Cut, PredecessorDied), Leaving, do(HangUp)},
@@ -285,14 +278,15 @@ func (s Successor) Step(e SuccessorEvent) (Successor, []Action, bool) {
 var successorPhases = [successors]Phase{
 	First: PhaseStarting, Preparing: PhaseStarting, PreparingHeir: PhaseStarting, Inheriting: PhaseStarting, Proving: PhaseStarting,
 	ProvingHeir: PhaseStarting, Taking: PhaseStarting, TakingAlone: PhaseStarting, Opening: PhaseStarting, OpeningAlone: PhaseStarting,
-	Trial: PhaseProbation, TrialAlone: PhaseProbation, Confirmed: PhaseServing, Answered: PhaseServing, Releasing: PhaseServing,
+	Trial: PhaseProbation, TrialSevered: PhaseProbation, TrialAlone: PhaseProbation,
+	Confirmed: PhaseServing, Answered: PhaseServing, Severed: PhaseServing,
 	Free: PhaseServing, Alone: PhaseServing, Leaving: PhaseServing, Returning: PhaseGuarding, Departing: PhaseDraining, Draining: PhaseDraining, Gone: PhaseStopped,
 }
 
 var successorNames = [successors]string{
 	First: "FIRST", Preparing: "PREPARING", PreparingHeir: "PREPARING HEIR", Inheriting: "INHERITING", Proving: "PROVING",
 	ProvingHeir: "PROVING HEIR", Taking: "TAKING", TakingAlone: "TAKING ALONE", Opening: "OPENING", OpeningAlone: "OPENING ALONE",
-	Trial: "TRIAL", TrialAlone: "TRIAL ALONE", Confirmed: "CONFIRMED", Answered: "ANSWERED", Releasing: "RELEASING", Free: "FREE",
+	Trial: "TRIAL", TrialSevered: "TRIAL SEVERED", TrialAlone: "TRIAL ALONE", Confirmed: "CONFIRMED", Answered: "ANSWERED", Severed: "SEVERED", Free: "FREE",
 	Alone: "ALONE", Leaving: "LEAVING", Returning: "RETURNING", Departing: "DEPARTING", Draining: "DRAINING", Gone: "GONE",
 }
 
