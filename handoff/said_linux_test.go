@@ -125,7 +125,8 @@ func TestSaysWhatWasSaved(t *testing.T) {
 	r := acceptRaw(t, server)
 	hear[*wire.Hello](r)
 	r.features = []string{"state"}
-	r.welcome(1)
+	r.token = newEventfd(t, 1)
+	r.send(&wire.Welcome{Version: wire.Version, Generation: 2, Name: "raw", PID: os.Getpid(), Features: r.features, StateWithin: 50}, r.token)
 	r.offer(nil)
 	g := result(t, "Join", joined)
 	if g == nil {
@@ -137,5 +138,5 @@ func TestSaysWhatWasSaved(t *testing.T) {
 	go func() { ready <- g.Ready(context.Background()) }()
 	hear[*wire.Prepared](r)
 	r.send(&wire.State{Name: "cell", Size: 1}, newMemfd(t, "1", allSeals))
-	says(t, result(t, "Ready", ready), os.ErrDeadlineExceeded, "STATE came, and SAVED did not: no answer within 300ms", "")
+	says(t, result(t, "Ready", ready), os.ErrDeadlineExceeded, "STATE came, and SAVED did not: no answer within 400ms", "")
 }
