@@ -420,3 +420,15 @@ func over(err error) bool {
 	}
 	return errors.Is(err, io.EOF) || errors.Is(err, ErrPeerDied) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
+
+// died reports whether the process at the other end is dead, or is within d.
+func (l *link) died(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-l.peer.Done():
+		return true
+	case <-t.C:
+		return l.peer.Dead()
+	}
+}
