@@ -1,6 +1,7 @@
 package handoff
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -53,10 +54,38 @@ func room() int {
 	return int(max(most-st.Size-max(most/16, 64), 0))
 }
 
-// receive takes a batch of connections, all or none, and answers. On an error nothing can be said any more.
-func (in *inflow) receive(m *wire.Conns, f frame) error {
+// attend takes batches until the link or ctx ends, nothing can be answered any more, or heard says so, which is called with
+// all else that is said. It returns how many connections came.
+func (in *inflow) attend(ctx context.Context, heard func(wire.Message) (over bool)) (n int, err error) {
+	for {
+		f, err := in.link.recv(ctx, 0)
+		if err != nil {
+			return n, err
+		}
+		if m, ok := f.msg.(*wire.Conns); ok {
+			k, err := in.receive(m, f)
+			f.raw.Close()
+			n += k
+			if err != nil {
+				return n, err
+			}
+			continue
+		}
+		f.raw.Close()
+		if heard(f.msg) {
+			return n, nil
+		}
+	}
+}
+
+// receive takes a batch of connections, all or none, answers, and returns how many it took. On an error nothing can be said
+// any more.
+func (in *inflow) receive(m *wire.Conns, f frame) (int, error) {
 	g := in.g
 	n, answered, err := len(f.raw.FDs), false, f.lost
+	if err == nil && in.isClosed() {
+		err = errInflowClosed
+	}
 	if err == nil {
 		err = in.park(m, f.raw, func() error {
 			err := in.taken(m.Batch)
@@ -69,14 +98,16 @@ func (in *inflow) receive(m *wire.Conns, f frame) error {
 		g.received += n
 		g.mu.Unlock()
 	}
-	if err == nil || answered {
-		return err
-	}
-	if errors.Is(err, errInflowClosed) {
-		return nil // what is not answered is still the other side's
+	switch {
+	case err == nil:
+		return n, nil
+	case answered:
+		return 0, err
+	case in.isClosed():
+		return 0, nil // what is not answered is still the other side's
 	}
 	g.log.Warn("connections are not taken", "from", in.link.who(), "batch", m.Batch, "error", err)
-	return in.link.send(&wire.Taken{Batch: m.Batch, Refused: err.Error(), Room: room()})
+	return 0, in.link.send(&wire.Taken{Batch: m.Batch, Refused: err.Error(), Room: room()})
 }
 
 var errInflowClosed = errors.New("nothing is taken any more")
@@ -93,6 +124,12 @@ func (in *inflow) taken(batch int) error {
 		return nil // so nobody else has them
 	}
 	return err
+}
+
+func (in *inflow) isClosed() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.closed
 }
 
 // close makes an end: from its return on no batch is taken.

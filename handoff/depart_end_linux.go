@@ -1,9 +1,13 @@
 package handoff
 
 import (
+	"context"
+	"errors"
+	"os"
 	"time"
 
 	"github.com/segue-go/segue/handoff/internal/live"
+	"github.com/segue-go/segue/handoff/internal/wire"
 )
 
 // stop ends the moving: what has not been sent stays here, and is told to leave in the ordinary way. What is in flight is
@@ -44,6 +48,20 @@ func (d *departure) close() {
 func (d *departure) stay() {
 	d.g.exchange.Stay()
 	d.g.lot.Stay()
+}
+
+// halted returns a channel that is closed once nothing is sent any more.
+func (d *departure) halted() <-chan struct{} {
+	if d == nil {
+		return closed()
+	}
+	return d.stopped
+}
+
+func closed() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
 }
 
 // flush waits until all that is queued has arrived, as long as the other process goes on taking it, and then ends the moving:
@@ -174,6 +192,9 @@ func (d *departure) quiet() bool { return !d.sending() && len(d.arrived) == 0 &&
 
 // flushed returns a channel that is closed once nothing is queued or in flight.
 func (d *departure) flushed() <-chan struct{} {
+	if d == nil {
+		return closed()
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	idle := make(chan struct{})
@@ -183,4 +204,29 @@ func (d *departure) flushed() <-chan struct{} {
 	d.idle = idle
 	d.signal()
 	return idle
+}
+
+// attend hears what the process at the other end of l says to batches, until the link or ctx ends. heard gets all else.
+// d may be nil.
+func (d *departure) attend(ctx context.Context, l *link, heard func(wire.Message)) {
+	for {
+		f, err := l.recv(ctx, l.step)
+		switch {
+		case err == nil:
+			f.raw.Close()
+			if m, ok := f.msg.(*wire.Taken); ok {
+				d.taken(m)
+			} else {
+				heard(f.msg)
+			}
+		case errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil:
+			if t, ok := d.overdue(); ok && time.Now().After(t) {
+				n := d.excuse()
+				d.g.log.Warn("connections wait for a process that does not answer; is it stopped or stuck?",
+					"process", l.peer.PID, "connections", n)
+			}
+		default:
+			return
+		}
+	}
 }

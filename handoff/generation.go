@@ -30,6 +30,8 @@ type Generation struct {
 
 	quit     context.Context // ends when Close begins, and with it a Ready under way
 	hurry    context.CancelCauseFunc
+	back     context.Context // ends when the sockets went back to the predecessor; its cause is an ErrHandedBack
+	yield    context.CancelCauseFunc
 	readying sync.Mutex // held throughout Ready; taken before mu
 	stopping sync.Mutex // held throughout stop; taken before mu
 	holding  sync.Mutex // held while exclusive sections are; taken before mu
@@ -47,7 +49,6 @@ type Generation struct {
 	changes    int         // sockets opened and closed so far: an offer is void if it grew meanwhile
 	sections   []*section  // of state, in the order of registration; complete once Ready has begun
 	succession *superseding
-	handedBack error // why the sockets went back
 	lost       error // why this generation cannot take over any more
 	died       error // how the successor died after the guard, unwished
 	stale      error // why it must not serve any more: its state is behind
@@ -159,6 +160,7 @@ func Join(ctx context.Context, c Config) (*Generation, error) {
 	}
 	g.ctx, g.cancel = context.WithCancelCause(context.Background())
 	g.quit, g.hurry = context.WithCancelCause(g.ctx)
+	g.back, g.yield = context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
 	if len(c.Signals) > 0 {
 		signal.Notify(signals, c.Signals...)

@@ -37,6 +37,9 @@ type predecessor struct {
 	hungUp, closed sync.Once
 	in             *inflow // of live connections; nil if none move
 
+	returns   bool  // they go back with the sockets
+	returning event // it has said which ones it takes back
+
 	released event // it, or what it was, will never be revived
 	gone     event // its link is closed
 }
@@ -73,10 +76,11 @@ func (g *Generation) succeed(ctx context.Context, conn *net.UnixConn) error {
 		return err
 	}
 	p := &predecessor{
-		link:     newLink(conn, g.cfg.StepTimeout, g.cfg.Trace, nil),
-		released: newEvent(),
-		gone:     newEvent(),
-		watched:  make(chan struct{}),
+		link:      newLink(conn, g.cfg.StepTimeout, g.cfg.Trace, nil),
+		released:  newEvent(),
+		gone:      newEvent(),
+		returning: newEvent(),
+		watched:   make(chan struct{}),
 	}
 	p.link.other = "incumbent"
 	err := g.beWelcomed(ctx, p)
@@ -160,6 +164,7 @@ func (g *Generation) welcome(p *predecessor, f frame, m *wire.Welcome) (err erro
 	}
 	p.heir = m.Heir
 	if slices.Contains(m.Features, featureConns) {
+		p.returns = slices.Contains(m.Features, featureReturn)
 		p.in = &inflow{g: g, link: p.link, place: func(r *resource) (int, bool) { return r.offer, r.inherited() }}
 	}
 	p.state = slices.Contains(m.Features, featureState)

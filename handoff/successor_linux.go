@@ -122,9 +122,14 @@ func (g *Generation) act(p *predecessor, action succession.Action, c cue) (repor
 		_ = p.token.put()
 		g.say(p, &wire.Failed{Reason: c.cause.Error(), Returned: true})
 	case succession.HandBack:
-		g.putBack(p, c.cause)
+		if !g.putBack(p, c.cause) {
+			return cue{event: succession.Cut, cause: c.cause}, true // the predecessor waits for the end of the link
+		}
+	case succession.DepartBack:
+		g.returnTo(p, c.frame.msg.(*wire.Confirm)) // it returns when the link has ended
+		return cue{event: succession.Cut, cause: c.cause}, true
 	case succession.ReceiveConns:
-		if err := p.in.receive(c.frame.msg.(*wire.Conns), c.frame); err != nil {
+		if _, err := p.in.receive(c.frame.msg.(*wire.Conns), c.frame); err != nil {
 			g.log.Debug("the predecessor got no answer", "error", err)
 			return cue{event: succession.Cut, cause: err}, true
 		}
@@ -185,6 +190,10 @@ func (p *predecessor) cue(f frame) cue {
 		if p.in != nil {
 			c.event = succession.Conns
 		}
+	case *wire.Confirm:
+		c.event = succession.Confirmation
+	case *wire.Taken:
+		c.event = succession.ReturnTaken
 	case *wire.Upgrade:
 		c.event = succession.UpgradeAsked
 	case *wire.Bye:
