@@ -83,6 +83,7 @@ func (g *Generation) settle(ctx context.Context, s *superseding, n int) (more bo
 	g.mu.Lock()
 	d := g.departure
 	g.mu.Unlock()
+	g.lot.Evict() // what the other process does not take
 	select {
 	case <-g.lot.Empty():
 	case <-d.halted():

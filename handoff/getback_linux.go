@@ -16,11 +16,11 @@ type returner struct {
 	gone event // its link is closed
 }
 
-// getBack goes on with a successor that has owned, and put the token back, when this generation has come back because of
-// cause. It reports whether its connections return. The link is the returner's then.
+// getBack goes on with a successor that has handed back, if that is the cause for which this generation has come back. It
+// reports whether connections return. The link is the returner's then.
 func (a *attempt) getBack(cause error) bool {
-	a.handedBack = !errors.Is(cause, ErrStale)
-	if !a.handedBack || !a.returns || a.link.peer.Dead() {
+	a.handedBack = errors.Is(cause, errReturned) && !errors.Is(cause, ErrStale)
+	if !a.handedBack || !a.returns {
 		return false
 	}
 	g := a.g

@@ -1,7 +1,7 @@
 package integration
 
 import (
-	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,18 +32,28 @@ func returnWorld(t *testing.T, way string, n int, successor func(*conf)) (w *wor
 // TestFailReturnsConnections: a successor that fails within the guard gives back the connections that had moved, too. The
 // client of none of them notices.
 func TestFailReturnsConnections(t *testing.T) {
-	for _, way := range ways {
-		t.Run(way, func(t *testing.T) {
+	for i, how := range []string{"fail", "server", "fail", "stop"} {
+		way := ways[i%2]
+		t.Run(how+"/"+way, func(t *testing.T) {
 			t.Parallel()
 			const n = 500
-			w, a, b, ks := returnWorld(t, way, n, nil)
+			w, a, b, ks := returnWorld(t, way, n, func(c *conf) {
+				if how == "server" {
+					c.USR1 = "server"
+				}
+			})
 			mark := w.mark()
 			w.signal(b, unix.SIGUSR1)
+			if how == "stop" { // by somebody who is impatient
+				w.wait(mark, b.pid, "failed", "")
+				w.signal(b, unix.SIGTERM)
+			}
 			w.wait(mark, a.pid, "log", "this generation serves again")
-			if e := w.wait(mark, b.pid, "wait", ""); e.Is != "handedback" {
+			if e := w.wait(mark, b.pid, "wait", ""); how == "fail" && e.Is != "handedback" {
 				t.Errorf("the successor's end: %q is %q", e.Err, e.Is)
 			}
 			w.ended(b)
+			w.reaped(b)
 			count(t, ks).allBy(t, a.pid, n)
 			w.conf.Guard = 400 * time.Millisecond
 			c := w.take(way, a, "http")
@@ -54,16 +64,42 @@ func TestFailReturnsConnections(t *testing.T) {
 	}
 }
 
-// TestFailReturnsWhileAsked: clients that never pause lose nothing by it.
+// reaped waits until nothing is left of a process that has ended.
+func (w *world) reaped(p *proc) {
+	w.t.Helper()
+	for deadline := time.Now().Add(patience); exists(p.pid); time.Sleep(time.Millisecond) { // nothing tells
+		if time.Now().After(deadline) {
+			w.t.Fatalf("pid %d has ended, and nobody asks how", p.pid)
+		}
+	}
+}
+
+// TestFailReturnsWhileAsked: clients that never pause lose nothing by it, also if one successor after the other fails, and
+// nothing is left of them in the incumbent.
 func TestFailReturnsWhileAsked(t *testing.T) {
 	t.Parallel()
 	const n = 200
 	w, a, b, ks := returnWorld(t, "join", n, nil)
-	mark := w.mark()
-	w.signal(b, unix.SIGUSR1)
-	w.wait(mark, a.pid, "log", "this generation serves again")
-	moveCase{}.settled(t, w, ks, a) // asks all the time
-	w.ended(b)
+	var before event
+	for i := range 4 {
+		mark := w.mark()
+		w.signal(b, unix.SIGUSR1)
+		w.wait(mark, a.pid, "log", "this generation serves again")
+		moveCase{}.settled(t, w, ks, a) // asks all the time
+		w.ended(b)
+		w.wait(mark, a.pid, "log", "connections returned")
+		switch i {
+		case 0:
+			before = w.stats(a, 1<<20, 1<<20)
+		case 3:
+			if e := w.stats(a, before.FDs, before.Gs); e.FDs > before.FDs || e.Gs > before.Gs {
+				t.Errorf("descriptors and goroutines: %d and %d, after the first that failed %d and %d", e.FDs, e.Gs, before.FDs, before.Gs)
+			}
+			return
+		}
+		w.conf.USR1 = "fail"
+		b = w.take(ways[i%2], a, "http")
+	}
 }
 
 // TestFailReturnsGifts: the same for connections that the program has given and taken.
@@ -127,8 +163,10 @@ func TestCheckFailsWhileAnswering(t *testing.T) {
 			w.signal(b, unix.SIGUSR1)
 			w.wait(mark, a.pid, "log", "this generation serves again")
 			if way == "upgrade" {
-				if e := w.wait(mark, a.pid, "upgrade", ""); e.Is != "aborted" {
-					t.Errorf("Upgrade: %q is %q", e.Err, e.Is)
+				// The caller hears of it soon, and another upgrade may begin.
+				e := w.wait(mark, a.pid, "upgrade", "")
+				if e.Is != "aborted" || !strings.Contains(e.Err, "still answers what it has accepted") || !b.alive() {
+					t.Errorf("Upgrade: %q is %q, and the successor lives: %t", e.Err, e.Is, b.alive())
 				}
 			}
 			for _, k := range ks {
@@ -137,6 +175,7 @@ func TestCheckFailsWhileAnswering(t *testing.T) {
 				}
 			}
 			w.ended(b)
+			w.reaped(b)
 			count(t, append(append(ks, idle), old...)).allBy(t, a.pid, 41)
 		})
 	}
@@ -178,7 +217,7 @@ func TestAnotherWhileOneReturns(t *testing.T) {
 // else hangs on that.
 func TestDeathWhileReturning(t *testing.T) {
 	for i, fault := range []string{"kill sent failed", "kill received confirm", "kill sent conns#2", "kill received taken#2", "stop sent conns#2"} {
-		t.Run(fmt.Sprint(fault), func(t *testing.T) {
+		t.Run(strings.ReplaceAll(fault, " ", "_"), func(t *testing.T) {
 			t.Parallel()
 			const n = 800
 			w, a, b, ks := returnWorld(t, ways[i%2], n, func(c *conf) { c.Fault = fault })
@@ -206,4 +245,36 @@ func TestDeathWhileReturning(t *testing.T) {
 			moveCase{}.settled(t, w, got.stay, c)
 		})
 	}
+}
+
+// TestReturnToNobody: if the incumbent dies when the sockets have gone back to it, those who have a connection get an answer,
+// and are told to leave.
+func TestReturnToNobody(t *testing.T) {
+	t.Parallel()
+	const n = 200
+	w := newLive(t, "tcp")
+	w.conf.Guard = time.Minute
+	w.conf.Fault = "kill received failed"
+	a := w.firstHTTP()
+	ks := w.crowd(n, a.pid)
+	w.conf.USR1, w.conf.Fault = "fail", ""
+	b := w.take("join", a, "http")
+	w.wait(0, a.pid, "log", "connections moved")
+	for _, k := range ks[:n/2] {
+		k.answeredBy(t, b.pid)
+	}
+	w.signal(b, unix.SIGUSR1)
+	w.ended(a)
+	told := 0
+	for deadline := time.Now().Add(patience); len(ks) > 0 && time.Now().Before(deadline); { // nothing tells that its death is known
+		got := count(t, ks)
+		if told += got.leaving[b.pid]; got.dropped > 0 {
+			t.Fatalf("of %d connections: %+v", n, got)
+		}
+		ks = got.stay
+	}
+	if told != n {
+		t.Errorf("%d of %d clients were told to leave", told, n)
+	}
+	w.ended(b)
 }

@@ -26,7 +26,7 @@ type process struct {
 	e    *emitter
 	gen  *handoff.Generation
 	quit chan struct{}
-	hold chan struct{} // closed by SIGUSR1, for "hold-joined" and Check
+	hold chan struct{} // closed by SIGUSR1, for "hold-joined", Check and a server that fails
 	wg   sync.WaitGroup
 }
 
@@ -126,7 +126,7 @@ func (p *process) obey(signals chan os.Signal) {
 				os.Exit(0)
 			case "exit4":
 				os.Exit(4)
-			case "hold":
+			case "hold", "server":
 				close(p.hold)
 			}
 		}

@@ -35,8 +35,8 @@ func (l *Lot) Stay() {
 	l.leave = nil
 }
 
-// Evict lets everything arrive that is parked, also what has left and is kept later, until Depart is called: nothing can
-// move on any more, and its servers are to tell the clients to leave.
+// Evict lets what is parked and cannot leave arrive at once, also what has left and is kept later, until Depart is called:
+// the servers are to tell the clients to leave.
 func (l *Lot) Evict() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -45,12 +45,15 @@ func (l *Lot) Evict() {
 		return
 	}
 	for i, s := range l.spots.all() {
-		if !s.moving && !s.lacking {
+		if !s.moving && !s.lacking && l.stays(s.key) {
 			l.evict(i)
 		}
 	}
 	l.schedule()
 }
+
+// stays reports whether connections of k have nowhere to go. Callers hold mu.
+func (l *Lot) stays(k *Key) bool { return l.leave == nil || l.leave(*k) == nil }
 
 // evict has a spot arrive at once. Callers call schedule.
 func (l *Lot) evict(i int32) {

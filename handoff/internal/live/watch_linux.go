@@ -50,7 +50,7 @@ func (l *Lot) rewatch(i int32) {
 	s := l.spots.at(i)
 	s.moving = false
 	l.dues.add(&l.spots, i)
-	if l.evicts {
+	if l.evicts && l.stays(s.key) {
 		l.evict(i)
 		return
 	}
