@@ -26,8 +26,9 @@ var errRevived = errors.New("this generation was revived")
 // ended that is no child (before Linux 6.15), or the parent does not reap it within StepTimeout, only Close is a wish.
 //
 // If ctx ends first, Wait returns its cause and leaves the generation as it is. If the generation is closed, it returns
-// an error that is net.ErrClosed; if it handed the sockets back, it first calls drain and returns an error that is
-// ErrHandedBack and wraps that of Check. An error of drain, other than that of its context, is returned.
+// an error that is net.ErrClosed. If it handed the sockets back, Wait calls drain, waits until the connections have returned
+// to the predecessor or are drained, and returns an error that is ErrHandedBack and wraps that of Check (see
+// [Generation.Fail]). An error of drain, other than that of its context, is returned.
 func (g *Generation) Wait(ctx context.Context, drain func(context.Context) error) error {
 	if drain == nil {
 		drain = func(context.Context) error { return nil }

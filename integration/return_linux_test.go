@@ -278,3 +278,26 @@ func TestReturnToNobody(t *testing.T) {
 	}
 	w.ended(b)
 }
+
+// TestFailedForTooLong: a successor that Upgrade has started and that has handed back does not drain for ever.
+func TestFailedForTooLong(t *testing.T) {
+	t.Parallel()
+	w := newLive(t, "tcp")
+	w.conf.DrainTimeout, w.conf.StepTimeout = 700*time.Millisecond, 700*time.Millisecond
+	a := w.firstHTTP()
+	w.conf.DrainTimeout, w.conf.Check, w.conf.USR1 = time.Minute, true, "hold"
+	mark := w.mark()
+	b := w.upgrade(a)
+	w.wait(mark, b.pid, "phase", "probation")
+	k := w.connect(1)
+	target, _ := w.gate()
+	if err := k.send(target); err != nil {
+		t.Fatal(err)
+	}
+	w.connect(2).answeredBy(t, b.pid) // so that one is under way
+	w.signal(b, unix.SIGUSR1)
+	w.wait(mark, a.pid, "log", "the failed successor has not drained in time and was killed")
+	w.ended(b)
+	w.reaped(b)
+	w.connect(3).answeredBy(t, a.pid)
+}

@@ -25,7 +25,8 @@ import (
 // [handoff.ErrSuccessorDied]: nobody serves, so exit with an error.
 //
 // If a server ends that was not asked to, or gen fails, Run stops the others in the same way and returns that error; a
-// predecessor in its guard gets the sockets back (Generation.Fail).
+// predecessor in its guard gets the sockets back (Generation.Fail), and then Run first drains the servers, whose
+// connections that can move follow the sockets.
 // An error before the servers are ready leaves everything with the predecessor.
 //
 // Run takes gen and the servers: when it returns, gen is closed, every listener is closed and every server has
