@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"syscall"
 	"testing"
 	"time"
@@ -330,5 +331,32 @@ func TestStaleReturnsNothing(t *testing.T) {
 	cr.until(t, "arrivals", func() bool { return len(cr.arrived) == 3 })
 	if st := b.Status(); st.Moved != 0 {
 		t.Errorf("%d have moved", st.Moved)
+	}
+}
+
+// TestFailRetires: a listener that only the generation has that fails is closed, with its path. Who waits in its queue is
+// served first.
+func TestFailRetires(t *testing.T) {
+	path := rendezvous(t)
+	a, _ := first(t, longGuard(t, path))
+	b := join(t, config(t, path))
+	listen(t, b, "tcp", "127.0.0.1:0")
+	l := listen(t, b, "unix", path+".own")
+	ready(t, b)
+	await(t, "Superseded", a.Superseded())
+	c := queued(t, l.Addr(), 1)[0]
+	if err := b.Fail(errUnwell); err != nil {
+		t.Fatal(err)
+	}
+	var s net.Conn
+	var err error
+	within(t, "Accept", func() { s, err = l.Accept() })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	talk(t, c, s)
+	if _, err := os.Lstat(path + ".own"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the path: %v", err)
 	}
 }
