@@ -69,7 +69,8 @@ type Config struct {
 	// again. Default: 10 seconds. See [Section].
 	StateTimeout time.Duration
 
-	// DrainTimeout bounds the context given to Wait's drain function. Default: 1 minute. Negative: no bound.
+	// DrainTimeout bounds the context given to Wait's drain function, and the time that a successor has which Upgrade has
+	// started and which failed its Check, to answer what it has accepted. Default: 1 minute. Negative: no bound.
 	DrainTimeout time.Duration
 
 	// Guard is how long the incumbent can be revived after the successor has confirmed. Default: 3 seconds. Negative: only

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/segue-go/segue/integration/raw"
 )
 
 // returnWorld has n idle connections of HTTP that have moved to a successor, which fails on SIGUSR1. Half of them it has
@@ -300,4 +302,48 @@ func TestFailedForTooLong(t *testing.T) {
 	w.ended(b)
 	w.reaped(b)
 	w.connect(3).answeredBy(t, a.pid)
+}
+
+// TestConnectionsReturn lets six successors fail, one after the other, while clients ask in all the ways that package raw
+// knows. Each keeps its one connection, and each request is handled once.
+func TestConnectionsReturn(t *testing.T) {
+	for _, network := range []string{"tcp", "unix"} {
+		t.Run(network, func(t *testing.T) {
+			t.Parallel()
+			w := newLive(t, network)
+			w.conf.Guard = time.Minute
+			a := w.firstHTTP()
+			run := w.asked(raw.Options{Clients: 3})
+			busy(t, run, 100)
+			w.conf.USR1 = "fail"
+			for i := range 6 {
+				b := w.take(ways[i%2], a, "http")
+				run.Upgraded()
+				if i%3 > 0 { // otherwise in the midst of the move
+					busy(t, run, 100)
+				}
+				mark := w.mark()
+				w.signal(b, unix.SIGUSR1)
+				w.wait(mark, a.pid, "log", "this generation serves again")
+				run.Upgraded()
+				busy(t, run, 100)
+				w.ended(b)
+				if run.Alive() == 0 {
+					break
+				}
+			}
+			run.Stop()
+			res := run.Wait()
+			if err := res.Err(); err != nil {
+				t.Error(err)
+			}
+			w.handledOnce(res)
+			for _, m := range res.Modes {
+				if m.Last[a.pid] != m.Clients {
+					t.Errorf("%s: of %d clients the incumbent, %d, has answered the last request of %d: %v", m.Mode, m.Clients,
+						a.pid, m.Last[a.pid], m.Last)
+				}
+			}
+		})
+	}
 }
