@@ -226,7 +226,7 @@ func TestReturned(t *testing.T) {
 	b := join(t, config(t, path))
 	listen(t, b, "tcp", "127.0.0.1:0")
 	ready(t, b)
-	await(t, "Superseded", a.Superseded())
+	superseded(t, a)
 	end := waiting(t, a, func(context.Context) error { return nil })
 	pending(t, "Wait, while connections may come", end)
 	s.send(&wire.Bye{})
@@ -273,7 +273,7 @@ func TestFailReturnsUntaken(t *testing.T) {
 			b := join(t, config(t, path))
 			listen(t, b, "tcp", "127.0.0.1:0")
 			ready(t, b)
-			await(t, "Superseded", a.Superseded())
+			superseded(t, a)
 			if err := giving(a, "gift", servers)(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -321,7 +321,7 @@ func TestStaleReturnsNothing(t *testing.T) {
 	cr, _ := newCrowd(t, lb, 0)
 	end := waiting(t, a, nil)
 	ready(t, b)
-	await(t, "Superseded", a.Superseded())
+	superseded(t, a)
 	eventually(t, "all are there", func() bool { return b.Status().Arrived == 3 })
 	if err := b.Fail(errUnwell); err != nil {
 		t.Fatal(err)
@@ -343,7 +343,7 @@ func TestFailRetires(t *testing.T) {
 	listen(t, b, "tcp", "127.0.0.1:0")
 	l := listen(t, b, "unix", path+".own")
 	ready(t, b)
-	await(t, "Superseded", a.Superseded())
+	superseded(t, a)
 	c := queued(t, l.Addr(), 1)[0]
 	if err := b.Fail(errUnwell); err != nil {
 		t.Fatal(err)
@@ -359,4 +359,48 @@ func TestFailRetires(t *testing.T) {
 	if _, err := os.Lstat(path + ".own"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the path: %v", err)
 	}
+}
+
+// TestReturners: several successors may return connections at once. The incumbent waits for each before it ends, but no longer
+// than it drains, and what one of them says wrong is of no effect on anybody else.
+func TestReturners(t *testing.T) {
+	path := rendezvous(t)
+	c := longGuard(t, path)
+	c.DrainTimeout = time.Second
+	a, l := first(t, c)
+	var all []*rawPeer
+	for range 3 {
+		s := mover(t, path)
+		s.features = []string{"conns", "return"}
+		s.confirmed(1000)
+		s.putToken()
+		s.send(&wire.Failed{Reason: "unwell", Returned: true})
+		hear[*wire.Confirm](s)
+		awaitPhase(t, a, handoff.PhaseServing)
+		alone(t, a) // the attempt is over
+		all = append(all, s)
+	}
+	all[0].sendBytes([]byte("garbage"))
+	all[0].hangsUp()
+	for i, s := range all[1:] {
+		s.send(&wire.Owned{}) // means nothing
+		s.sendConns(wire.Conns{Name: fmt.Sprint("gift of ", i)}, 1)
+		if m := hear[*wire.Taken](s); m.Refused != "" {
+			t.Errorf("%+v", m)
+		}
+	}
+	serves(t, l)
+	b := join(t, config(t, path))
+	listen(t, b, "tcp", "127.0.0.1:0")
+	ready(t, b)
+	superseded(t, a)
+	all[1].send(&wire.Bye{})
+	all[1].hangsUp()
+	end := waiting(t, a, nil)
+	pending(t, "Wait, while connections may come", end)
+	shut(t, b) // so there is no guard
+	if err := result(t, "Wait", end); err != nil {
+		t.Error(err)
+	}
+	all[2].hangsUp()
 }
