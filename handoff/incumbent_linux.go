@@ -76,8 +76,7 @@ func (a *attempt) happen(e succession.IncumbentEvent) {
 				e, again = report, true
 			}
 		}
-		switch a.state() {
-		case succession.ReleasedAlone, succession.Orphaned:
+		if s := a.state(); !a.over && (s == succession.ReleasedAlone || s == succession.Orphaned) {
 			a.judged.happen()
 		}
 	}
@@ -92,6 +91,9 @@ func (a *attempt) state() succession.Incumbent {
 
 // waits reports whether there is something to wait for.
 func (a *attempt) waits() bool {
+	if a.over {
+		return false
+	}
 	switch a.state() {
 	case succession.Released, succession.Relieved:
 		return !a.forgone // a successor that was ended takes nothing any more
