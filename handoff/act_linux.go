@@ -97,8 +97,7 @@ func (a *attempt) act(action succession.Action) (report succession.IncumbentEven
 	case succession.ReportOrphaned:
 		a.orphaned()
 	case succession.WarnStuck:
-		g.log.Warn("the successor does not answer; is it stopped or stuck? clients wait for it",
-			"successor", a.link.peer.PID, "connections", a.departure.excuse())
+		a.departure.warnStuck()
 	case succession.ReportBlocked:
 		g.log.Error("the successor owns the sockets, does not answer and cannot be killed; this process stays paused until it ends",
 			"successor", a.link.peer.PID, "error", a.cause)

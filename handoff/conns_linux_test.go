@@ -327,7 +327,7 @@ func TestConnsOverdue(t *testing.T) {
 						released = true
 					}
 				}
-				log.says(t, "the successor does not answer")
+				log.says(t, "connections wait for a process that does not answer")
 			}
 			s.send(&wire.Taken{Batch: 0, Room: 100})
 			s.send(&wire.Taken{Batch: 1, Room: 100})

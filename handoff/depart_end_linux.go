@@ -221,12 +221,16 @@ func (d *departure) attend(ctx context.Context, l *link, heard func(wire.Message
 			}
 		case errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil:
 			if t, ok := d.overdue(); ok && time.Now().After(t) {
-				n := d.excuse()
-				d.g.log.Warn("connections wait for a process that does not answer; is it stopped or stuck?",
-					"process", l.peer.PID, "connections", n)
+				d.warnStuck()
 			}
 		default:
 			return
 		}
 	}
+}
+
+// warnStuck tells the operator that batches are not answered, and gives them another StepTimeout.
+func (d *departure) warnStuck() {
+	d.g.log.Warn("connections wait for a process that does not answer; is it stopped or stuck?",
+		"process", d.link.peer.PID, "connections", d.excuse())
 }
