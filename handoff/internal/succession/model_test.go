@@ -1,5 +1,7 @@
 package succession
 
+import "slices"
+
 // tables are both tables and what stands beside them. The tests of the explorer change a copy of it.
 type tables struct {
 	inc         [incumbents][]incumbentRow
@@ -96,13 +98,13 @@ func (m *model) start() world {
 	if m.may(cuts) {
 		w.misc |= 1 << cutShift
 	}
-	w.procs[0] = process{life: running, suc: Alone, inc: Idle, bits: accepts | announced}
+	w.procs[0] = process{life: running, suc: Alone, inc: Idle, bits: accepts | announced | began}
 	if m.first {
 		w.procs[0] = process{life: running, suc: First, inc: Idle}
 	}
 	if m.guarded {
-		w.procs[0] = process{life: running, suc: Alone, inc: Unconfirmed, bits: announced | parked}
-		w.procs[1] = process{life: running, suc: Trial, inc: Idle, bits: accepts}
+		w.procs[0] = process{life: running, suc: Alone, inc: Unconfirmed, bits: announced | parked | began}
+		w.procs[1] = process{life: running, suc: Trial, inc: Idle, bits: accepts | began}
 		if !m.unkillable {
 			w.procs[1].set(killable)
 		}
@@ -143,11 +145,11 @@ func (m *model) incEvent(w *world, p int, e IncumbentEvent) {
 	}
 	l := &w.links[n]
 	switch {
-	case l.has(dropRead) && g.inc != Released:
+	case l.has(dropRead) && g.inc != Released && g.inc != Relieved:
 		m.wrong = "the DROP is forgotten"
 	case l.has(takenRead):
 		m.wrong = "the TAKEN is forgotten"
-	case l.has(overdue) && g.inc == Released:
+	case l.has(overdue) && (g.inc == Released || g.inc == Relieved):
 		m.wrong = "the batch is not excused"
 	}
 	l.clear(dropRead)
@@ -156,6 +158,11 @@ func (m *model) incEvent(w *world, p int, e IncumbentEvent) {
 	}
 	if g.inc == Closed {
 		g.clear(accepts)
+	}
+	if slices.Contains(r.do, Forgo) { // the attempt ends
+		l.clear(active)
+		l.set(downHung)
+		l.up = 0
 	}
 	if (g.inc == Left || g.inc == Closed || g.inc == Stale) && !l.has(aborted) {
 		if l.has(returns) {
@@ -213,6 +220,7 @@ func (m *model) incAct(w *world, p, n int, a Action) {
 			l.set(aborted)
 		}
 	case SendCommit:
+		m.tellAncestor(w, p, fGoodbye)
 		m.say(l, fCommit)
 	case Bequeath:
 		g.clear(accepts)
@@ -239,7 +247,7 @@ func (m *model) incAct(w *world, p, n int, a Action) {
 		g.set(superseded)
 	case SendPing:
 		m.say(l, fPing)
-	case Excuse:
+	case Excuse, WarnStuck:
 		l.clear(overdue)
 	case Release:
 		m.release(w, p, n)
@@ -265,7 +273,11 @@ func (m *model) incAct(w *world, p, n int, a Action) {
 		g.clear(departing)
 	case SendBye:
 		m.say(l, fBye)
-	case ReportBlocked, WarnStuck, ReportOrphaned:
+	case ReportOrphaned:
+		if l.has(relieved) {
+			m.wrong = "it says that nobody serves, and was told that it does not matter"
+		}
+	case ReportBlocked:
 	default:
 		m.wrong = "the incumbent does not know how to " + a.String()
 	}
@@ -291,6 +303,19 @@ func (m *model) release(w *world, p, n int) {
 	}
 }
 
+// tellAncestor tells a predecessor whether it matters to it if this generation dies.
+func (m *model) tellAncestor(w *world, p int, f frame) {
+	if p == 0 || w.links[p].has(upHung) {
+		return
+	}
+	m.tell(&w.links[p], f)
+	if f == fGoodbye {
+		w.links[p].set(relieved)
+	} else {
+		w.links[p].clear(relieved)
+	}
+}
+
 // reopen checks that this generation may.
 func (m *model) reopen(w *world, p, n int) {
 	g, s, l := &w.procs[p], &w.procs[n], &w.links[n]
@@ -311,6 +336,7 @@ func (m *model) reopen(w *world, p, n int) {
 	g.set(accepts)
 	g.clear(parked | superseded | departing)
 	l.clear(dropKept | overdue)
+	m.tellAncestor(w, p, fOwned)
 }
 
 // sucEvent lets the successor at p decide.
@@ -328,13 +354,16 @@ func (m *model) sucEvent(w *world, p int, e SuccessorEvent) {
 	for _, a := range r.do {
 		m.sucAct(w, p, a)
 	}
+	if g.suc == Gone {
+		g.clear(accepts)
+	}
 	switch {
 	case m.isRaw: // it says what nobody expects
 	case l.has(takenRead):
 		m.wrong = "the TAKEN is forgotten"
 	case l.has(connsRead) && g.has(accepts):
 		m.wrong = "CONNS gets no answer"
-	case l.has(upgrade) && g.has(accepts) && (g.suc != Trial):
+	case l.has(upgrade) && g.has(accepts) && g.suc != Trial && g.suc != Leaving:
 		m.wrong = "the UPGRADE is forgotten"
 	}
 	l.clear(connsRead | upgrade | takenRead)
@@ -370,6 +399,7 @@ func (m *model) sucAct(w *world, p int, a Action) {
 		m.tell(l, fRelease)
 	case SendGoodbye:
 		m.tell(l, fGoodbye)
+		l.set(relieved)
 	case Announce:
 		g.set(announced)
 	case Settle:
@@ -389,6 +419,11 @@ func (m *model) sucAct(w *world, p int, a Action) {
 		g.clear(departing)
 	case StartUpgrade:
 		l.clear(upgrade)
+	case BeginServing:
+		if !g.has(accepts) {
+			m.wrong = "it begins to serve, and its sockets are closed"
+		}
+		g.set(began)
 	case HangUp:
 		switch g.sucJob() {
 		case putting:

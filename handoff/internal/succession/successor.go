@@ -263,7 +263,7 @@ var successorTable = [successors][]successorRow{
 	Draining: {
 		{when(Stop, Drained), Gone, nil},
 	},
-	Gone: {{every[SuccessorEvent](successorEvents), Gone, nil}}, // nothing matters any more
+	Gone: {{every[SuccessorEvent](successorEvents), Gone, nil}}, // the driver may not know yet
 }
 
 // Step decides. It reports false if e cannot be in state s: the driver has broken a promise.

@@ -13,24 +13,42 @@ import (
 func faultsOf(t *tables) []string {
 	var wrong []string
 	for i := range incumbents {
-		wrong = append(wrong, incumbentFaults(t, i)...)
+		if i != Closed {
+			wrong = append(wrong, incumbentFaults(t, i)...)
+		}
 	}
 	for s := range successors {
-		wrong = append(wrong, successorFaults(t, s)...)
+		if s != Gone {
+			wrong = append(wrong, successorFaults(t, s)...)
+		}
 	}
-	return wrong
+	return append(append(wrong, overFaults(t.inc[Closed], Closed)...), overFaults(t.suc[Gone], Gone)...)
+}
+
+// overFaults is for the states in which all is over: the driver may still report anything, which changes nothing.
+func overFaults[S interface {
+	~uint8
+	String() string
+}, E ~uint8](rows []row[S, E], s S) []string {
+	if len(rows) != 1 || len(rows[0].on) < 20 || rows[0].to != s || len(rows[0].do) > 0 {
+		return []string{s.String() + ": it is over, and something changes"}
+	}
+	return nil
 }
 
 // meaningless are the frames that an incumbent in a state passes over.
 var meaningless = map[Incumbent][]IncumbentEvent{
-	Unconfirmed:      {Owned, OwnedUnread, ReleaseAsked, Pong, Taken, OtherFrame},
-	Guard:            {Owned, OwnedUnread, Confirm, Pong, OtherFrame},
-	Probing:          {Owned, OwnedUnread, Confirm, OtherFrame},
-	Asking:           {Owned, OwnedUnread, Confirm, OtherFrame},
-	Released:         {Owned, OwnedUnread, Confirm, Returned, Failed, SuccessorLeaves, Pong, Drop, OtherFrame},
+	Unconfirmed:      {Owned, ReleaseAsked, Pong, Taken, OtherFrame},
+	Guard:            {Owned, Confirm, Pong, OtherFrame},
+	Probing:          {Owned, Confirm, OtherFrame},
+	Asking:           {Owned, Confirm, OtherFrame},
+	Released:         {Owned, Confirm, Returned, Failed, Pong, Drop, OtherFrame},
+	Relieved:         {Confirm, Returned, Failed, SuccessorLeaves, Pong, Drop, OtherFrame},
+	ReleasedAlone:    {Died, DiedWished},
+	Orphaned:         {Died, DiedWished},
 	BlockedCommitted: {Confirm, Failed, SuccessorLeaves, ReleaseAsked, Pong, Taken, OtherFrame, LinkEnd},
-	BlockedOwned:     {Owned, OwnedUnread, Failed, ReleaseAsked, Pong, Taken, OtherFrame, LinkEnd},
-	BlockedGuard:     {Owned, OwnedUnread, Confirm, Failed, OtherFrame, LinkEnd},
+	BlockedOwned:     {Owned, Failed, ReleaseAsked, Pong, Taken, OtherFrame, LinkEnd},
+	BlockedGuard:     {Owned, Confirm, Failed, OtherFrame, LinkEnd},
 }
 
 // leads are events of which the next state is the same wherever they are more than a frame without meaning.
@@ -40,7 +58,7 @@ func incumbentFaults(t *tables, i Incumbent) []string {
 	var wrong []string
 	fault := func(e IncumbentEvent, s string) { wrong = append(wrong, i.String()+", "+e.String()+": "+s) }
 	switch i {
-	case Committed, Unconfirmed, Guard, Probing, Asking, Released, BlockedCommitted, BlockedOwned, BlockedGuard:
+	case Committed, Unconfirmed, Guard, Probing, Asking, Released, Relieved, BlockedCommitted, BlockedOwned, BlockedGuard:
 		for _, e := range frames {
 			if _, ok := find(t.inc[i], e); !ok {
 				fault(e, "not decided")
@@ -52,13 +70,25 @@ func incumbentFaults(t *tables, i Incumbent) []string {
 			fault(e, "means nothing, and changes something")
 		}
 	}
-	if r, ok := find(t.inc[i], SuccessorLeaves); ok && (i == BlockedOwned || i == BlockedGuard) && r.to != Released {
-		fault(SuccessorLeaves, "has nobody to ask for RELEASED")
+	if r, ok := find(t.inc[i], SuccessorLeaves); ok && (i == BlockedOwned || i == BlockedGuard || i == Released) && r.to != Relieved {
+		fault(SuccessorLeaves, "its end would leave nobody without service")
+	}
+	if r, ok := find(t.inc[i], Owned); ok && i == Relieved && r.to != Released {
+		fault(Owned, "its end would leave nobody to serve")
+	}
+	if i == Released || i == Relieved {
+		for e, to := range map[IncumbentEvent]Incumbent{
+			Died: map[Incumbent]Incumbent{Released: Orphaned, Relieved: ReleasedAlone}[i], DiedWished: ReleasedAlone, LinkEnd: ReleasedAlone,
+		} {
+			if r, _ := find(t.inc[i], e); r.to != to || !does(r.do, EndDeparture) {
+				fault(e, "leads elsewhere, or connections go to nobody")
+			}
+		}
 	}
 	if r, ok := find(t.inc[i], Returned); ok && (i == Unconfirmed || i == BlockedOwned) && r.to != ReclaimingOwned {
 		fault(Returned, "it owned")
 	}
-	if r, ok := find(t.inc[i], OwnedUnread); ok && (i == Committed || i == BlockedCommitted) && r.to != ReclaimingOwned {
+	if r, ok := find(t.inc[i], OwnedUnread); ok && i == Committed && r.to != ReclaimingOwned {
 		fault(OwnedUnread, "it owned")
 	}
 	if i == Committed {
@@ -69,8 +99,8 @@ func incumbentFaults(t *tables, i Incumbent) []string {
 		}
 	}
 	if i == Unconfirmed || i == Guard || i == Probing || i == Asking {
-		if r, ok := find(t.inc[i], SuccessorLeaves); ok && r.to != Released {
-			fault(SuccessorLeaves, "has nobody to ask for RELEASED")
+		if r, ok := find(t.inc[i], SuccessorLeaves); ok && r.to != Relieved {
+			fault(SuccessorLeaves, "its end would leave nobody without service")
 		}
 		if r, _ := find(t.inc[i], Failed); r.to != ReclaimingOwned && r.to != ReclaimingGuard {
 			fault(Failed, "is a failure")
@@ -84,7 +114,7 @@ func incumbentFaults(t *tables, i Incumbent) []string {
 			if (e == Drop || e == Taken) && i != Committed && r.to != i {
 				fault(e, "changes the state")
 			}
-			if e == Close && r.to != Closed && (i != Pausing || r.to != ReclaimingCommitted) {
+			if e == Close && r.to != Closed {
 				fault(e, "does not close")
 			}
 			if i == Guard && e == BatchOverdue && r.to != Probing {
@@ -113,12 +143,12 @@ func incumbentFaults(t *tables, i Incumbent) []string {
 			do   Action
 		}{
 			{blocked && r.to != i, ReportBlocked},
-			{r.to == Orphaned, ReportOrphaned},
+			{r.to == Orphaned && i != Orphaned, ReportOrphaned},
 			{r.to == Stale, EndStale},
 			{r.to == Left, Bequeath},
-			{i == Offering && (r.to == Idle || r.to == Closed), Dismiss},
-			{i == Released && r.on[0] == BatchOverdue, WarnStuck},
-			{i == Released && r.on[0] == ReleaseAsked, SendReleased},
+			{(i == Offering || i == Idle) && r.to == Idle, Dismiss},
+			{(i == Released || i == Relieved) && r.on[0] == BatchOverdue, WarnStuck},
+			{(i == Released || i == Relieved) && r.on[0] == ReleaseAsked, SendReleased},
 			{r.to == Closed && meansLink(i), SendBye},
 		} {
 			if must.when && !does(r.do, must.do) {
@@ -132,7 +162,7 @@ func incumbentFaults(t *tables, i Incumbent) []string {
 // meansLink are the states in which a successor waits to hear that this generation never takes the sockets back.
 func meansLink(i Incumbent) bool {
 	switch i {
-	case Unconfirmed, Guard, Probing, Asking, Released, BlockedCommitted, BlockedOwned, BlockedGuard:
+	case Unconfirmed, Guard, Probing, Asking, Released, Relieved, BlockedCommitted, BlockedOwned, BlockedGuard:
 		return true
 	}
 	return false
@@ -162,6 +192,7 @@ var empty = map[Successor][]SuccessorEvent{
 	Answered:  {Commit, Aborted, Confirmation, ReturnTaken, Unexpected},
 	Free:      {Commit, Aborted, ReleasedSaid, Confirmation, ReturnTaken, Unexpected},
 	Severed:   {AskRelease},
+	Leaving:   {Commit, Aborted, Ping, ReleasedSaid, Confirmation, ReturnTaken, UpgradeAsked, Unexpected},
 	Returning: {Commit, Ping, ReleasedSaid, Conns, ReturnTaken, UpgradeAsked, Unexpected},
 	Departing: {Commit, Ping, ReleasedSaid, Conns, Confirmation, UpgradeAsked, Unexpected},
 }
@@ -176,7 +207,7 @@ func successorFaults(t *tables, s Successor) []string {
 	fault := func(e SuccessorEvent, w string) { wrong = append(wrong, s.String()+", "+e.String()+": "+w) }
 	prepares := s == Preparing || s == PreparingHeir || s == Proving || s == ProvingHeir
 	switch s {
-	case Preparing, PreparingHeir, Proving, ProvingHeir, Trial, Confirmed, Answered, Free, Returning, Departing:
+	case Preparing, PreparingHeir, Proving, ProvingHeir, Trial, Confirmed, Answered, Free, Leaving, Returning, Departing:
 		for _, e := range said {
 			r, ok := find(t.suc[s], e)
 			if !ok {
@@ -218,7 +249,7 @@ func successorFaults(t *tables, s Successor) []string {
 		}
 	}
 	_, asks := find(t.suc[s], AskRelease)
-	if t.mayCommit(s) != (successorPhases[s] == PhaseServing && !asks) {
+	if t.mayCommit(s) != (successorPhases[s] == PhaseServing && !asks && s != Leaving) {
 		fault(AskRelease, "does not agree with MayCommit")
 	}
 	if r, _ := find(t.suc[s], OpenFailed); s == Opening && !does(r.do, PutBack) {
@@ -239,7 +270,11 @@ func successorFaults(t *tables, s Successor) []string {
 				to = s
 			case (serves || s == Severed) && (e == Bye || e == PredecessorDied):
 				to = Alone
-			case e == Stop, e == ReadGone, e == OpenFailed, e == GiveUp, prepares && e == Aborted:
+			case e == Stop && s != Returning && s != Departing && s != Draining:
+				to = Leaving
+			case s == Leaving && e != Drained:
+				to = Leaving
+			case e == Stop, e == Drained, e == ReadGone, e == OpenFailed, e == GiveUp, prepares && e == Aborted:
 				to = Gone
 			}
 			if r.to != to {
@@ -298,8 +333,18 @@ func TestStep(t *testing.T) {
 	if to, do, ok := Confirmed.Step(Ping); to != Answered || len(do) != 1 || do[0] != SendPong || !ok {
 		t.Errorf("Confirmed.Step(Ping) = %v, %v, %v", to, do, ok)
 	}
-	if to, do, ok := Gone.Step(Ping); to != Gone || do != nil || ok {
-		t.Errorf("Gone.Step(Ping) = %v, %v, %v", to, do, ok)
+	if to, do, ok := Draining.Step(Ping); to != Draining || do != nil || ok {
+		t.Errorf("Draining.Step(Ping) = %v, %v, %v", to, do, ok)
+	}
+	for e := range successorEvents {
+		if to, do, ok := Gone.Step(e); to != Gone || do != nil || !ok {
+			t.Errorf("Gone.Step(%v) = %v, %v, %v", e, to, do, ok)
+		}
+	}
+	for e := range incumbentEvents {
+		if to, do, ok := Closed.Step(e); to != Closed || do != nil || !ok {
+			t.Errorf("Closed.Step(%v) = %v, %v, %v", e, to, do, ok)
+		}
 	}
 }
 
@@ -313,7 +358,7 @@ func TestPhases(t *testing.T) {
 			}
 			serves := p == PhaseServing || p == PhaseOffering || p == PhaseProbation
 			owner := s == Trial || s == TrialSevered || s == TrialAlone ||
-				(s == Confirmed || s == Answered || s == Severed || s == Free || s == Alone) && (i == Idle || i == Offering)
+				(s == Confirmed || s == Answered || s == Severed || s == Free || s == Alone || s == Leaving) && (i == Idle || i == Offering)
 			if serves != owner {
 				t.Errorf("%v, %v: phase %v", s, i, p)
 			}

@@ -55,6 +55,7 @@ const (
 	closing                       // its program wants its end, or has no more to do
 	failing                       // its program has called Fail, or Check has failed
 	killable
+	began // to serve
 )
 
 func (p *process) has(b uint16) bool { return p.bits&b != 0 }
@@ -113,6 +114,8 @@ const (
 	connsRead // a CONNS was read, and nothing done about it
 	mine      // the incumbent has read the token
 	upgrade   // an UPGRADE was read, and nothing done about it
+	wished    // the incumbent knows that somebody wished the successor's death
+	relieved  // the successor has said GOODBYE, and has not taken it back
 )
 
 func (l *conn) has(b uint32) bool { return l.bits&b != 0 }
