@@ -283,17 +283,17 @@ type configuration struct {
 
 func configurations() []configuration {
 	return []configuration{
-		{"golden", 25, model{generations: 2, attempts: 1}},
-		{"two", 15_000, model{generations: 2, attempts: 1, faults: all}},
+		{"golden", 30, model{generations: 2, attempts: 1}},
+		{"two", 17_000, model{generations: 2, attempts: 1, faults: all}},
 		{"two, unkillable", 20_000, model{generations: 2, attempts: 1, faults: all, unkillable: true}},
-		{"two, foreign", 15_000, model{generations: 2, attempts: 1, faults: all, foreign: true}},
-		{"two, first", 15_000, model{generations: 2, attempts: 1, faults: all, first: true}},
-		{"two, extras", 30_000, model{generations: 2, attempts: 1, faults: all, extras: 1}},
-		{"again, returning", 150_000, model{generations: 2, attempts: 2, faults: all, returning: true, budget: 2}},
-		{"again, unkillable", 150_000, model{generations: 2, attempts: 2, faults: all, unkillable: true, budget: 2}},
-		{"three", 100_000, model{generations: 3, attempts: 1, faults: all, budget: 1, guarded: true}},
-		{"three, unkillable", 80_000, model{generations: 3, attempts: 1, faults: all &^ stale, budget: 1, unkillable: true, guarded: true, foreign: true}},
-		{"three, severed", 60_000, model{generations: 3, attempts: 1, faults: stops | cuts | timeouts, budget: 2, guarded: true}},
-		{"three, again", 100_000, model{generations: 3, attempts: 2, faults: kills | timeouts | fails, budget: 1, guarded: true}},
+		{"two, foreign", 18_000, model{generations: 2, attempts: 1, faults: all, foreign: true}},
+		{"two, first", 16_000, model{generations: 2, attempts: 1, faults: all, first: true}},
+		{"two, extras", 60_000, model{generations: 2, attempts: 1, faults: all, extras: 1}},
+		{"again, returning", 190_000, model{generations: 2, attempts: 2, faults: all, returning: true, budget: 2}},
+		{"again, unkillable", 190_000, model{generations: 2, attempts: 2, faults: all, unkillable: true, budget: 2}},
+		{"three", 200_000, model{generations: 3, attempts: 1, faults: all, budget: 1, guarded: true}},
+		{"three, unkillable", 200_000, model{generations: 3, attempts: 1, faults: all &^ stale, budget: 1, unkillable: true, guarded: true, foreign: true}},
+		{"three, severed", 170_000, model{generations: 3, attempts: 1, faults: stops | cuts | timeouts, budget: 2, guarded: true}},
+		{"three, again", 300_000, model{generations: 3, attempts: 2, faults: kills | timeouts | fails, budget: 1, guarded: true}},
 	}
 }

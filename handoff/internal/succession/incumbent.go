@@ -75,11 +75,11 @@ const (
 	// Agreed: the successor has proved what it holds, and nobody before this generation can be revived (see MayCommit).
 	// Nothing was opened or closed since the offer, and this generation is not being closed.
 	Agreed
-	// AttemptFailed: the preparation ends without an agreement, and this is not CloseForHeir.
+	// AttemptFailed: the preparation ends without an agreement. The sockets are not left to an heir.
 	AttemptFailed
 	// Paused: nothing accepts any more, no accept is in flight, and the successor has restored the sections.
 	Paused
-	// PauseFailed: something went wrong before that, and this is not CloseForHeir.
+	// PauseFailed: something went wrong before that. The sockets are not left to an heir.
 	PauseFailed
 	// TokenTaken: this side has read the 1, in one act. So the successor does not own, and never will.
 	TokenTaken
@@ -118,11 +118,11 @@ const (
 	// OtherFrame: a frame that is well-formed and has no meaning in any of these states.
 	OtherFrame
 
-	// LinkEnd: the link has ended, or a frame was malformed, and the successor lives, and has had StepTimeout to die. It is
-	// reported once, and nothing that comes over the link after it.
+	// LinkEnd: the link has ended, or a frame was malformed, and the successor lives. Unless this is Committed, it has had
+	// StepTimeout to die. It is reported once, and nothing that comes over the link after it.
 	LinkEnd
-	// Died: the successor is dead, and nobody wished it, as far as is known. It is reported when the link has ended, instead of
-	// LinkEnd; and once in a state that waits after the end of the link, if there was no Fenced.
+	// Died: the successor is dead, and nobody wished it, as far as is known. It is reported instead of LinkEnd when the link has
+	// ended; and once after the end of the link, in a state that waits.
 	Died
 	// DiedWished: as Died, but it exited with status 0 or was killed by SIGTERM or SIGINT. It is not reported in Committed, where
 	// nobody accepts while somebody asks.

@@ -355,6 +355,9 @@ func (m *model) sucEvent(w *world, p int, e SuccessorEvent) {
 		m.sucAct(w, p, a)
 	}
 	if g.suc == Gone {
+		if g.has(accepts) && !g.has(closing) {
+			m.wrong = "an owner ends, and nobody wishes it"
+		}
 		g.clear(accepts)
 	}
 	switch {

@@ -22,6 +22,9 @@ func faultsOf(t *tables) []string {
 			wrong = append(wrong, successorFaults(t, s)...)
 		}
 	}
+	if t.mayCommit(Gone) || t.mayHandBack(Gone, Idle) {
+		wrong = append(wrong, "it is over, and may do something")
+	}
 	return append(append(wrong, overFaults(t.inc[Closed], Closed)...), overFaults(t.suc[Gone], Gone)...)
 }
 
@@ -133,6 +136,9 @@ func incumbentFaults(t *tables, i Incumbent) []string {
 			if reports(a) && k < len(r.do)-1 {
 				fault(r.on[0], a.String()+" reports, and is not the last")
 			}
+		}
+		if does(r.do, Release) && r.on[0] != SuccessorLeaves && r.to != Released || does(r.do, SendReleased) && r.to != i {
+			fault(r.on[0], "it is forgotten whether the successor has said GOODBYE")
 		}
 		if does(r.do, EndStale) && r.to != Stale || does(r.do, Bequeath) && r.to != Left {
 			fault(r.on[0], "leads elsewhere")
@@ -262,6 +268,10 @@ func successorFaults(t *tables, s Successor) []string {
 			switch {
 			case e == Unfit:
 				to = Returning
+			case e == Opened:
+				to = map[Successor]Successor{Opening: Confirmed, OpeningAlone: Alone}[s]
+			case e == OpenedOnTrial:
+				to = map[Successor]Successor{Opening: Trial, OpeningAlone: TrialAlone}[s]
 			case e == Proved:
 				to = map[Successor]Successor{Trial: Confirmed, TrialSevered: Severed, TrialAlone: Alone}[s]
 			case serves && e == ReleasedSaid:
