@@ -40,6 +40,7 @@ func (a *attempt) act(action succession.Action) (report succession.IncumbentEven
 	case succession.Fence:
 		return a.fence(), true
 	case succession.Revive:
+		a.revived = true
 		if err := a.sections.revive(g); err != nil {
 			a.cause = fmt.Errorf("%w; %w", err, a.cause)
 			return succession.Behind, true
@@ -55,7 +56,9 @@ func (a *attempt) act(action succession.Action) (report succession.IncumbentEven
 		if !a.failed { // otherwise resume has
 			a.restoreBacklogs(false)
 		}
-		a.dismiss(a.cause)
+		if !a.revived || !a.getBack(a.cause) {
+			a.dismiss(a.cause)
+		}
 	case succession.Bequeath:
 		a.bequeath()
 	case succession.Park:

@@ -1,7 +1,10 @@
 package handoff
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -12,16 +15,27 @@ import (
 	"github.com/segue-go/segue/listener"
 )
 
+// inflow is where live connections come from: the process at the other end of a link, which knows the sockets by their
+// place in an offer.
+type inflow struct {
+	g     *Generation
+	link  *link
+	place func(*resource) (item int, ok bool) // in that offer
+
+	mu     sync.Mutex // held while TAKEN is sent
+	closed bool
+}
+
 // confirmation says in CONFIRM what this generation can go on with.
-func (g *Generation) confirmation(p *predecessor) *wire.Confirm {
-	if !p.moves {
-		return &wire.Confirm{}
-	}
+func (in *inflow) confirmation() *wire.Confirm {
 	m := &wire.Confirm{Room: room()}
-	for _, k := range g.exchange.Keys() {
+	for _, k := range in.g.exchange.Keys() {
 		r, ok := k.Socket.(*resource)
-		if ok && r.inherited() && len(m.Takes) < wire.MaxTakes {
-			m.Takes = append(m.Takes, wire.Take{Item: r.offer, Protocol: k.Protocol})
+		if !ok || len(m.Takes) == wire.MaxTakes {
+			continue
+		}
+		if item, ok := in.place(r); ok {
+			m.Takes = append(m.Takes, wire.Take{Item: item, Protocol: k.Protocol})
 		}
 	}
 	return m
@@ -40,17 +54,42 @@ func room() int {
 	return int(max(most-st.Size-max(most/16, 64), 0))
 }
 
-// receiveConns takes a batch of connections from the predecessor, all or none, and answers. On an error nothing can be said
-// to the predecessor any more.
-func (g *Generation) receiveConns(p *predecessor, m *wire.Conns, f frame) error {
-	n, answered, err := len(f.raw.FDs), false, f.lost
-	if err == nil {
-		err = g.parkConns(m, f.raw, func() error {
-			answered = true
-			err := p.link.send(&wire.Taken{Batch: m.Batch, Room: room()})
-			if err != nil && over(err) && p.died(exitGrace) {
-				return nil // so nobody else has them
+// attend takes batches until the link or ctx ends, nothing can be answered any more, or heard says so, which is called with
+// all else that is said. It returns how many connections came.
+func (in *inflow) attend(ctx context.Context, heard func(wire.Message) (over bool)) (n int, err error) {
+	for {
+		f, err := in.link.recv(ctx, 0)
+		if err != nil {
+			return n, err
+		}
+		if m, ok := f.msg.(*wire.Conns); ok {
+			k, err := in.receive(m, f)
+			f.raw.Close()
+			n += k
+			if err != nil {
+				return n, err
 			}
+			continue
+		}
+		f.raw.Close()
+		if heard(f.msg) {
+			return n, nil
+		}
+	}
+}
+
+// receive takes a batch of connections, all or none, answers, and returns how many it took. On an error nothing can be said
+// any more.
+func (in *inflow) receive(m *wire.Conns, f frame) (int, error) {
+	g := in.g
+	n, answered, err := len(f.raw.FDs), false, f.lost
+	if err == nil && in.isClosed() {
+		err = errInflowClosed
+	}
+	if err == nil {
+		err = in.park(m, f.raw, func() error {
+			err := in.taken(m.Batch)
+			answered = !errors.Is(err, errInflowClosed)
 			return err
 		})
 	}
@@ -59,16 +98,51 @@ func (g *Generation) receiveConns(p *predecessor, m *wire.Conns, f frame) error 
 		g.received += n
 		g.mu.Unlock()
 	}
-	if err == nil || answered {
-		return err
+	switch {
+	case err == nil:
+		return n, nil
+	case answered:
+		return 0, err
+	case in.isClosed():
+		return 0, nil // what is not answered is still the other side's
 	}
-	g.log.Warn("connections of the predecessor are not taken", "batch", m.Batch, "error", err)
-	return p.link.send(&wire.Taken{Batch: m.Batch, Refused: err.Error(), Room: room()})
+	g.log.Warn("connections are not taken", "from", in.link.who(), "batch", m.Batch, "error", err)
+	return 0, in.link.send(&wire.Taken{Batch: m.Batch, Refused: err.Error(), Room: room()})
 }
 
-// parkConns takes those descriptors of raw that it sets to nil: all, or none on an error. ack comes before anything is read
-// from one of them.
-func (g *Generation) parkConns(m *wire.Conns, raw *fdpass.Message, ack func() error) error {
+var errInflowClosed = errors.New("nothing is taken any more")
+
+// taken says TAKEN.
+func (in *inflow) taken(batch int) error {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.closed {
+		return errInflowClosed
+	}
+	err := in.link.send(&wire.Taken{Batch: batch, Room: room()})
+	if err != nil && over(err) && in.link.died(exitGrace) {
+		return nil // so nobody else has them
+	}
+	return err
+}
+
+func (in *inflow) isClosed() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.closed
+}
+
+// close makes an end: from its return on no batch is taken.
+func (in *inflow) close() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.closed = true
+}
+
+// park takes those descriptors of raw that it sets to nil: all, or none on an error. ack comes before anything is read from
+// one of them.
+func (in *inflow) park(m *wire.Conns, raw *fdpass.Message, ack func() error) error {
+	g := in.g
 	records, err := wire.ParseRecords(m.Records, len(raw.FDs))
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrProtocol, err)
@@ -91,7 +165,7 @@ func (g *Generation) parkConns(m *wire.Conns, raw *fdpass.Message, ack func() er
 		g.expectTaker(m.Name)
 		return nil
 	}
-	k, err := g.arrivalKey(m)
+	k, err := in.key(m)
 	if err != nil {
 		return err
 	}
@@ -147,13 +221,13 @@ func (g *Generation) mayReceive() error {
 	return fmt.Errorf("%w, and has no successor to pass connections on to", ErrNotOwner)
 }
 
-// arrivalKey finds the socket that m means.
-func (g *Generation) arrivalKey(m *wire.Conns) (live.Key, error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for _, r := range g.claimed {
-		if r.inherited() && r.offer == m.Item {
-			if k := (live.Key{Socket: r, Protocol: m.Protocol}); g.exchange.Serves(k) {
+// key finds the socket that m means.
+func (in *inflow) key(m *wire.Conns) (live.Key, error) {
+	in.g.mu.Lock()
+	defer in.g.mu.Unlock()
+	for _, r := range in.g.claimed {
+		if item, ok := in.place(r); ok && item == m.Item {
+			if k := (live.Key{Socket: r, Protocol: m.Protocol}); in.g.exchange.Serves(k) {
 				return k, nil
 			}
 			break
@@ -201,7 +275,7 @@ func (g *Generation) expectTaker(name string) {
 			return
 		}
 		if n := g.gifts.untaken(name); n > 0 {
-			g.log.Warn("the predecessor has given connections that nobody takes; their clients wait: "+
+			g.log.Warn("another generation has given connections that nobody takes; their clients wait: "+
 				"is this program older, or calls it Take with another name?", "name", name, "connections", n)
 		}
 	})

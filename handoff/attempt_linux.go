@@ -25,6 +25,7 @@ type attempt struct {
 	version  int      // the highest in common
 	features []string // in common
 	moves    bool     // live connections move
+	returns  bool     // they come back, if the sockets do
 	heir     bool     // the successor was told that nobody older can be revived
 	offered  bool     // it has everything
 
@@ -56,6 +57,10 @@ type attempt struct {
 	forgone    bool  // it was ended on purpose before
 	failed     bool  // this generation has the sockets back, or is stale
 	cause      error // why the attempt fails, if it does
+
+	revived    bool // the successor had owned
+	handedBack bool // it had, and put the token back
+	parted     bool // the link is a returner's
 }
 
 // pid is for whoever asks who is at work. It is called with Generation.mu held.
@@ -132,6 +137,7 @@ func (a *attempt) greet(ctx context.Context) error {
 	}
 	a.features = wire.Common(a.g.cfg.features(), hello.Features)
 	a.moves = slices.Contains(a.features, featureConns)
+	a.returns = a.moves && slices.Contains(a.features, featureReturn)
 	_, err = a.g.cfg.Transport.pullable(a.features, a.link)
 	return err
 }
@@ -192,7 +198,7 @@ func (g *Generation) end(a *attempt) {
 // makeRoom ends a for everybody but its own goroutine: the next attempt can begin.
 func (g *Generation) makeRoom(a *attempt) {
 	a.token.close()
-	if a.link != nil {
+	if a.link != nil && !a.parted {
 		a.link.close()
 	}
 	g.keepAfterAttempt()
@@ -212,6 +218,7 @@ func (a *attempt) prepare(ctx context.Context) succession.IncumbentEvent {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(g.ctx, func() { cancel(context.Cause(g.ctx)) })()
+	defer context.AfterFunc(g.back, func() { cancel(net.ErrClosed) })() // there is nothing to hand over any more
 	var err error
 	if a.child != nil {
 		err = a.greet(ctx) // who called at the rendezvous has been

@@ -32,6 +32,9 @@ type chain struct {
 	sent      int        // connections that went by earlier ones; likewise
 	received  int        // connections that came; likewise
 
+	returners []*returner // successors whose connections come back; likewise
+	backSince time.Time   // when the sockets went back to the predecessor; likewise
+
 	origin origin          // what successors are started with
 	output [3]*listener.FD // what to put in place of descriptors 1 and 2 once this generation owns
 	broken chan os.Signal  // SIGPIPE, which nobody receives; nil unless this process was spawned
@@ -263,10 +266,10 @@ func (g *Generation) leave() {
 	p, phase, refused := g.predecessor, g.phase, g.refused
 	g.mu.Unlock()
 	e, reason := succession.Stop, errors.New("closed")
-	switch phase {
-	case PhaseStopped:
+	switch {
+	case phase == PhaseStopped, g.handingBack():
 		return
-	case PhaseStarting:
+	case phase == PhaseStarting:
 		e, reason = succession.GiveUp, errors.New("closed before it was ready")
 		if refused != nil {
 			reason = fmt.Errorf("%w, after: %w", reason, refused)

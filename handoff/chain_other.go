@@ -61,14 +61,15 @@ func (g *Generation) peersLocked() (predecessor, successor int) { return 0, 0 }
 func (g *Generation) giveAway(*gift) error {
 	return fmt.Errorf("%w: %w", ErrNoSuccessor, errors.ErrUnsupported)
 }
-func (g *Generation) settle(context.Context, int) bool { return false }
-func (g *Generation) arrived() int                     { return 0 }
-func (g *Generation) movedLocked() (int, int)          { return 0, 0 }
-func (g *Generation) busyLocked() bool                 { return false }
-func (g *Generation) passRequestOn(string)             {}
-func (g *Generation) flush(time.Time)                  {}
-func (g *Generation) leave()                           {}
-func (g *Generation) bye() error                       { return nil }
-func (g *Generation) letGo(bool)                       {}
-func (g *Generation) dropped(int)                      {}
-func (g *Generation) handBack(error) bool              { return false }
+func (g *Generation) settle(context.Context, *superseding, int) bool { return false }
+func (g *Generation) arrived() int                                   { return 0 }
+func (g *Generation) movedLocked() (int, int)                        { return 0, 0 }
+func (g *Generation) busyLocked() bool                               { return false }
+func (g *Generation) passRequestOn(string)                           {}
+func (g *Generation) flush(time.Time)                                {}
+func (g *Generation) leave()                                         {}
+func (g *Generation) bye() error                                     { return nil }
+func (g *Generation) letGo(bool)                                     {}
+func (g *Generation) dropped(int)                                    {}
+func (g *Generation) handBack(error) bool                            { return false }
+func (g *Generation) awaitReturn(context.Context)                    {}

@@ -52,8 +52,9 @@ type Config struct {
 	Probation time.Duration
 
 	// Check is called once, as a successor, after it owns the sockets and after Probation, with a context that ends
-	// after ReadyTimeout. Nil confirms; an error hands everything back and is returned by Wait. If the predecessor is gone
-	// by then, there is nobody to hand back to: this generation serves on, and Status has the error.
+	// after ReadyTimeout. Nil confirms; an error hands everything back, as by Fail, and is returned by Wait. What this
+	// generation has accepted until then it answers first, and its connections go to the predecessor. If that is gone by
+	// then, there is nobody to hand back to: this generation serves on, and Status has the error.
 	Check func(context.Context) error
 
 	// ReadyTimeout is how long a successor may take to start until it joins, again from there to Ready, and a Check to
@@ -68,7 +69,8 @@ type Config struct {
 	// again. Default: 10 seconds. See [Section].
 	StateTimeout time.Duration
 
-	// DrainTimeout bounds the context given to Wait's drain function. Default: 1 minute. Negative: no bound.
+	// DrainTimeout bounds the context given to Wait's drain function, and the time that a successor has which Upgrade has
+	// started and which failed its Check, to answer what it has accepted. Default: 1 minute. Negative: no bound.
 	DrainTimeout time.Duration
 
 	// Guard is how long the incumbent can be revived after the successor has confirmed. Default: 3 seconds. Negative: only

@@ -45,7 +45,7 @@ func (g *Generation) handBack(cause error) bool {
 	p := g.predecessor
 	g.mu.Unlock()
 	_, may := g.hearIf(p, cue{event: succession.Unfit, cause: cause}, func() bool {
-		g.returning = succession.MayHandBack(g.toPredecessor, g.toSuccessor)
+		g.returning, g.backSince = succession.MayHandBack(g.toPredecessor, g.toSuccessor), time.Now()
 		return g.returning
 	})
 	if !may {
@@ -54,19 +54,21 @@ func (g *Generation) handBack(cause error) bool {
 		}
 		return false
 	}
-	g.mu.Lock()
-	g.handedBack = fmt.Errorf("%w: %w", ErrHandedBack, cause)
-	g.mu.Unlock()
-	g.stop()
 	return true
 }
 
-// putBack stops accepting, and then puts the token back.
-func (g *Generation) putBack(p *predecessor, cause error) {
+// putBack stops accepting, and then puts the token back. It reports whether the predecessor may say which connections return.
+func (g *Generation) putBack(p *predecessor, cause error) bool {
 	g.log.Error("this generation fails; the sockets go back", "error", cause)
+	g.mu.Lock()
+	own := g.ownLocked()
+	g.mu.Unlock()
 	held := g.holdExclusive(g.ctx, nil) // before anybody else can own
 	if err := g.parkClaimed(nil); err != nil {
 		g.log.Error("a socket does not pause", "error", err)
+	}
+	if p.in != nil {
+		p.in.close() // what is not answered when the predecessor hears of this stays with it
 	}
 	if held != nil {
 		g.log.Error("something that only one process may have is not let go of; the predecessor ends this process to have the sockets",
@@ -82,6 +84,8 @@ func (g *Generation) putBack(p *predecessor, cause error) {
 	if err != nil {
 		g.log.Error("nobody is left to serve", "error", err)
 	}
+	g.giveBack(own, cause)
+	return p.returns && held == nil && err == nil
 }
 
 // releaseAncestor makes the predecessor give up revival, before this generation commits to a successor: two who could

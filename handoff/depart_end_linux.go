@@ -1,15 +1,19 @@
 package handoff
 
 import (
+	"context"
+	"errors"
+	"os"
 	"time"
 
 	"github.com/segue-go/segue/handoff/internal/live"
+	"github.com/segue-go/segue/handoff/internal/wire"
 )
 
 // stop ends the moving: what has not been sent stays here, and is told to leave in the ordinary way. What is in flight is
 // still to be answered.
 func (d *departure) stop(why string) {
-	d.a.g.log.Warn("connections stay in this process until they are drained", "waiting", d.shut(), "reason", why)
+	d.g.log.Warn("connections stay in this process until they are drained", "waiting", d.shut(), "reason", why)
 }
 
 // shut is stop without a word.
@@ -42,11 +46,25 @@ func (d *departure) close() {
 
 // stay tells who has connections that no more of them move: first, so that what is kept knows.
 func (d *departure) stay() {
-	d.a.g.exchange.Stay()
-	d.a.g.lot.Stay()
+	d.g.exchange.Stay()
+	d.g.lot.Stay()
 }
 
-// flush waits until all that is queued has arrived, as long as the successor goes on taking it, and then ends the moving:
+// halted returns a channel that is closed once nothing is sent any more.
+func (d *departure) halted() <-chan struct{} {
+	if d == nil {
+		return closed()
+	}
+	return d.stopped
+}
+
+func closed() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}
+
+// flush waits until all that is queued has arrived, as long as the other process goes on taking it, and then ends the moving:
 // nothing is accepted any more that could not be sent. Whoever ends a generation calls it before.
 func (d *departure) flush() {
 	if d == nil {
@@ -54,13 +72,13 @@ func (d *departure) flush() {
 	}
 	for !d.shutIfIdle() {
 		if d.await(d.flushed()) {
-			d.stop("the successor has taken nothing for " + d.a.g.cfg.StepTimeout.String() + "; is it stopped or stuck?")
+			d.stop(d.link.who() + " has taken nothing for " + d.g.cfg.StepTimeout.String() + "; is it stopped or stuck?")
 			return
 		}
 	}
 }
 
-// await waits until c is closed, or nothing moves any more. It reports whether it has given up instead, because the successor
+// await waits until c is closed, or nothing moves any more. It reports whether it has given up instead, because the other process
 // has not taken anything for StepTimeout, from now on, of what there is to take.
 func (d *departure) await(c <-chan struct{}) (stuck bool) {
 	for begun := time.Now(); ; {
@@ -80,17 +98,17 @@ func (d *departure) await(c <-chan struct{}) (stuck bool) {
 	}
 }
 
-// patience is for how long the successor may take nothing yet, if that counts from begun on.
+// patience is for how long the other process may take nothing yet, if that counts from begun on.
 func (d *departure) patience(begun time.Time) time.Duration {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !d.sending() {
-		return d.a.g.cfg.StepTimeout
+		return d.g.cfg.StepTimeout
 	}
 	if d.progress.After(begun) {
 		begun = d.progress
 	}
-	return d.a.g.cfg.StepTimeout - time.Since(begun)
+	return d.g.cfg.StepTimeout - time.Since(begun)
 }
 
 // shutIfIdle is shut when there is nothing queued or in flight, and reports whether the moving has ended.
@@ -107,7 +125,7 @@ func (d *departure) shutIfIdle() bool {
 	return true
 }
 
-// end ends the moving for when there is nobody any more to answer. dead says that the successor has nothing of what is in
+// end ends the moving for when there is nobody any more to answer. dead says that the other process has nothing of what is in
 // flight: it is dead, or had not answered when it hung up, and so never reads from it; that stays here as well. If it may
 // have some of it, or take it yet, nobody here reads from that any more: the own copies are closed without a word.
 func (d *departure) end(dead bool) {
@@ -135,10 +153,10 @@ func (d *departure) end(dead bool) {
 	}
 	<-d.swept
 	if lost > 0 {
-		d.a.g.log.Warn("connections were on their way when this process ended; the successor has them, or nobody", "connections", lost)
+		d.g.log.Warn("connections were on their way when this process ended; the other process has them, or nobody", "connections", lost)
 	}
 	if moved > 0 {
-		d.a.g.log.Info("no more connections move", "moved", moved)
+		d.g.log.Info("no more connections move", "moved", moved)
 	}
 }
 
@@ -152,7 +170,7 @@ func (d *departure) overdue() (time.Time, bool) {
 	if len(d.flight) == 0 {
 		return time.Time{}, false
 	}
-	return d.flight[0].sent.Add(d.a.g.cfg.StepTimeout), true
+	return d.flight[0].sent.Add(d.g.cfg.StepTimeout), true
 }
 
 // excuse begins the time of the oldest batch in flight anew, and returns how many connections are in flight.
@@ -174,6 +192,9 @@ func (d *departure) quiet() bool { return !d.sending() && len(d.arrived) == 0 &&
 
 // flushed returns a channel that is closed once nothing is queued or in flight.
 func (d *departure) flushed() <-chan struct{} {
+	if d == nil {
+		return closed()
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	idle := make(chan struct{})
@@ -183,4 +204,29 @@ func (d *departure) flushed() <-chan struct{} {
 	d.idle = idle
 	d.signal()
 	return idle
+}
+
+// attend hears what the process at the other end of l says to batches, until the link or ctx ends. heard gets all else.
+// d may be nil.
+func (d *departure) attend(ctx context.Context, l *link, heard func(wire.Message)) {
+	for {
+		f, err := l.recv(ctx, l.step)
+		switch {
+		case err == nil:
+			f.raw.Close()
+			if m, ok := f.msg.(*wire.Taken); ok {
+				d.taken(m)
+			} else {
+				heard(f.msg)
+			}
+		case errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil:
+			if t, ok := d.overdue(); ok && time.Now().After(t) {
+				n := d.excuse()
+				d.g.log.Warn("connections wait for a process that does not answer; is it stopped or stuck?",
+					"process", l.peer.PID, "connections", n)
+			}
+		default:
+			return
+		}
+	}
 }

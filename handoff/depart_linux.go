@@ -13,13 +13,14 @@ import (
 	"github.com/segue-go/segue/handoff/internal/wire"
 )
 
-// departure moves live connections to the successor of an attempt, from its CONFIRM on: those of servers that track them,
-// those that are parked here, and those that the program gives. A connection belongs to the successor once it has said
-// TAKEN, and not before: until then nobody reads from it.
+// departure moves live connections to the process at the other end of a link, from its CONFIRM on: those of servers that
+// track them, those that are parked here, and those that the program gives. A connection belongs to the other process once
+// that has said TAKEN, and not before: until then nobody reads from it.
 type departure struct {
-	a     *attempt
+	g     *Generation
+	link  *link
 	begun time.Time
-	takes map[live.Key]*lane // what the successor can go on with
+	takes map[live.Key]*lane // what the other process can go on with
 	over  atomic.Bool        // end was called
 
 	mu       sync.Mutex
@@ -33,8 +34,8 @@ type departure struct {
 	arrived  [][]live.Conn // answered, their copies here not closed yet
 	sweeping bool          // some of them are being closed
 	batch    int           // the next one's number
-	room     int           // for how many connections more the successor has descriptors, beside those picked or in flight
-	progress time.Time     // when there began to be something to send, or the successor last answered
+	room     int           // for how many connections more the other process has descriptors, beside those picked or in flight
+	progress time.Time     // when there began to be something to send, or the other process last answered
 	closed   bool          // nothing is sent any more
 	stopped  chan struct{} // closed with it
 	idle     chan struct{}
@@ -49,10 +50,10 @@ type departure struct {
 type shipment struct {
 	batch int
 	conns []live.Conn
-	sent  time.Time // when it was sent, or the successor was last known to be alive
+	sent  time.Time // when it was sent, or the other process was last known to be alive
 }
 
-// Four batches may be in flight: the successor is not to wait while the news that it has parked one goes to the incumbent,
+// Four batches may be in flight: the other process is not to wait while the news that it has parked one goes to this one,
 // and another comes back. They are smaller than they could be, because a connection is in nobody's hands for as long as all
 // four take; with smaller ones yet, the whole takes longer.
 const (
@@ -65,32 +66,37 @@ const maxUnswept = 256
 
 // depart begins to move connections, if the successor takes any.
 func (a *attempt) depart(m *wire.Confirm) {
-	g := a.g
 	defer func() {
-		g.mu.Lock()
+		a.g.mu.Lock()
 		a.departed = true
-		g.mu.Unlock()
+		a.g.mu.Unlock()
 	}()
 	if !a.moves {
-		g.exchange.Depart(func(live.Key) live.Departure { return nil }) // what is held is told that the state has moved
+		a.g.exchange.Depart(func(live.Key) live.Departure { return nil }) // what is held is told that the state has moved
 		return
 	}
-	d := newDeparture(a, m.Room)
+	a.departure = a.g.depart(a.link, a.sockets, m)
+}
+
+// depart begins to move connections to the process at the other end of l, which has said m. sockets are by their place in
+// the offer; nil for what is not here. It returns nil if this generation is being closed, and nothing moves any more.
+func (g *Generation) depart(l *link, sockets []*resource, m *wire.Confirm) *departure {
+	d := newDeparture(g, l, m.Room)
 	for _, t := range m.Takes {
-		if t.Item >= len(a.sockets) {
+		if t.Item >= len(sockets) || sockets[t.Item] == nil {
 			continue // it says so to nobody but itself
 		}
 		l := &lane{d: d, head: wire.Conns{Item: t.Item, Protocol: t.Protocol}}
-		d.takes[live.Key{Socket: a.sockets[t.Item], Protocol: t.Protocol}] = l
+		d.takes[live.Key{Socket: sockets[t.Item], Protocol: t.Protocol}] = l
 		d.lanes = append(d.lanes, l)
 	}
 	g.mu.Lock()
 	if g.flushed {
 		g.mu.Unlock()
-		return // it is being closed
+		return nil // it is being closed
 	}
 	g.sent += g.departure.count()
-	g.departure, a.departure = d, d
+	g.departure = d
 	g.mu.Unlock()
 	leave := func(k live.Key) live.Departure {
 		if l := d.takes[k]; l != nil {
@@ -102,14 +108,14 @@ func (a *attempt) depart(m *wire.Confirm) {
 	g.lot.Depart(leave)
 	g.passOn()
 	close(d.offered)
-	// Not before there is something for full batches. These are tasks of which the caller, which handles the attempt, is not
-	// done: Close waits for both.
+	// Not before there is something for full batches. The caller is a task, so Close waits for both.
 	g.task(d.sweep)
 	g.task(d.run)
+	return d
 }
 
-func newDeparture(a *attempt, room int) *departure {
-	d := &departure{a: a, begun: time.Now(), room: room, takes: map[live.Key]*lane{}, given: map[string]*lane{},
+func newDeparture(g *Generation, l *link, room int) *departure {
+	d := &departure{g: g, link: l, begun: time.Now(), room: room, takes: map[live.Key]*lane{}, given: map[string]*lane{},
 		stopped: make(chan struct{}), offered: make(chan struct{}), done: make(chan struct{}), swept: make(chan struct{})}
 	d.change.L = &d.mu
 	return d
@@ -157,7 +163,7 @@ func (d *departure) run() {
 			return
 		}
 		if l == nil {
-			d.stop("the successor has no descriptors left for more connections; raise its RLIMIT_NOFILE")
+			d.stop(d.link.who() + " has no descriptors left for more connections; raise its RLIMIT_NOFILE")
 			return
 		}
 		d.ship(l, conns)
@@ -165,7 +171,7 @@ func (d *departure) run() {
 }
 
 // next waits for connections to send, and returns them when they have left: they are picked. The lane is nil if the
-// successor has no room for any. It reports false once all is over.
+// other process has no room for any. It reports false once all is over.
 func (d *departure) next() (*lane, []live.Conn, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -228,7 +234,7 @@ func (d *departure) send(m *wire.Conns, conns []live.Conn) {
 	d.batch++
 	d.flight = append(d.flight, shipment{m.Batch, conns, time.Now()})
 	d.mu.Unlock()
-	err := d.a.link.sendConns(m, conns, d.stopped)
+	err := d.link.sendConns(m, conns, d.stopped)
 	if err == nil || over(err) {
 		// The end of the link is for guard to see. It decides what becomes of this generation, and so of what is in flight:
 		// kept before that, connections would be told to leave.
@@ -248,11 +254,11 @@ func (d *departure) send(m *wire.Conns, conns []live.Conn) {
 	}
 	keep(conns)
 	if !errors.Is(err, net.ErrClosed) {
-		d.a.g.log.Warn("connections stay in this process", "connections", len(conns), "error", err)
+		d.g.log.Warn("connections stay in this process", "connections", len(conns), "error", err)
 	}
 }
 
-// taken acts on the successor's answer to the oldest batch in flight.
+// taken acts on the other process's answer to the oldest batch in flight.
 func (d *departure) taken(m *wire.Taken) {
 	if d == nil {
 		return
@@ -260,13 +266,13 @@ func (d *departure) taken(m *wire.Taken) {
 	d.mu.Lock()
 	if len(d.flight) == 0 || d.flight[0].batch != m.Batch {
 		d.mu.Unlock()
-		d.a.g.log.Warn("the successor answers what was not sent", "error", fmt.Errorf("%w: TAKEN %d", ErrProtocol, m.Batch))
+		d.g.log.Warn("the other side answers what was not sent", "error", fmt.Errorf("%w: TAKEN %d", ErrProtocol, m.Batch))
 		return
 	}
 	conns := d.flight[0].conns
 	d.flight = d.flight[1:]
 	d.progress = time.Now()
-	d.room = m.Room - d.picked // the successor has not seen these
+	d.room = m.Room - d.picked // the other process has not seen these
 	for _, s := range d.flight {
 		d.room -= len(s.conns)
 	}
@@ -280,12 +286,12 @@ func (d *departure) taken(m *wire.Taken) {
 	d.signal()
 	d.mu.Unlock()
 	if m.Refused != "" {
-		d.stop("the successor does not take them: " + m.Refused)
+		d.stop(d.link.who() + " does not take them: " + m.Refused)
 		keep(conns)
 		return
 	}
 	if first { // the bulk; what was busy comes later
-		d.a.g.log.Info("connections moved", "moved", moved, "took", time.Since(d.begun).Round(time.Microsecond))
+		d.g.log.Info("connections moved", "moved", moved, "took", time.Since(d.begun).Round(time.Microsecond))
 	}
 }
 

@@ -24,7 +24,7 @@ func (w willing) Kept()                                 {}
 // may take that for the end, and the successor's room is for it.
 func TestPicked(t *testing.T) {
 	g := &Generation{log: slog.New(slog.DiscardHandler)}
-	d := newDeparture(&attempt{g: g}, 10)
+	d := newDeparture(g, nil, 10)
 	l := &lane{d: d}
 	d.lanes = []*lane{l}
 	l.Move(willing(true))
@@ -58,7 +58,7 @@ func TestPicked(t *testing.T) {
 func TestPatience(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &Generation{log: slog.New(slog.DiscardHandler), cfg: Config{StepTimeout: time.Second}}
-		d := newDeparture(&attempt{g: g}, 10)
+		d := newDeparture(g, nil, 10)
 		l := &lane{d: d}
 		d.lanes = []*lane{l}
 		begun := time.Now()
@@ -105,7 +105,7 @@ func TestFlushLate(t *testing.T) {
 	g := &Generation{log: slog.New(slog.DiscardHandler), cfg: Config{StepTimeout: time.Second, DrainTimeout: time.Hour}}
 	g.lot = live.NewLot(nil)
 	g.predecessor = &predecessor{gone: newEvent()}
-	g.departure = newDeparture(&attempt{g: g}, 10)
+	g.departure = newDeparture(g, nil, 10)
 	close(g.departure.offered)
 	g.flush(time.Now().Add(-time.Hour))
 	if g.departure.open() {

@@ -23,8 +23,13 @@ func (a *attempt) orphaned() {
 		"(this process drains, and ends with an error then)", "error", err)
 }
 
-// bye tells the successor that this generation is drained and ends. The error is that the successor has died unwished.
+// bye tells the successor, or the predecessor that has the sockets again, that this generation is drained and ends. The error is
+// that the successor has died unwished.
 func (g *Generation) bye() error {
+	if g.handingBack() {
+		_ = g.predecessor.link.send(&wire.Bye{})
+		return nil
+	}
 	g.mu.Lock()
 	a := g.attempt
 	var judged event

@@ -79,7 +79,7 @@ func (e *BusyError) Is(target error) bool { return target == ErrBusy }
 
 // ChildError says how the process that Upgrade started ended, and what it printed last.
 type ChildError struct {
-	State  *os.ProcessState // nil if it could not be waited for
+	State  *os.ProcessState // nil if it has not ended yet: it handed back, and still answers what it has accepted
 	Output string           // the last lines of its standard output and error
 	Err    error            // why the upgrade failed
 }

@@ -7,11 +7,12 @@ const (
 	featureConns   = "conns"      // live connections move
 	featureState   = "state"      // sections of state move
 	featureUpgrade = "upgrade"    // a request for an upgrade that comes too late is passed on
+	featureReturn  = "return"     // live connections come back with the sockets; means nothing without conns
 )
 
 // features are what this side can do.
 func (c Config) features() []string {
-	f := []string{featureConns, featureState, featureUpgrade}
+	f := []string{featureConns, featureState, featureReturn, featureUpgrade}
 	if c.Transport != TransportSCMRights {
 		f = append(f, featurePull, featureToken)
 	}

@@ -30,6 +30,8 @@ type Generation struct {
 
 	quit     context.Context // ends when Close begins, and with it a Ready under way
 	hurry    context.CancelCauseFunc
+	back     context.Context // ends when the sockets went back to the predecessor; its cause is an ErrHandedBack
+	yield    context.CancelCauseFunc
 	readying sync.Mutex // held throughout Ready; taken before mu
 	stopping sync.Mutex // held throughout stop; taken before mu
 	holding  sync.Mutex // held while exclusive sections are; taken before mu
@@ -47,7 +49,6 @@ type Generation struct {
 	changes    int         // sockets opened and closed so far: an offer is void if it grew meanwhile
 	sections   []*section  // of state, in the order of registration; complete once Ready has begun
 	succession *superseding
-	handedBack error // why the sockets went back
 	lost       error // why this generation cannot take over any more
 	died       error // how the successor died after the guard, unwished
 	stale      error // why it must not serve any more: its state is behind
@@ -159,6 +160,7 @@ func Join(ctx context.Context, c Config) (*Generation, error) {
 	}
 	g.ctx, g.cancel = context.WithCancelCause(context.Background())
 	g.quit, g.hurry = context.WithCancelCause(g.ctx)
+	g.back, g.yield = context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
 	if len(c.Signals) > 0 {
 		signal.Notify(signals, c.Signals...)
@@ -212,7 +214,9 @@ func (g *Generation) Ready(ctx context.Context) error {
 // Upgrade starts the successor (see Config.Command) and hands over to it. It returns nil once the successor has confirmed;
 // this generation is superseded then. Otherwise the error, of a successor that was started, is a [ChildError] with its exit
 // status and last output; the successor is dead and this generation serves on, unless somebody wished the successor's end
-// when it owned already, or it owns and cannot be killed: Status tells. ctx bounds the call up to the commit; what follows
+// when it owned already, or it owns and cannot be killed: Status tells. A successor that failed its Check answers what it has
+// accepted before it ends, for which it has this generation's DrainTimeout, and StepTimeout, before it is killed. Upgrade
+// waits a second for that, and then returns an error without an exit status. ctx bounds the call up to the commit; what follows
 // has bounds of its own. Errors besides: what kept it from starting, a [BusyError], [ErrNotOwner], and
 // [errors.ErrUnsupported] where segue cannot hand over.
 func (g *Generation) Upgrade(ctx context.Context) error {
@@ -281,8 +285,16 @@ func (g *Generation) Close() error {
 }
 
 // Fail is Close for a generation that cannot serve: if its predecessor can still be revived, it gets the sockets back, and
-// cause for its log. Wait then calls drain and returns an error that is [ErrHandedBack] and wraps cause. Otherwise Fail is
-// Close, which is still to be called in either case.
+// cause for its log. Otherwise Fail is Close, which is still to be called in either case.
+//
+// Having handed back, Fail returns when no call of Accept is in flight and the predecessor was told, which takes StepTimeout
+// at most. It does not wait for connections: they return to the predecessor, as they go to a successor. Those that are idle
+// do so at once, the others once package serve has answered what was asked, or the program has called Give; what the
+// predecessor had given and nobody has taken returns by itself. Meanwhile this generation is [PhaseDraining], and Accept
+// blocks. Wait calls drain, sees to it that all have returned, and returns an error that is [ErrHandedBack] and wraps cause;
+// Close waits as it does when a successor has taken over. If connections cannot return, because the predecessor is of an
+// older release or has ended, because it lacks descriptors, or because its state is behind ([ErrStale]), they are drained as
+// ever: their clients are told to leave.
 func (g *Generation) Fail(cause error) error {
 	if g.handBack(cause) {
 		return nil

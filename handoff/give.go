@@ -14,7 +14,8 @@ import (
 	"github.com/segue-go/segue/listener"
 )
 
-// Give hands a live connection to the successor, whose program gets it from [Generation.Take] with the same name, and with
+// Give hands a live connection to the successor, or to the predecessor if that got the sockets back (see
+// [Generation.Fail]). The program there gets it from [Generation.Take] with the same name, and with
 // state: at most 32 KiB of the program's own, which say where the connection stands. It is for the drain function of
 // [Generation.Wait], and whenever this generation is superseded. Give may be called thousands of times, by one goroutine or
 // many: connections are sent in batches, and no call waits for the successor. Wait does, before it returns.

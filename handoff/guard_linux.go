@@ -5,7 +5,6 @@ import (
 
 	"github.com/segue-go/segue/handoff/internal/succession"
 	"github.com/segue-go/segue/handoff/internal/wire"
-	"github.com/segue-go/segue/listener"
 )
 
 // supersede starts the drain. What the successor did not ask for is closed now: its queue is emptied first, and what was in it
@@ -27,18 +26,7 @@ func (a *attempt) supersede(m *wire.Confirm) {
 			continue
 		}
 		g.log.Info("the successor did not ask for it; closed", "name", r.item.Name)
-		if _, ok := r.sock.(*listener.Listener); !ok { // it is served until this generation is done, and nobody else's any more
-			g.mu.Lock()
-			r.fresh = true
-			g.mu.Unlock()
-			continue
-		}
-		r.unlink()
-		if err := g.persist(r.retire); err != nil {
-			g.log.Error("closed with connections in its queue", "name", r.item.Name, "error", err)
-			_ = r.vacate()
-		}
-		r.retired = true
+		g.retire(r)
 	}
 	g.nowSuperseded()
 	a.confirmed()
@@ -56,19 +44,7 @@ func (g *Generation) nowSuperseded() {
 // would keep the ports open should the successor stop.
 func (a *attempt) release() {
 	g := a.g
-	g.mu.Lock()
-	claimed := g.claimed
-	rendezvous := g.rendezvous
-	g.mu.Unlock()
-	for _, r := range claimed {
-		if err := r.vacate(); err != nil {
-			g.log.Warn("close a copy", "name", r.item.Name, "error", err)
-		}
-	}
-	if rendezvous != nil {
-		rendezvous.giveUp(false)
-	}
-	g.released.happen()
+	g.letGoOfCopies()
 	a.say(&wire.Released{})
 	why := "the guard is over"
 	switch a.last {

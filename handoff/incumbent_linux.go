@@ -185,7 +185,7 @@ func (a *attempt) event(state succession.Incumbent, m wire.Message) succession.I
 	a.said = m
 	switch m := m.(type) {
 	case *wire.Owned:
-		if state == succession.Committed && a.token.present() && !a.returns() {
+		if state == succession.Committed && a.token.present() && !a.putBack() {
 			a.because(state, fmt.Errorf("%w: %s says OWNED and has not read the token", ErrProtocol, a.link.who()))
 			return succession.OwnedUnread
 		}
@@ -221,9 +221,9 @@ func (a *attempt) event(state succession.Incumbent, m wire.Message) succession.I
 	}
 }
 
-// returns reports whether a successor that says OWNED, and does not have the token, has put it back: then it says so next. What
+// putBack reports whether a successor that says OWNED, and does not have the token, has put it back: then it says so next. What
 // it says before is kept.
-func (a *attempt) returns() bool {
+func (a *attempt) putBack() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), min(a.g.cfg.StepTimeout, exitGrace))
 	defer cancel()
 	for len(a.queued) <= len(a.sockets) {

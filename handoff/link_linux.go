@@ -353,10 +353,16 @@ func (l *link) who() string {
 	return fmt.Sprintf("the %s (process %d)", l.other, l.peer.PID)
 }
 
+// errReturned: the other side had owned the sockets, and has put the token back. It is ErrAborted.
+var errReturned = fmt.Errorf("%w", ErrAborted)
+
 // unexpected makes an error of a message that does not belong where it came, or that ends the attempt.
 func (l *link) unexpected(m wire.Message) error {
 	switch m := m.(type) {
 	case *wire.Failed:
+		if m.Returned {
+			return fmt.Errorf("%w: %s says: %s", errReturned, l.who(), m.Reason)
+		}
 		return fmt.Errorf("%w: %s says: %s", ErrAborted, l.who(), m.Reason)
 	case *wire.Abort:
 		return fmt.Errorf("%w: %s says: %s", ErrAborted, l.who(), m.Reason)
@@ -419,4 +425,16 @@ func over(err error) bool {
 		return false
 	}
 	return errors.Is(err, io.EOF) || errors.Is(err, ErrPeerDied) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+// died reports whether the process at the other end is dead, or is within d.
+func (l *link) died(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-l.peer.Done():
+		return true
+	case <-t.C:
+		return l.peer.Dead()
+	}
 }

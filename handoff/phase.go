@@ -11,8 +11,8 @@ const (
 	PhaseServing   Phase = "serving"   // owns the sockets
 	PhaseOffering  Phase = "offering"  // owns the sockets; a successor prepares itself
 	PhaseSwitching Phase = "switching" // accept is paused; the successor may take the token
-	PhaseGuarding  Phase = "guarding"  // somebody else owns: a successor that has not confirmed, or who got the sockets back
-	PhaseDraining  Phase = "draining"  // superseded; can be revived until its guard ends
+	PhaseGuarding  Phase = "guarding"  // somebody else owns: a successor that has not confirmed, or who is getting the sockets back
+	PhaseDraining  Phase = "draining"  // superseded; can be revived until its guard ends. Or it has handed the sockets back
 	PhaseStopped   Phase = "stopped"   // owns nothing and never will
 )
 
@@ -34,8 +34,8 @@ type Status struct {
 	Predecessor int // process id of the generation before, while it lives; else 0
 	Successor   int // process id of the one that takes over or has; else 0
 	Sockets     []SocketStatus
-	Arrived     int   // live connections that came from the predecessor, or by way of it, so far
-	Moved       int   // live connections that have gone to the successor, so far
+	Arrived     int   // live connections that came from the predecessor, or by way of it, or back from a successor, so far
+	Moved       int   // live connections that have gone to the successor, or back to the predecessor, so far
 	LastError   error // why the last attempt to hand over, or Check, failed; nil if none did
 }
 

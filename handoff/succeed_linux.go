@@ -22,7 +22,6 @@ type predecessor struct {
 	token   token
 	ready   context.Context // of the call of Ready
 	pulls   bool            // descriptors are to be taken from it
-	moves   bool            // live connections come from it
 	state   bool            // sections may move
 	heir    bool            // nobody before it can be revived: if it ends, the sockets are ours
 	offered []offered       // by place in the offer
@@ -36,6 +35,10 @@ type predecessor struct {
 	stateWithin time.Duration // how long sections may take, in each phase
 
 	hungUp, closed sync.Once
+	in             *inflow // of live connections; nil if none move
+
+	returns   bool  // they go back with the sockets
+	returning event // it has said which ones it takes back
 
 	released event // it, or what it was, will never be revived
 	gone     event // its link is closed
@@ -73,10 +76,11 @@ func (g *Generation) succeed(ctx context.Context, conn *net.UnixConn) error {
 		return err
 	}
 	p := &predecessor{
-		link:     newLink(conn, g.cfg.StepTimeout, g.cfg.Trace, nil),
-		released: newEvent(),
-		gone:     newEvent(),
-		watched:  make(chan struct{}),
+		link:      newLink(conn, g.cfg.StepTimeout, g.cfg.Trace, nil),
+		released:  newEvent(),
+		gone:      newEvent(),
+		returning: newEvent(),
+		watched:   make(chan struct{}),
 	}
 	p.link.other = "incumbent"
 	err := g.beWelcomed(ctx, p)
@@ -159,7 +163,10 @@ func (g *Generation) welcome(p *predecessor, f frame, m *wire.Welcome) (err erro
 		return fmt.Errorf("%w: WELCOME to version %d, we speak %v", ErrVersion, m.Version, wire.Versions())
 	}
 	p.heir = m.Heir
-	p.moves = slices.Contains(m.Features, featureConns)
+	if slices.Contains(m.Features, featureConns) {
+		p.returns = slices.Contains(m.Features, featureReturn)
+		p.in = &inflow{g: g, link: p.link, place: func(r *resource) (int, bool) { return r.offer, r.inherited() }}
+	}
 	p.state = slices.Contains(m.Features, featureState)
 	p.sections = m.Sections
 	p.stateWithin = min(time.Duration(m.StateWithin)*time.Millisecond, maxState)

@@ -98,7 +98,11 @@ func (g *Generation) act(p *predecessor, action succession.Action, c cue) (repor
 	case succession.BeginServing:
 		g.beginServing(p)
 	case succession.SendConfirm:
-		g.say(p, g.confirmation(p))
+		m := &wire.Confirm{}
+		if p.in != nil {
+			m = p.in.confirmation()
+		}
+		g.say(p, m)
 	case succession.Announce:
 		g.writePIDFile()
 	case succession.Settle:
@@ -118,9 +122,14 @@ func (g *Generation) act(p *predecessor, action succession.Action, c cue) (repor
 		_ = p.token.put()
 		g.say(p, &wire.Failed{Reason: c.cause.Error(), Returned: true})
 	case succession.HandBack:
-		g.putBack(p, c.cause)
+		if !g.putBack(p, c.cause) {
+			return cue{event: succession.Cut, cause: c.cause}, true // the predecessor waits for the end of the link
+		}
+	case succession.DepartBack:
+		g.returnTo(p, c.frame.msg.(*wire.Confirm)) // it returns when the link has ended
+		return cue{event: succession.Cut, cause: c.cause}, true
 	case succession.ReceiveConns:
-		if err := g.receiveConns(p, c.frame.msg.(*wire.Conns), c.frame); err != nil {
+		if _, err := p.in.receive(c.frame.msg.(*wire.Conns), c.frame); err != nil {
 			g.log.Debug("the predecessor got no answer", "error", err)
 			return cue{event: succession.Cut, cause: err}, true
 		}
@@ -157,7 +166,7 @@ func (p *predecessor) next(ctx context.Context) (cue, bool) {
 
 // ended makes an event of the end of the link.
 func (p *predecessor) ended(err error) cue {
-	if over(err) && (p.link.peer.Dead() || p.heir && p.died(p.link.step)) { // its descriptors go before its pidfd tells
+	if over(err) && (p.link.peer.Dead() || p.heir && p.link.died(p.link.step)) { // its descriptors go before its pidfd tells
 		return cue{event: succession.PredecessorDied, cause: err}
 	}
 	return cue{event: succession.Cut, cause: err}
@@ -178,9 +187,13 @@ func (p *predecessor) cue(f frame) cue {
 	case *wire.Released:
 		c.event = succession.ReleasedSaid
 	case *wire.Conns:
-		if p.moves {
+		if p.in != nil {
 			c.event = succession.Conns
 		}
+	case *wire.Confirm:
+		c.event = succession.Confirmation
+	case *wire.Taken:
+		c.event = succession.ReturnTaken
 	case *wire.Upgrade:
 		c.event = succession.UpgradeAsked
 	case *wire.Bye:

@@ -89,6 +89,22 @@ func (r *resource) unlinkNow() *wire.Unlink {
 	return (*wire.Unlink)(now)
 }
 
+// retire closes a socket that nobody serves any more, also its path.
+func (g *Generation) retire(r *resource) {
+	if _, ok := r.sock.(*listener.Listener); !ok { // it is served until this generation is done, and is nobody else's any more
+		g.mu.Lock()
+		r.fresh = true
+		g.mu.Unlock()
+		return
+	}
+	r.unlink()
+	if err := g.persist(r.retire); err != nil {
+		g.log.Error("closed with connections in its queue", "name", r.item.Name, "error", err)
+		_ = r.vacate()
+	}
+	r.retired = true
+}
+
 // rebind undoes retire.
 func (r *resource) rebind() error {
 	l, ok := r.sock.(*listener.Listener)

@@ -73,6 +73,15 @@ func (g *Generation) startAndHandOver(ctx context.Context) error {
 	result := make(chan error, 1)
 	go func() { // a task since begin
 		err := a.handOver(ctx, func() { result <- nil })
+		if a.handedBack {
+			g.makeRoom(a)
+			if err != nil {
+				result <- child.outcome(err, killGrace)
+			}
+			g.seeOff(child, err != nil)
+			g.tasks.Done()
+			return
+		}
 		// A successor that owns lives on, whatever becomes of this generation.
 		if err != nil && (g.currentPhase().owner() || child.peer.Dead()) {
 			err = child.end(err, killGrace)

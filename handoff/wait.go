@@ -26,8 +26,9 @@ var errRevived = errors.New("this generation was revived")
 // ended that is no child (before Linux 6.15), or the parent does not reap it within StepTimeout, only Close is a wish.
 //
 // If ctx ends first, Wait returns its cause and leaves the generation as it is. If the generation is closed, it returns
-// an error that is net.ErrClosed; if it handed the sockets back, it first calls drain and returns an error that is
-// ErrHandedBack and wraps that of Check. An error of drain, other than that of its context, is returned.
+// an error that is net.ErrClosed. If it handed the sockets back, Wait calls drain, waits until the connections have returned
+// to the predecessor or are drained, and returns an error that is ErrHandedBack and wraps that of Check (see
+// [Generation.Fail]). An error of drain, other than that of its context, is returned.
 func (g *Generation) Wait(ctx context.Context, drain func(context.Context) error) error {
 	if drain == nil {
 		drain = func(context.Context) error { return nil }
@@ -41,6 +42,8 @@ func (g *Generation) Wait(ctx context.Context, drain func(context.Context) error
 			return g.errorf("wait", context.Cause(ctx))
 		case <-g.ctx.Done():
 			return g.errorf("wait", g.ended(ctx, drain))
+		case <-g.back.Done():
+			return g.errorf("wait", g.handedBack(ctx, drain))
 		case <-s.superseded.c:
 		}
 		begun := time.Now()
@@ -77,15 +80,34 @@ func (g *Generation) Wait(ctx context.Context, drain func(context.Context) error
 // ended says why a generation that was not superseded is over.
 func (g *Generation) ended(ctx context.Context, drain func(context.Context) error) error {
 	g.mu.Lock()
-	back, s, closed, stale := g.handedBack, g.succession, g.closedLocked(), g.stale
+	closed, stale := g.closedLocked(), g.stale
 	g.mu.Unlock()
-	if stale != nil {
+	switch {
+	case stale != nil:
 		return stale
-	}
-	if back == nil {
+	case g.back.Err() != nil:
+		return g.handedBack(ctx, drain)
+	default:
 		return closed
 	}
-	return errors.Join(back, g.drain(ctx, s, drain))
+}
+
+// handedBack ends a generation whose sockets went back, and says why they did.
+func (g *Generation) handedBack(ctx context.Context, drain func(context.Context) error) error {
+	g.awaitReturn(ctx) // first, so that nobody is told to leave whose connection can return
+	g.mu.Lock()
+	s := g.succession
+	g.mu.Unlock()
+	begun := time.Now()
+	err := errors.Join(context.Cause(g.back), g.drain(ctx, s, drain))
+	if ctx.Err() != nil { // it is left as it is
+		return errors.Join(err, context.Cause(ctx))
+	}
+	g.flush(begun)
+	g.log.Info("drained; this generation is done")
+	_ = g.bye()
+	g.stop()
+	return err
 }
 
 // drain calls the program's drain function with a context that ends on revival, with ctx, and after DrainTimeout.
@@ -103,7 +125,7 @@ func (g *Generation) drain(ctx context.Context, s *superseding, drain func(conte
 	s.drain(cancel)
 	arrived := g.arrived()
 	err := drain(ctx)
-	for err == nil && g.settle(ctx, arrived) { // what has come since is to be drained too
+	for err == nil && g.settle(ctx, s, arrived) { // what has come since is to be drained too
 		arrived = g.arrived()
 		err = drain(ctx)
 	}

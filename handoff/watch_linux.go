@@ -3,7 +3,6 @@ package handoff
 import (
 	"context"
 	"errors"
-	"time"
 )
 
 var errUnwatched = errors.New("Ready was called")
@@ -24,16 +23,4 @@ func (g *Generation) watch(ctx context.Context, p *predecessor) {
 	g.lost = p.lost
 	g.mu.Unlock()
 	g.stop()
-}
-
-// died reports whether the process at the other end is dead, or is within d.
-func (p *predecessor) died(d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-p.link.peer.Done():
-		return true
-	case <-t.C:
-		return p.link.peer.Dead()
-	}
 }

@@ -31,8 +31,10 @@ type conf struct {
 	// Start is what happens at a point of the start: "exit3" "hang" "hang-joined" "hold-joined", and "nofile=N", or
 	// "nofile=+N" for N more than are open.
 	Start string
-	// USR1 is what SIGUSR1 does: "close" "exit0" "exit4" "hold" "fail".
+	// USR1 is what SIGUSR1 does: "close" "exit0" "exit4" "fail" "server" (one fails), or "hold": what waits for it goes on.
 	USR1 string
+	// Check waits for SIGUSR1, with "hold", and then fails.
+	Check bool
 	// Chains says which of Listen the role embed serves.
 	Chains []int
 	// Raw are frames for the role raw.

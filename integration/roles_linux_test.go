@@ -26,7 +26,7 @@ type process struct {
 	e    *emitter
 	gen  *handoff.Generation
 	quit chan struct{}
-	hold chan struct{} // closed by SIGUSR1, for "hold-joined"
+	hold chan struct{} // closed by SIGUSR1, for "hold-joined", Check and a server that fails
 	wg   sync.WaitGroup
 }
 
@@ -63,6 +63,15 @@ func begin(ctx context.Context, c conf, e *emitter) (*process, int) {
 		signal.Notify(signals, unix.SIGHUP)
 	}
 	h := c.handoff(e)
+	if c.Check {
+		h.Check = func(ctx context.Context) error {
+			select {
+			case <-p.hold:
+			case <-ctx.Done():
+			}
+			return errors.New("told to fail")
+		}
+	}
 	if c.AnyUser { // SCM_CREDENTIALS and SO_PEERCRED are all that keeps others out
 		defer func() { _ = os.Chmod(c.Path, 0o666) }()
 	}
@@ -108,12 +117,16 @@ func (p *process) obey(signals chan os.Signal) {
 			case "close":
 				p.e.result("closed", p.gen.Close())
 			case "fail":
-				p.wg.Go(func() { p.e.result("closed", p.gen.Fail(errors.New("unwell"))) })
+				p.wg.Go(func() {
+					err := p.gen.Fail(errors.New("told to fail"))
+					p.e.result("failed", err)
+					p.e.result("closed", err)
+				})
 			case "exit0":
 				os.Exit(0)
 			case "exit4":
 				os.Exit(4)
-			case "hold":
+			case "hold", "server":
 				close(p.hold)
 			}
 		}

@@ -3,9 +3,11 @@ package integration
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"strconv"
@@ -49,7 +51,17 @@ func roleHTTP(c conf, e *emitter) int {
 	if c.WaitHijacked != 0 {
 		s.ErrorLog = slog.NewLogLogger(e.logger().Handler(), slog.LevelWarn)
 	}
-	err = serve.Run(ctx, p.gen, serve.HTTP(s, ln).Spread(0).WaitHijacked(c.WaitHijacked))
+	servers := []serve.Server{serve.HTTP(s, ln).Spread(0).WaitHijacked(c.WaitHijacked)}
+	if c.USR1 == "server" {
+		servers = append(servers, serve.Func(nil, func(net.Listener) error {
+			select {
+			case <-p.hold:
+			case <-p.gen.Released():
+			}
+			return errors.New("told to fail")
+		}, nil))
+	}
+	err = serve.Run(ctx, p.gen, servers...)
 	e.result("wait", err)
 	if err != nil {
 		return 1

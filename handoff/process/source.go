@@ -253,7 +253,8 @@ func (s *Source) Settled() {
 func (s *Source) Phase(_, to handoff.Phase) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if to != handoff.PhaseStopped {
+	// One that drains without Settled before has handed back: it has let go of the sockets, and answers what it accepted.
+	if to != handoff.PhaseStopped && (to != handoff.PhaseDraining || s.settled) {
 		return
 	}
 	for _, t := range s.taken { // none of them is left with a successor, unless Settled was called

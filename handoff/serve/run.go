@@ -25,7 +25,8 @@ import (
 // [handoff.ErrSuccessorDied]: nobody serves, so exit with an error.
 //
 // If a server ends that was not asked to, or gen fails, Run stops the others in the same way and returns that error; a
-// predecessor in its guard gets the sockets back (Generation.Fail).
+// predecessor in its guard gets the sockets back (Generation.Fail), and then Run first drains the servers, whose
+// connections that can move follow the sockets.
 // An error before the servers are ready leaves everything with the predecessor.
 //
 // Run takes gen and the servers: when it returns, gen is closed, every listener is closed and every server has
@@ -265,13 +266,19 @@ func (r *runner) abandon(ctx context.Context, err error) error {
 	}
 	// A failure gives the sockets back to a predecessor that is still there to take them; a wish does not.
 	end := r.gen.Close
-	if err != nil {
+	failing := err != nil && !errors.Is(err, handoff.ErrHandedBack)
+	if failing {
 		end = func() error { return r.gen.Fail(err) }
 	}
 	ctx, cancel := within(ctx, r.gen.DrainTimeout())
 	defer cancel()
 	r.workers(func(w *worker) { w.quit() }) // end waits for them, and does not let them begin again
 	ended := end()
+	if failing { // connections follow the sockets, which takes servers that drain; nothing if gen is closed
+		if back := r.gen.Wait(ctx, r.drain); !errors.Is(back, handoff.ErrHandedBack) && !errors.Is(back, net.ErrClosed) {
+			ended = errors.Join(ended, back)
+		}
+	}
 	return errors.Join(err, ended, r.stop(ctx, false), r.gen.Close())
 }
 

@@ -3,6 +3,7 @@ package live
 import (
 	"net"
 	"syscall"
+	"time"
 )
 
 // Depart moves all connections, those that are parked and those that come, by what leave returns for their keys. Those for
@@ -10,7 +11,7 @@ import (
 func (l *Lot) Depart(leave func(Key) Departure) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.leave = leave
+	l.leave, l.evicts = leave, false
 	offers := make(map[*Key][]Conn, len(l.keys))
 	conns := make([]parkedConn, 0, l.used.n) // one allocation for all; what is offered points into it
 	for i, s := range l.spots.all() {
@@ -32,6 +33,33 @@ func (l *Lot) Stay() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.leave = nil
+}
+
+// Evict lets what is parked and cannot leave arrive at once, also what has left and is kept later, until Depart is called:
+// the servers are to tell the clients to leave.
+func (l *Lot) Evict() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.evicts = true
+	if l.closed || l.epoll == nil {
+		return
+	}
+	for i, s := range l.spots.all() {
+		if !s.moving && !s.lacking && l.stays(s.key) {
+			l.evict(i)
+		}
+	}
+	l.schedule()
+}
+
+// stays reports whether connections of k have nowhere to go. Callers hold mu.
+func (l *Lot) stays(k *Key) bool { return l.leave == nil || l.leave(*k) == nil }
+
+// evict has a spot arrive at once. Callers call schedule.
+func (l *Lot) evict(i int32) {
+	l.unwatch(i)
+	l.lack(i)
+	l.again = time.Since(l.base)
 }
 
 // parkedConn is a parked connection that may leave. Once it has, it keeps its spot until Moved or Kept.

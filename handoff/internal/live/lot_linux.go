@@ -34,6 +34,7 @@ type Lot struct {
 	used    tally               // connections that are parked, or about to arrive
 	out     tally               // those that are about to
 	leave   func(Key) Departure // nil: nobody leaves
+	evicts  bool                // see Evict
 	keys    map[Key]*Key        // one pointer for all spots of a key
 }
 

@@ -183,3 +183,41 @@ func TestLotExpiresMoving(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 }
+
+// TestLotEvict: what cannot leave arrives though its client is silent, also what comes back later; what can leave stays
+// where it is.
+func TestLotEvict(t *testing.T) {
+	l, c := newLot(t)
+	l.Evict() // before there is anything
+	l.Depart(func(Key) Departure { return nil })
+	_, fds := ends(t, 5)
+	here, there := Key{Protocol: "here"}, Key{Protocol: "there"}
+	park(t, l, here, fds[:2], Position{State: []byte("s"), Expires: time.Now().Add(time.Hour)})
+	park(t, l, there, fds[2:], Position{})
+	d := &taking{}
+	l.Depart(func(k Key) Departure {
+		if k == there {
+			return d
+		}
+		return nil
+	})
+	l.Evict()
+	for range 2 {
+		a := next(t, "arrival", c)
+		if a.key != here || string(a.p.State) != "s" || time.Until(a.p.Expires) < time.Minute {
+			t.Errorf("%+v arrived", a)
+		}
+		_ = a.c.Close()
+	}
+	d.leave()
+	l.Stay()
+	l.Evict()
+	d.keep()
+	for range 3 {
+		_ = next(t, "arrival of what was kept", c).c.Close()
+	}
+	next(t, "empty", l.Empty())
+	if len(c) != 0 {
+		t.Error("something arrived twice")
+	}
+}

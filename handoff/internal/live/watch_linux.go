@@ -50,6 +50,10 @@ func (l *Lot) rewatch(i int32) {
 	s := l.spots.at(i)
 	s.moving = false
 	l.dues.add(&l.spots, i)
+	if l.evicts && l.stays(s.key) {
+		l.evict(i)
+		return
+	}
 	if s.polled {
 		return
 	}

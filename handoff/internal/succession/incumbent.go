@@ -303,7 +303,7 @@ var incumbentTable = [incumbents][]incumbentRow{
 	},
 	Reviving: {
 		{on(Revived), Idle, do(Reopen, Dismiss)},
-		{on(Behind), Stale, do(EndStale)},
+		{on(Behind), Stale, do(EndStale, Dismiss)},
 	},
 
 	Stale:  {{on(Close), Closed, nil}},

@@ -280,7 +280,7 @@ var successorPhases = [successors]Phase{
 	ProvingHeir: PhaseStarting, Taking: PhaseStarting, TakingAlone: PhaseStarting, Opening: PhaseStarting, OpeningAlone: PhaseStarting,
 	Trial: PhaseProbation, TrialSevered: PhaseProbation, TrialAlone: PhaseProbation,
 	Confirmed: PhaseServing, Answered: PhaseServing, Severed: PhaseServing,
-	Free: PhaseServing, Alone: PhaseServing, Leaving: PhaseServing, Returning: PhaseGuarding, Departing: PhaseDraining, Draining: PhaseDraining, Gone: PhaseStopped,
+	Free: PhaseServing, Alone: PhaseServing, Leaving: PhaseServing, Returning: PhaseDraining, Departing: PhaseDraining, Draining: PhaseDraining, Gone: PhaseStopped,
 }
 
 var successorNames = [successors]string{

@@ -221,20 +221,21 @@ type Commit struct{}
 // Owned says that the successor has read the token and accepts.
 type Owned struct{}
 
-// Confirm says that the successor is well. Its members are there if the sides agreed on the feature "conns".
+// Confirm says that the successor is well. Its members are there if the sides agreed on the feature "conns". With the feature
+// "return", an incumbent that has got the sockets back says it to who gave them.
 type Confirm struct {
-	Takes []Take `json:"takes,omitempty"` // whose connections it can go on with
+	Takes []Take `json:"takes,omitempty"` // whose connections the sender can go on with
 	Room  int    `json:"room,omitempty"`  // for how many connections it has descriptors
 }
 
-// Take says that the successor can go on with the connections of a listener.
+// Take says that the sender can go on with the connections of a listener.
 type Take struct {
 	Item     int    `json:"item"`     // the listener: its index over all batches of OFFER
 	Protocol string `json:"protocol"` // what its server there speaks
 }
 
 // Conns is a batch of connections, each with a descriptor beside the frame and a record: those of a listener, or those
-// that the program gave under a name.
+// that the program gave under a name. They go to who has said CONFIRM.
 type Conns struct {
 	Batch    int    `json:"batch"`              // from 0; after 65,535 comes 0
 	Item     int    `json:"item,omitempty"`     // the listener, as in Take

@@ -1,0 +1,101 @@
+package handoff
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/segue-go/segue/handoff/internal/wire"
+)
+
+// returner is a successor that has handed the sockets back and whose connections return. To this generation it is what a
+// predecessor is that drains.
+type returner struct {
+	in   *inflow
+	gone event // its link is closed
+}
+
+// getBack goes on with a successor that has handed back, if that is the cause for which this generation has come back. It
+// reports whether connections return. The link is the returner's then.
+func (a *attempt) getBack(cause error) bool {
+	a.handedBack = errors.Is(cause, errReturned) && !errors.Is(cause, ErrStale)
+	if !a.handedBack || !a.returns {
+		return false
+	}
+	g := a.g
+	in := &inflow{g: g, link: a.link, place: func(r *resource) (int, bool) {
+		i := slices.Index(a.sockets, r)
+		return i, i >= 0
+	}}
+	if err := a.link.send(in.confirmation()); err != nil {
+		g.log.Warn("the successor was not told which connections can return; it drains them", "successor", a.link.peer.PID, "error", err)
+		return false
+	}
+	r := &returner{in: in, gone: newEvent()}
+	g.mu.Lock()
+	g.returners = append(g.returners, r)
+	g.mu.Unlock()
+	a.parted = true
+	g.task(r.attend)
+	return true
+}
+
+// attend takes connections until the successor has no more, or ends.
+func (r *returner) attend() {
+	g, l := r.in.g, r.in.link
+	n, err := r.in.attend(g.ctx, func(m wire.Message) (over bool) {
+		_, over = m.(*wire.Bye)
+		return over
+	})
+	if g.ctx.Err() == nil {
+		g.log.Info("connections returned", "returned", n, "successor", l.peer.PID, "end", endText(err))
+	}
+	l.close()
+	g.mu.Lock()
+	g.returners = slices.DeleteFunc(g.returners, func(other *returner) bool { return other == r })
+	g.mu.Unlock()
+	r.gone.happen()
+}
+
+func endText(err error) string {
+	if err == nil {
+		return "all have"
+	}
+	return err.Error()
+}
+
+// seeOff sees a child to its end that has handed back and answers what it has accepted. If kill, it has DrainTimeout for
+// that, and a step to end.
+func (g *Generation) seeOff(c *child, kill bool) {
+	var late <-chan time.Time
+	if d := g.cfg.DrainTimeout; kill && d > 0 {
+		t := time.NewTimer(d + g.cfg.StepTimeout)
+		defer t.Stop()
+		late = t.C
+	}
+	select {
+	case <-c.peer.Done():
+	case <-g.ctx.Done():
+	case <-late:
+		g.log.Warn("the failed successor has not drained in time and was killed", "successor", c.cmd.Process.Pid, "error", c.peer.Kill())
+		<-c.peer.Done()
+	}
+	c.leave()
+}
+
+// outcome says how a child that has handed back ended, if it does within grace. Otherwise it lives on, to answer what it has
+// accepted.
+func (c *child) outcome(cause error, grace time.Duration) error {
+	t := time.NewTimer(grace)
+	defer t.Stop()
+	select {
+	case <-c.peer.Done():
+		return c.end(cause, 0)
+	case <-t.C:
+		return &ChildError{
+			Output: c.output.String(),
+			Err:    fmt.Errorf("%w; successor pid %d still answers what it has accepted", cause, c.cmd.Process.Pid),
+		}
+	}
+}
