@@ -204,6 +204,7 @@ func (m *model) incAct(w *world, p, n int, a Action) {
 		g.setIncJob(fencing)
 	case Revive:
 		g.setIncJob(reviving)
+		l.set(revived)
 	case Dismiss:
 		if !l.has(active) {
 			m.wrong = "there is nobody to dismiss"
@@ -211,7 +212,7 @@ func (m *model) incAct(w *world, p, n int, a Action) {
 		l.clear(active)
 		switch {
 		case !s.alive() || l.has(upHung):
-		case l.has(returned) && m.returning:
+		case l.has(returned) && l.has(revived) && m.returning && g.inc != Stale:
 			m.say(l, fConfirmDown)
 			l.set(returns)
 		default:
@@ -355,6 +356,9 @@ func (m *model) sucEvent(w *world, p int, e SuccessorEvent) {
 		m.sucAct(w, p, a)
 	}
 	if g.suc == Gone {
+		if i := g.inc; i == Idle {
+			g.clear(departing)
+		}
 		if g.has(accepts) && !g.has(closing) {
 			m.wrong = "an owner ends, and nobody wishes it"
 		}
@@ -362,14 +366,12 @@ func (m *model) sucEvent(w *world, p int, e SuccessorEvent) {
 	}
 	switch {
 	case m.isRaw: // it says what nobody expects
-	case l.has(takenRead):
-		m.wrong = "the TAKEN is forgotten"
 	case l.has(connsRead) && g.has(accepts):
 		m.wrong = "CONNS gets no answer"
 	case l.has(upgrade) && g.has(accepts) && g.suc != Trial && g.suc != Leaving:
 		m.wrong = "the UPGRADE is forgotten"
 	}
-	l.clear(connsRead | upgrade | takenRead)
+	l.clear(connsRead | upgrade)
 }
 
 // sucAct carries out an action of the successor at p.
@@ -416,10 +418,6 @@ func (m *model) sucAct(w *world, p int, a Action) {
 	case DepartBack:
 		g.set(departing)
 		m.tell(l, fConns)
-	case CountTaken:
-		l.clear(takenRead)
-	case EndDeparture:
-		g.clear(departing)
 	case StartUpgrade:
 		l.clear(upgrade)
 	case BeginServing:

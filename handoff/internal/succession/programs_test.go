@@ -32,6 +32,13 @@ func (m *model) programSteps(w *world, p int) {
 	}
 	switch g.suc {
 	case First, Preparing, PreparingHeir, Inheriting, Proving, ProvingHeir, Taking, TakingAlone, Opening, OpeningAlone, Leaving, Gone:
+	case Returning, Departing, Draining:
+		if free && want { // it comes once, and decides nothing
+			m.begin("", "")
+			v := *w
+			m.sucEvent(&v, p, Stop)
+			m.emit(&v, false)
+		}
 	default:
 		if free && want && PhaseOf(g.suc, g.inc) != PhaseStopped {
 			m.sucStep(w, p, Stop, true, nil)
@@ -243,7 +250,15 @@ func (m *model) successorJob(w *world, p int, j job) {
 		if w.procs[p].has(closing) {
 			m.sucStep(w, p, OpenFailed, true, over)
 		}
+	case parting:
+		m.sucStep(w, p, Cut, true, over)
 	case putting, puttingLast:
+		if j == putting && m.may(mishaps) { // what only one process may have is not let go of
+			m.simple(w, p, "says FAILED", true, func(v *world) {
+				m.tell(&v.links[p], fFailed)
+				v.procs[p].setSucJob(parting)
+			})
+		}
 		m.simple(w, p, "puts the token back", true, func(v *world) {
 			l := &v.links[p]
 			if !m.isRaw && (!l.has(took) || l.has(hasToken)) {
@@ -257,8 +272,11 @@ func (m *model) successorJob(w *world, p int, j job) {
 		m.simple(w, p, "says FAILED with returned", true, func(v *world) {
 			over(v)
 			m.tell(&v.links[p], fReturned)
-			if j == tellingLast {
+			switch {
+			case j == tellingLast:
 				v.links[p].set(upHung)
+			case !m.returning:
+				v.procs[p].setSucJob(parting)
 			}
 		})
 	}

@@ -405,6 +405,10 @@ func (m *model) successorSteps(w *world, p int) {
 	if g.suc == Inheriting || g.suc == Gone {
 		return
 	}
+	if g.suc == Departing {
+		m.departingSteps(w, p)
+		return
+	}
 	if f := l.down.head(); f != 0 {
 		m.sucStep(w, p, downEvents[f], true, func(v *world) {
 			l := &v.links[p]
@@ -412,8 +416,6 @@ func (m *model) successorSteps(w *world, p int) {
 			switch f {
 			case fConnsDown:
 				l.set(connsRead)
-			case fTakenDown:
-				l.set(takenRead)
 			case fUpgrade:
 				l.set(upgrade)
 			}
@@ -429,7 +431,19 @@ func (m *model) successorSteps(w *world, p int) {
 		m.sucStep(w, p, Cut, true, nil)
 		return
 	}
-	if m.may(timeouts) && (g.suc == Proving || g.suc == ProvingHeir || g.suc == Returning) {
+	if m.may(timeouts) && (g.suc == Proving || g.suc == ProvingHeir) {
 		m.sucStep(w, p, TooLate, true, nil)
+	}
+}
+
+// departingSteps is what a driver does for the successor at p whose connections return: the table hears only of the end.
+func (m *model) departingSteps(w *world, p int) {
+	l := &w.links[p]
+	if f := l.down.head(); f != 0 {
+		m.simple(w, p, "reads "+downNames[f], true, func(v *world) { v.links[p].down >>= 4 })
+		return
+	}
+	if l.has(downHung) || !w.procs[before[p]].alive() {
+		m.sucStep(w, p, Cut, true, func(v *world) { v.procs[p].clear(departing) })
 	}
 }

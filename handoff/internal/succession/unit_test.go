@@ -150,7 +150,8 @@ func incumbentFaults(t *tables, i Incumbent) []string {
 		}{
 			{blocked && r.to != i, ReportBlocked},
 			{r.to == Orphaned && i != Orphaned, ReportOrphaned},
-			{r.to == Stale, EndStale},
+			{r.to == Stale && i != Stale, EndStale},
+			{r.to == Stale && i != Stale, Dismiss},
 			{r.to == Left, Bequeath},
 			{(i == Offering || i == Idle) && r.to == Idle, Dismiss},
 			{(i == Released || i == Relieved) && r.on[0] == BatchOverdue, WarnStuck},
@@ -199,8 +200,9 @@ var empty = map[Successor][]SuccessorEvent{
 	Free:      {Commit, Aborted, ReleasedSaid, Confirmation, ReturnTaken, Unexpected},
 	Severed:   {AskRelease},
 	Leaving:   {Commit, Aborted, Ping, ReleasedSaid, Confirmation, ReturnTaken, UpgradeAsked, Unexpected},
-	Returning: {Commit, Ping, ReleasedSaid, Conns, ReturnTaken, UpgradeAsked, Unexpected},
-	Departing: {Commit, Ping, ReleasedSaid, Conns, Confirmation, UpgradeAsked, Unexpected},
+	Returning: {Stop, Commit, Ping, ReleasedSaid, Conns, ReturnTaken, UpgradeAsked, Unexpected},
+	Departing: {Stop},
+	Draining:  {Stop},
 }
 
 // answers are what a successor does about what it is asked.
@@ -213,7 +215,7 @@ func successorFaults(t *tables, s Successor) []string {
 	fault := func(e SuccessorEvent, w string) { wrong = append(wrong, s.String()+", "+e.String()+": "+w) }
 	prepares := s == Preparing || s == PreparingHeir || s == Proving || s == ProvingHeir
 	switch s {
-	case Preparing, PreparingHeir, Proving, ProvingHeir, Trial, Confirmed, Answered, Free, Leaving, Returning, Departing:
+	case Preparing, PreparingHeir, Proving, ProvingHeir, Trial, Confirmed, Answered, Free, Leaving, Returning:
 		for _, e := range said {
 			r, ok := find(t.suc[s], e)
 			if !ok {
@@ -268,6 +270,8 @@ func successorFaults(t *tables, s Successor) []string {
 			switch {
 			case e == Unfit:
 				to = Returning
+			case e == ReadTaken:
+				to = map[Successor]Successor{Taking: Opening, TakingAlone: OpeningAlone}[s]
 			case e == Opened:
 				to = map[Successor]Successor{Opening: Confirmed, OpeningAlone: Alone}[s]
 			case e == OpenedOnTrial:
@@ -280,16 +284,26 @@ func successorFaults(t *tables, s Successor) []string {
 				to = s
 			case (serves || s == Severed) && (e == Bye || e == PredecessorDied):
 				to = Alone
-			case e == Stop && s != Returning && s != Departing && s != Draining:
+			case e == Stop && (s == Returning || s == Departing || s == Draining):
+				to = s
+			case e == Stop:
 				to = Leaving
 			case s == Leaving && e != Drained:
 				to = Leaving
-			case e == Stop, e == Drained, e == ReadGone, e == OpenFailed, e == GiveUp, prepares && e == Aborted:
+			case e == Drained, e == ReadGone, e == OpenFailed, e == GiveUp, prepares && e == Aborted:
 				to = Gone
 			}
 			if r.to != to {
 				fault(e, "leads elsewhere")
 			}
+		}
+	}
+	for _, r := range t.suc[s] {
+		if s >= Opening && r.to < Opening {
+			fault(r.on[0], "it has owned, and prepares itself")
+		}
+		if r.to == Taking && r.on[0] != Commit {
+			fault(r.on[0], "the predecessor is gone")
 		}
 	}
 	sure := func(s Successor) bool { return s == TrialAlone || s == Alone || s == Free }
@@ -298,7 +312,7 @@ func successorFaults(t *tables, s Successor) []string {
 			fault(r.on[0], "the Sources wait for ever")
 		}
 		for _, e := range r.on {
-			if (s == Returning || s == Departing) && r.to == Gone && e != Stop && e != Drained {
+			if (s == Returning || s == Departing) && r.to == Gone && e != Drained {
 				fault(e, "it ends before it is drained")
 			}
 			if a, ok := answers[e]; ok && (s == Confirmed || s == Answered || s == Free || s == Returning && e == Confirmation) && !does(r.do, a) &&

@@ -76,6 +76,7 @@ const (
 	puttingLast // and then it hangs up
 	telling     // that the token is back
 	tellingLast
+	parting // the predecessor is not going to answer
 )
 
 func (p *process) incJob() job     { return job(p.jobs & 15) }
@@ -115,6 +116,7 @@ const (
 	mine      // the incumbent has read the token
 	upgrade   // an UPGRADE was read, and nothing done about it
 	wished    // the incumbent knows that somebody wished the successor's death
+	revived   // the successor had owned, and this generation has asked its sections
 	relieved  // the successor has said GOODBYE, and has not taken it back
 )
 
