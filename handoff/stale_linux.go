@@ -6,20 +6,6 @@ import (
 	"os"
 )
 
-// comeBack makes this generation the owner again, because of cause, which it returns. If the successor had owned, and the
-// state that went to it must not be behind, it ends this generation instead: the error is ErrStale then.
-func (a *attempt) comeBack(cause error, owned bool) error {
-	if owned {
-		if err := a.sections.revive(a.g); err != nil {
-			err = fmt.Errorf("%w; %w", err, cause)
-			a.g.goStale(err)
-			return err
-		}
-	}
-	a.g.resume(a)
-	return cause
-}
-
 // revive does what the sections that have moved say of a revival.
 func (m *sectionsMoving) revive(g *Generation) error {
 	for _, s := range m.exact {
