@@ -53,6 +53,7 @@ func (a *attempt) act(action succession.Action) (report succession.IncumbentEven
 		a.failed = true
 		g.goStale(a.cause)
 	case succession.Dismiss:
+		a.over = true
 		if !a.failed { // otherwise resume has
 			a.restoreBacklogs(false)
 		}

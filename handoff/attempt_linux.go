@@ -36,9 +36,11 @@ type attempt struct {
 	confirmWithin time.Duration
 	settled       event // made with the commit, if CONFIRM is to follow at once; happens with it, or when it will not come
 
-	departed  bool       // it is decided whether connections depart; guarded by Generation.mu
-	judged    event      // made with the guard; happens when it is known why a released successor has gone
-	departure *departure // nil until the successor has confirmed, and if it takes no connections
+	owes      time.Time               // since when the successor has not answered an OFFER; zero: it owes no answer. Guarded by Generation.mu
+	displace  context.CancelCauseFunc // ends the preparation; likewise
+	departed  bool                    // it is decided whether connections depart; guarded by Generation.mu
+	judged    event                   // made with the guard; happens when it is known why a released successor has gone
+	departure *departure              // nil until the successor has confirmed, and if it takes no connections
 	sections  sectionsMoving
 
 	// What follows belongs to the driver, which is one goroutine.
@@ -54,6 +56,7 @@ type attempt struct {
 	cut        bool  // the link has ended
 	buried     bool  // the successor's death was reported
 	superseded bool  // it has confirmed
+	over       bool  // nothing is to be decided any more: another attempt may have begun
 	forgone    bool  // it was ended on purpose before
 	failed     bool  // this generation has the sockets back, or is stale
 	cause      error // why the attempt fails, if it does
@@ -85,7 +88,7 @@ func (g *Generation) receive(ctx context.Context, conn *net.UnixConn, spoke func
 	err := a.greet(ctx)
 	spoke()
 	if err == nil {
-		err = g.begin(a)
+		err = g.begin(g.ctx, a)
 	}
 	if err != nil {
 		g.log.Warn("a caller was turned away", "error", err)
@@ -165,10 +168,43 @@ func refusal(err error) wire.Message {
 	}
 }
 
-// begin makes a the attempt under way, or says who is busy. end must follow.
-func (g *Generation) begin(a *attempt) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+// impatience is for how long a successor may leave an OFFER unanswered while another one waits.
+const impatience = time.Second
+
+// errDisplaced: somebody else is the successor now.
+var errDisplaced = errors.New("it did not answer while another successor waited")
+
+// begin makes a the attempt under way, or says who is busy. end must follow. If the successor of another attempt does not
+// answer what it was offered, a takes its place; for that begin waits.
+func (g *Generation) begin(ctx context.Context, a *attempt) error {
+	displaced := false
+	for {
+		g.mu.Lock()
+		other, news := g.attempt, g.news
+		if other == nil || other.owes.IsZero() && !displaced {
+			defer g.mu.Unlock()
+			return g.beginLocked(a)
+		}
+		wait := time.Until(other.owes.Add(impatience))
+		if wait <= 0 {
+			displaced = true
+			other.displace(errDisplaced)
+			wait = g.cfg.StepTimeout // it ends at once
+		}
+		g.mu.Unlock()
+		t := time.NewTimer(wait)
+		select {
+		case <-news:
+		case <-ctx.Done():
+			t.Stop()
+			return context.Cause(ctx)
+		case <-t.C:
+		}
+		t.Stop()
+	}
+}
+
+func (g *Generation) beginLocked(a *attempt) error {
 	if other := g.attempt; other != nil {
 		busy := &BusyError{PID: other.pid(), Phase: g.phase}
 		if other.hello != nil {
@@ -189,6 +225,14 @@ func (g *Generation) begin(a *attempt) error {
 	return nil
 }
 
+// owe notes since when the successor owes an answer; the zero time: it does not.
+func (a *attempt) owe(since time.Time) {
+	a.g.mu.Lock()
+	defer a.g.mu.Unlock()
+	a.owes = since
+	a.g.tellNewsLocked()
+}
+
 // end undoes begin.
 func (g *Generation) end(a *attempt) {
 	g.makeRoom(a)
@@ -202,13 +246,19 @@ func (g *Generation) makeRoom(a *attempt) {
 		a.link.close()
 	}
 	g.keepAfterAttempt()
+	g.vacate(a)
+	if a.settled.c != nil {
+		a.settled.happen()
+	}
+}
+
+// vacate lets another attempt begin.
+func (g *Generation) vacate(a *attempt) {
 	g.mu.Lock()
-	g.attempt = nil
-	g.tellNewsLocked()
-	settled := a.settled
-	g.mu.Unlock()
-	if settled.c != nil {
-		settled.happen()
+	defer g.mu.Unlock()
+	if g.attempt == a {
+		g.attempt = nil
+		g.tellNewsLocked()
 	}
 }
 
@@ -217,6 +267,9 @@ func (a *attempt) prepare(ctx context.Context) succession.IncumbentEvent {
 	g := a.g
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	g.mu.Lock()
+	a.displace = cancel
+	g.mu.Unlock()
 	defer context.AfterFunc(g.ctx, func() { cancel(context.Cause(g.ctx)) })()
 	defer context.AfterFunc(g.back, func() { cancel(net.ErrClosed) })() // there is nothing to hand over any more
 	var err error
@@ -258,7 +311,11 @@ func (a *attempt) dismiss(cause error) {
 	if a.token.fd == nil && errors.Is(cause, net.ErrClosed) {
 		m = refusal(cause) // it has not been welcomed, and may be the first when this generation is gone
 	}
-	if a.link == nil || a.link.send(m) != nil || a.link.peer == nil || a.link.peer.Self() {
+	said := a.link != nil && a.link.send(m) == nil
+	if errors.Is(cause, errDisplaced) {
+		a.g.vacate(a) // another one waits, and this may not hang up for long
+	}
+	if !said || a.link.peer == nil || a.link.peer.Self() {
 		return
 	}
 	if a.child != nil && a.child.peer.PID == a.link.peer.PID {

@@ -76,8 +76,7 @@ func (a *attempt) happen(e succession.IncumbentEvent) {
 				e, again = report, true
 			}
 		}
-		switch a.state() {
-		case succession.ReleasedAlone, succession.Orphaned:
+		if s := a.state(); !a.over && (s == succession.ReleasedAlone || s == succession.Orphaned) {
 			a.judged.happen()
 		}
 	}
@@ -92,6 +91,9 @@ func (a *attempt) state() succession.Incumbent {
 
 // waits reports whether there is something to wait for.
 func (a *attempt) waits() bool {
+	if a.over {
+		return false
+	}
 	switch a.state() {
 	case succession.Released, succession.Relieved:
 		return !a.forgone // a successor that was ended takes nothing any more
@@ -249,18 +251,20 @@ func (a *attempt) unless(state succession.Incumbent, e succession.IncumbentEvent
 }
 
 // lost makes an event of the end of the link. A successor that hung up without dying has time to die, since its descriptors
-// go before its pidfd tells; but not while nobody accepts.
+// go before its pidfd tells. It has none while nobody accepts, and none if its end does not matter.
 func (a *attempt) lost(state succession.Incumbent, err error) succession.IncumbentEvent {
-	if !over(err) {
+	switch {
+	case !over(err):
 		return succession.LinkEnd // it sends what nobody understands
-	}
-	if state != succession.Committed && a.wished() {
+	case state != succession.Committed && state != succession.Relieved && a.wished():
 		return succession.DiedWished
-	}
-	if a.link.peer.Dead() {
+	case a.g.ctx.Err() != nil && state != succession.Committed:
+		return succession.Close
+	case a.link.peer.Dead():
 		return succession.Died
+	default:
+		return succession.LinkEnd
 	}
-	return succession.LinkEnd
 }
 
 // awaitDeath is await when the link has ended: only a death is left.
@@ -289,7 +293,10 @@ func (a *attempt) awaitDeath() succession.IncumbentEvent {
 // wished reports whether somebody wanted the successor's end. That is known once its parent has reaped it; not knowing means a
 // failure.
 func (a *attempt) wished() bool {
-	ctx, cancel := context.WithTimeout(context.Background(), a.g.cfg.StepTimeout)
+	if a.link.peer.Self() {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(a.g.ctx, a.g.cfg.StepTimeout)
 	defer cancel()
 	e, ok := a.link.peer.WaitExit(ctx)
 	return ok && e.Wish()

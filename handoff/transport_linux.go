@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"syscall"
+	"time"
 
 	"github.com/segue-go/segue/handoff/fdpass"
 	"github.com/segue-go/segue/handoff/internal/wire"
@@ -136,10 +137,12 @@ func (a *attempt) offerBatch(ctx context.Context, o *wire.Offer, fds ...syscall.
 	if err := a.link.send(o, fds...); err != nil {
 		return nil, err
 	}
+	a.owe(time.Now())
 	taken, err := expect[*wire.Taken](ctx, a.link, a.g.cfg.StepTimeout)
 	if err != nil {
 		return nil, fmt.Errorf("offer: %w", err)
 	}
+	a.owe(time.Time{})
 	if taken.Batch != o.Batch {
 		return nil, fmt.Errorf("%w: TAKEN %d for OFFER %d", ErrProtocol, taken.Batch, o.Batch)
 	}

@@ -43,7 +43,7 @@ func (g *Generation) startAndHandOver(ctx context.Context) error {
 		return errInit
 	}
 	a := &attempt{g: g}
-	if err := g.begin(a); err != nil {
+	if err := g.begin(ctx, a); err != nil {
 		return err
 	}
 	if err := g.beginOffering(); err != nil {
