@@ -2,9 +2,7 @@ package handoff_test
 
 import (
 	"context"
-	"io"
 	"net"
-	"os"
 	"strings"
 	"sync"
 	"syscall"

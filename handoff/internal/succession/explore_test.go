@@ -291,6 +291,7 @@ func configurations() []configuration {
 		{"two, extras", 60_000, model{generations: 2, attempts: 1, faults: all, extras: 1}},
 		{"again, returning", 190_000, model{generations: 2, attempts: 2, faults: all, returning: true, budget: 2}},
 		{"again, unkillable", 190_000, model{generations: 2, attempts: 2, faults: all, unkillable: true, budget: 2}},
+		{"again, displaced", 90_000, model{generations: 2, attempts: 2, faults: kills | stops | timeouts | closes | mishaps, budget: 2, displaces: true}},
 		{"three", 200_000, model{generations: 3, attempts: 1, faults: all, budget: 1, guarded: true}},
 		{"three, unkillable", 200_000, model{generations: 3, attempts: 1, faults: all &^ stale, budget: 1, unkillable: true, guarded: true, foreign: true}},
 		{"three, severed", 170_000, model{generations: 3, attempts: 1, faults: stops | cuts | timeouts, budget: 2, guarded: true}},

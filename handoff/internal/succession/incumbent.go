@@ -118,14 +118,14 @@ const (
 	// OtherFrame: a frame that is well-formed and has no meaning in any of these states.
 	OtherFrame
 
-	// LinkEnd: the link has ended, or a frame was malformed, and the successor lives. Unless this is Committed, it has had
-	// StepTimeout to die. It is reported once, and nothing that comes over the link after it.
+	// LinkEnd: the link has ended, or a frame was malformed, and the successor lives. Unless this is Committed or
+	// Relieved, it has had StepTimeout to die. It is reported once, and nothing that comes over the link after it.
 	LinkEnd
 	// Died: the successor is dead, and nobody wished it, as far as is known. It is reported instead of LinkEnd when the link has
 	// ended; and once after the end of the link, in a state that waits.
 	Died
 	// DiedWished: as Died, but it exited with status 0 or was killed by SIGTERM or SIGINT. It is not reported in Committed, where
-	// nobody accepts while somebody asks.
+	// nobody accepts while somebody asks, and in Relieved, where it makes no difference.
 	DiedWished
 	// Timeout: the patience of this state is over. Committed, Probing, Asking: StepTimeout. Unconfirmed: confirmWithin + StepTimeout.
 	Timeout
@@ -233,7 +233,7 @@ var incumbentTable = [incumbents][]incumbentRow{
 		{on(ReleaseAsked), Relieved, do(SendReleased)},
 		{on(Taken), Relieved, do(CountTaken)},
 		{on(BatchOverdue), Relieved, do(WarnStuck)},
-		{on(LinkEnd, Died, DiedWished), ReleasedAlone, do(EndDeparture)},
+		{on(LinkEnd, Died), ReleasedAlone, do(EndDeparture)},
 		{on(Confirm, Returned, Failed, SuccessorLeaves, Pong, Drop, OtherFrame), Relieved, nil},
 		{on(Close), Closed, do(EndDeparture, SendBye)},
 	},

@@ -41,6 +41,7 @@ type model struct {
 	returning   bool // connections return after a hand-back
 	unkillable  bool // no successor may be killed
 	foreign     bool // somebody else starts the successors, which makes heirs of those that can be
+	displaces   bool // another attempt begins while a successor that was dismissed has not hung up
 	guarded     bool // begins with B on trial, and A ready to take back
 	raw         int  // the slot of a raw peer, if there is one
 	isRaw       bool

@@ -84,13 +84,17 @@ func (m *model) beginSteps(w *world, p int) {
 	move := false
 	if s.alive() {
 		l := &w.links[n]
-		if p != 0 || w.procs[leftover].alive() || l.has(active|aborted) || s.inc != Idle && s.inc != Closed {
+		if p != 0 || w.procs[leftover].alive() || l.has(active) || s.inc != Idle && s.inc != Closed {
 			return
 		}
+		displaced := m.displaces && l.has(aborted) // it has not answered while another one waited
 		switch s.suc {
+		case Preparing, PreparingHeir:
+			move = displaced
 		case Returning, Departing, Draining, Gone:
-			move = true
-		default:
+			move = displaced || !l.has(aborted)
+		}
+		if !move {
 			return
 		}
 	}

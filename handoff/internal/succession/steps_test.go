@@ -168,7 +168,7 @@ func (m *model) endSteps(w *world, p int) bool {
 			return true
 		}
 	}
-	if s.life == ended && g.inc != Committed {
+	if s.life == ended && g.inc != Committed && g.inc != Relieved {
 		m.incStep(w, p, DiedWished, true, func(v *world) { v.links[n].set(bit | wished) })
 	}
 	if !l.has(wished) { // that may not be known
