@@ -65,7 +65,7 @@ func (m *model) programSteps(w *world, p int) {
 func (m *model) beginSteps(w *world, p int) {
 	n := after[p]
 	g := &w.procs[p]
-	if n < 0 || n >= m.generations || w.attempts() == 0 || g.inc != Idle || g.incJob() != noJob || g.sucJob() != noJob || m.gone(g) {
+	if n < 0 || n >= m.generations || w.attempts() == 0 || g.inc != Idle || g.incJob() != noJob || g.sucJob() != noJob || m.gone(g) && g.suc != Leaving {
 		return
 	}
 	s := &w.procs[n]
@@ -78,6 +78,7 @@ func (m *model) beginSteps(w *world, p int) {
 	}
 	switch g.suc {
 	case Confirmed, Answered, Free, Alone, Severed:
+	case Leaving: // it was not closed yet when somebody asked for an upgrade
 	default:
 		return
 	}
