@@ -149,9 +149,10 @@ func (*Ping) Type() string { return typePing }
 // Type returns "pong".
 func (*Pong) Type() string { return typePong }
 
-// Type returns "bye".
+// Type returns "upgrade".
 func (*Upgrade) Type() string { return typeUpgrade }
 
+// Type returns "bye".
 func (*Bye) Type() string { return typeBye }
 
 // Type returns "goodbye".
