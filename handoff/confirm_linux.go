@@ -108,6 +108,13 @@ func (g *Generation) releaseAncestor(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-t.C:
+		g.mu.Lock()
+		severed := g.toPredecessor == succession.Severed
+		g.mu.Unlock()
+		if severed {
+			return fmt.Errorf("the link to the generation before this one, pid %d, has ended, and that process lives: "+
+				"it may yet take the sockets back; end it, and try again: %w", p.link.peer.PID, os.ErrDeadlineExceeded)
+		}
 		return fmt.Errorf("generation before this one, pid %d, does not give up its guard; is it stopped? %w",
 			p.link.peer.PID, os.ErrDeadlineExceeded)
 	}

@@ -30,8 +30,10 @@ func (m *model) checkProcess(w *world, i int, g *process) string {
 		return ""
 	}
 	switch g.suc {
-	case Trial, TrialSevered, TrialAlone, Confirmed, Answered, Severed, Free, Alone:
+	case Trial, TrialSevered, TrialAlone, Confirmed, Answered, Severed, Free, Alone, Leaving:
 		switch {
+		case !g.has(began):
+			return "it has not begun to serve"
 		case (g.inc == Idle || g.inc == Offering) && !g.has(accepts):
 			return "an owner does not accept"
 		case g.inc == Idle && g.has(superseded|parked|departing):
@@ -40,7 +42,7 @@ func (m *model) checkProcess(w *world, i int, g *process) string {
 			return "it accepts, and does not own"
 		}
 	default:
-		if g.has(accepts) && (!g.has(closing) || g.suc != Gone) {
+		if g.has(accepts) {
 			return "it accepts, and does not own"
 		}
 	}
@@ -95,9 +97,12 @@ func (m *model) checkIncumbent(w *world, i int, g *process) string {
 		if g.inc == Guard && l.has(overdue) {
 			return "the batch is not excused"
 		}
-	case Released:
+	case Released, Relieved:
 		if !g.has(superseded) || !g.has(promised) {
 			return "it is released, and does not drain"
+		}
+		if l.has(endSeen) && !l.has(wished) && l.has(active) {
+			return "the link has ended, and connections are still to go"
 		}
 	case Offering, Pausing, Committed, BlockedCommitted:
 		if g.has(superseded | departing) {

@@ -255,18 +255,18 @@ func TestExplore(t *testing.T) {
 	for i, rows := range incumbentTable {
 		for _, r := range rows {
 			for _, e := range r.on {
-				note(inUsed[i][e], slices.Contains(frames, e), incumbentNames[i], e.String())
+				note(inUsed[i][e], i == int(Closed) || slices.Contains(frames, e), incumbentNames[i], e.String())
 			}
 		}
 	}
 	for s, rows := range successorTable {
 		for _, r := range rows {
 			for _, e := range r.on {
-				note(sucUsed[s][e], slices.Contains(said, e), successorNames[s], e.String())
+				note(sucUsed[s][e], s == int(Gone) || slices.Contains(said, e), successorNames[s], e.String())
 			}
 		}
 	}
-	t.Logf("%d pairs of state and event are in no table, and nothing leads there; %d more are frames that only a wrong peer sends", missing, unreached)
+	t.Logf("%d pairs of state and event are in no table, and nothing leads there; %d more are frames that only a wrong peer sends, or come when it is over", missing, unreached)
 }
 
 // outOfReach are pairs that the model does not come to, and that a driver may.
@@ -283,17 +283,18 @@ type configuration struct {
 
 func configurations() []configuration {
 	return []configuration{
-		{"golden", 25, model{generations: 2, attempts: 1}},
-		{"two", 15_000, model{generations: 2, attempts: 1, faults: all}},
+		{"golden", 30, model{generations: 2, attempts: 1}},
+		{"two", 17_000, model{generations: 2, attempts: 1, faults: all}},
 		{"two, unkillable", 20_000, model{generations: 2, attempts: 1, faults: all, unkillable: true}},
-		{"two, foreign", 15_000, model{generations: 2, attempts: 1, faults: all, foreign: true}},
-		{"two, first", 15_000, model{generations: 2, attempts: 1, faults: all, first: true}},
-		{"two, extras", 30_000, model{generations: 2, attempts: 1, faults: all, extras: 1}},
-		{"again, returning", 150_000, model{generations: 2, attempts: 2, faults: all, returning: true, budget: 2}},
-		{"again, unkillable", 150_000, model{generations: 2, attempts: 2, faults: all, unkillable: true, budget: 2}},
-		{"three", 100_000, model{generations: 3, attempts: 1, faults: all, budget: 1, guarded: true}},
-		{"three, unkillable", 80_000, model{generations: 3, attempts: 1, faults: all &^ stale, budget: 1, unkillable: true, guarded: true, foreign: true}},
-		{"three, severed", 60_000, model{generations: 3, attempts: 1, faults: stops | cuts | timeouts, budget: 2, guarded: true}},
-		{"three, again", 100_000, model{generations: 3, attempts: 2, faults: kills | timeouts | fails, budget: 1, guarded: true}},
+		{"two, foreign", 18_000, model{generations: 2, attempts: 1, faults: all, foreign: true}},
+		{"two, first", 16_000, model{generations: 2, attempts: 1, faults: all, first: true}},
+		{"two, extras", 60_000, model{generations: 2, attempts: 1, faults: all, extras: 1}},
+		{"again, returning", 190_000, model{generations: 2, attempts: 2, faults: all, returning: true, budget: 2}},
+		{"again, unkillable", 190_000, model{generations: 2, attempts: 2, faults: all, unkillable: true, budget: 2}},
+		{"again, displaced", 90_000, model{generations: 2, attempts: 2, faults: kills | stops | timeouts | closes | mishaps, budget: 2, displaces: true}},
+		{"three", 200_000, model{generations: 3, attempts: 1, faults: all, budget: 1, guarded: true}},
+		{"three, unkillable", 200_000, model{generations: 3, attempts: 1, faults: all &^ stale, budget: 1, unkillable: true, guarded: true, foreign: true}},
+		{"three, severed", 170_000, model{generations: 3, attempts: 1, faults: stops | cuts | timeouts, budget: 2, guarded: true}},
+		{"three, again", 300_000, model{generations: 3, attempts: 2, faults: kills | timeouts | fails, budget: 1, guarded: true}},
 	}
 }

@@ -68,18 +68,18 @@ type IncumbentEvent uint8
 
 // The events of the incumbent. The driver reports one at a time. Before it reports the end of the link or a death it has
 // reported all that was queued before, and before it reports a deadline, the end and the death too. None comes while an
-// action that reports is under way, but for Close and CloseForHeir in Pausing: they end the pause.
+// action that reports is under way.
 const (
 	// Begin: a successor says HELLO, or is being started, and this generation owns.
 	Begin IncumbentEvent = iota
 	// Agreed: the successor has proved what it holds, and nobody before this generation can be revived (see MayCommit).
 	// Nothing was opened or closed since the offer, and this generation is not being closed.
 	Agreed
-	// AttemptFailed: the preparation ends without an agreement, and this is not CloseForHeir.
+	// AttemptFailed: the preparation ends without an agreement. The sockets are not left to an heir.
 	AttemptFailed
 	// Paused: nothing accepts any more, no accept is in flight, and the successor has restored the sections.
 	Paused
-	// PauseFailed: something went wrong before that, and this is not CloseForHeir.
+	// PauseFailed: something went wrong before that. The sockets are not left to an heir.
 	PauseFailed
 	// TokenTaken: this side has read the 1, in one act. So the successor does not own, and never will.
 	TokenTaken
@@ -94,9 +94,10 @@ const (
 	// Behind: the state that the successor had must not be behind, and is.
 	Behind
 
-	// Owned: OWNED, and the token is gone; or the successor has put it back since, and FAILED with returned is queued.
+	// Owned: OWNED. In Committed the token is gone, too; or the successor has put it back since, and FAILED with returned is
+	// queued.
 	Owned
-	// OwnedUnread: OWNED, although the token holds the 1, and nothing says that it was put back.
+	// OwnedUnread: OWNED in Committed, although the token holds the 1, and nothing says that it was put back.
 	OwnedUnread
 	// Confirm: CONFIRM.
 	Confirm
@@ -117,32 +118,34 @@ const (
 	// OtherFrame: a frame that is well-formed and has no meaning in any of these states.
 	OtherFrame
 
-	// LinkEnd: the link has ended, or a frame was malformed, and the successor lives, and has had StepTimeout to die. It is
-	// reported once, and nothing that comes over the link after it.
+	// LinkEnd: the link has ended, or a frame was malformed, and the successor lives. Unless this is Committed or
+	// Relieved, it has had StepTimeout to die. It is reported once, and nothing that comes over the link after it.
 	LinkEnd
-	// Died: the successor is dead, and nobody wished it, as far as is known. A death is reported once, and not after Fenced.
+	// Died: the successor is dead, and nobody wished it, as far as is known. It is reported instead of LinkEnd when the link has
+	// ended; and once after the end of the link, in a state that waits.
 	Died
-	// DiedWished: the successor is dead; it exited with status 0 or was killed by SIGTERM or SIGINT.
+	// DiedWished: as Died, but it exited with status 0 or was killed by SIGTERM or SIGINT. It is not reported in Committed, where
+	// nobody accepts while somebody asks, and in Relieved, where it makes no difference.
 	DiedWished
 	// Timeout: the patience of this state is over. Committed, Probing, Asking: StepTimeout. Unconfirmed: confirmWithin + StepTimeout.
 	Timeout
-	// GuardOver: the time of the guard is over. It is reported once, in Guard, Probing and BlockedGuard.
+	// GuardOver: the time of the guard is over. It is reported once, in Guard or Probing.
 	GuardOver
-	// BatchOverdue: the oldest batch of connections in flight is not answered for StepTimeout. It is reported in Guard and
-	// Released.
+	// BatchOverdue: the oldest batch of connections in flight is not answered for StepTimeout. It is reported in Guard,
+	// Released and Relieved.
 	BatchOverdue
 	// Close: this generation is being closed, or is done. It is reported in the states that wait, but not in Committed, which
-	// has to end first.
+	// has to end first; in Offering and Pausing the attempt fails instead.
 	Close
-	// CloseForHeir: this generation is being closed, in Offering or Pausing. The successor is an heir, somebody else started it, it
-	// has all that was offered, and what only one process may have was let go of. Close follows.
+	// CloseForHeir: the attempt ends because this generation is being closed. The successor is an heir, somebody else started
+	// it, it has all that was offered, and what only one process may have was let go of.
 	CloseForHeir
 
 	incumbentEvents
 )
 
 // frames are the events that a peer can cause in any state, by what it says. The driver reports them only in states that wait.
-var frames = []IncumbentEvent{Owned, OwnedUnread, Confirm, Returned, Failed, SuccessorLeaves, ReleaseAsked, Pong, Drop, Taken, OtherFrame}
+var frames = []IncumbentEvent{Owned, Confirm, Returned, Failed, SuccessorLeaves, ReleaseAsked, Pong, Drop, Taken, OtherFrame}
 
 type incumbentRow = row[Incumbent, IncumbentEvent]
 
@@ -172,7 +175,7 @@ var incumbentTable = [incumbents][]incumbentRow{
 		{on(Owned), Unconfirmed, do(ApplyDrops, Park)},
 		{on(OwnedUnread), ReclaimingOwned, do(ApplyDrops, Park, ReadToken)},
 		{on(Drop), Committed, do(KeepDrop)},
-		{on(Confirm, Returned, Failed, SuccessorLeaves, ReleaseAsked, Pong, Taken, OtherFrame, LinkEnd, Died, DiedWished, Timeout),
+		{on(Confirm, Returned, Failed, SuccessorLeaves, ReleaseAsked, Pong, Taken, OtherFrame, LinkEnd, Died, Timeout),
 			ReclaimingCommitted, do(ReadToken)},
 	},
 	Unconfirmed: {
@@ -181,7 +184,7 @@ var incumbentTable = [incumbents][]incumbentRow{
 		{on(SuccessorLeaves), Relieved, do(Forgo, Release)},
 		{on(DiedWished), Released, do(Forgo, Release)},
 		{on(Returned, Failed, LinkEnd, Died, Timeout), ReclaimingOwned, do(ReadToken)},
-		{on(Owned, OwnedUnread, ReleaseAsked, Pong, Taken, OtherFrame), Unconfirmed, nil},
+		{on(Owned, ReleaseAsked, Pong, Taken, OtherFrame), Unconfirmed, nil},
 		{on(Close), Closed, do(SendBye)},
 	},
 	Guard: {
@@ -192,7 +195,7 @@ var incumbentTable = [incumbents][]incumbentRow{
 		{on(Returned, Failed, LinkEnd, Died), ReclaimingGuard, do(ReadToken)},
 		{on(Taken), Guard, do(CountTaken)},
 		{on(Drop), Guard, do(ApplyDrop)},
-		{on(Owned, OwnedUnread, Confirm, Pong, OtherFrame), Guard, nil},
+		{on(Owned, Confirm, Pong, OtherFrame), Guard, nil},
 		{on(Close), Closed, do(EndDeparture, SendBye)},
 	},
 	Probing: {
@@ -203,7 +206,7 @@ var incumbentTable = [incumbents][]incumbentRow{
 		{on(Returned, Failed, LinkEnd, Died, Timeout), ReclaimingGuard, do(ReadToken)},
 		{on(Taken), Probing, do(CountTaken)},
 		{on(Drop), Probing, do(ApplyDrop)},
-		{on(Owned, OwnedUnread, Confirm, OtherFrame), Probing, nil},
+		{on(Owned, Confirm, OtherFrame), Probing, nil},
 		{on(Close), Closed, do(EndDeparture, SendBye)},
 	},
 	Asking: {
@@ -212,7 +215,7 @@ var incumbentTable = [incumbents][]incumbentRow{
 		{on(Returned, Failed, LinkEnd, Died, Timeout), ReclaimingGuard, do(ReadToken)},
 		{on(Taken), Asking, do(CountTaken)},
 		{on(Drop), Asking, do(ApplyDrop)},
-		{on(Owned, OwnedUnread, Confirm, OtherFrame), Asking, nil},
+		{on(Owned, Confirm, OtherFrame), Asking, nil},
 		{on(Close), Closed, do(EndDeparture, SendBye)},
 	},
 	Released: {
@@ -222,24 +225,25 @@ var incumbentTable = [incumbents][]incumbentRow{
 		{on(LinkEnd, DiedWished), ReleasedAlone, do(EndDeparture)},
 		{on(Died), Orphaned, do(EndDeparture, ReportOrphaned)},
 		{on(SuccessorLeaves), Relieved, nil},
-		{on(Owned, OwnedUnread, Confirm, Returned, Failed, Pong, Drop, OtherFrame), Released, nil},
+		{on(Owned, Confirm, Returned, Failed, Pong, Drop, OtherFrame), Released, nil},
 		{on(Close), Closed, do(EndDeparture, SendBye)},
 	},
 	Relieved: {
-		{on(Owned, OwnedUnread), Released, nil}, // its own successor failed
+		{on(Owned), Released, nil}, // its own successor failed
 		{on(ReleaseAsked), Relieved, do(SendReleased)},
 		{on(Taken), Relieved, do(CountTaken)},
 		{on(BatchOverdue), Relieved, do(WarnStuck)},
-		{on(LinkEnd, Died, DiedWished), ReleasedAlone, do(EndDeparture)},
+		{on(LinkEnd, Died), ReleasedAlone, do(EndDeparture)},
 		{on(Confirm, Returned, Failed, SuccessorLeaves, Pong, Drop, OtherFrame), Relieved, nil},
 		{on(Close), Closed, do(EndDeparture, SendBye)},
 	},
 	ReleasedAlone: {
-		// It may have said why to a link that had ended.
+		// The link had ended, or its end has told. What it would have said about its end, it could not say any more.
 		{on(Died, DiedWished), ReleasedAlone, nil},
 		{on(Close), Closed, nil},
 	},
 	Orphaned: {
+		{on(Died, DiedWished), Orphaned, nil}, // as it was told when the link ended
 		{on(Close), Closed, nil},
 	},
 
@@ -271,7 +275,6 @@ var incumbentTable = [incumbents][]incumbentRow{
 	// generation has not taken the sockets back.
 	BlockedCommitted: {
 		{on(Owned), Unconfirmed, do(ApplyDrops, Park)},
-		{on(OwnedUnread), ReclaimingOwned, do(ApplyDrops, Park, ReadToken)},
 		{on(Returned), ReclaimingCommitted, do(ReadToken)}, // it never opened
 		{on(Drop), BlockedCommitted, do(KeepDrop)},
 		{on(Died, DiedWished), Reviving, do(Revive)},
@@ -285,7 +288,7 @@ var incumbentTable = [incumbents][]incumbentRow{
 		{on(DiedWished), Released, do(Forgo, Release)},
 		{on(Drop), BlockedOwned, do(ApplyDrop)},
 		{on(Died), Reviving, do(Revive)},
-		{on(Owned, OwnedUnread, Failed, ReleaseAsked, Pong, Taken, OtherFrame, LinkEnd), BlockedOwned, nil},
+		{on(Owned, Failed, ReleaseAsked, Pong, Taken, OtherFrame, LinkEnd), BlockedOwned, nil},
 		{on(Close), Closed, do(SendBye)},
 	},
 	BlockedGuard: {
@@ -295,7 +298,7 @@ var incumbentTable = [incumbents][]incumbentRow{
 		{on(Taken), BlockedGuard, do(CountTaken)},
 		{on(Drop), BlockedGuard, do(ApplyDrop)},
 		{on(Died), Reviving, do(Revive)},
-		{on(Owned, OwnedUnread, Confirm, Failed, OtherFrame, LinkEnd, GuardOver), BlockedGuard, nil},
+		{on(Owned, Confirm, Failed, OtherFrame, LinkEnd), BlockedGuard, nil},
 		{on(Close), Closed, do(EndDeparture, SendBye)},
 	},
 	Reviving: {
@@ -305,7 +308,7 @@ var incumbentTable = [incumbents][]incumbentRow{
 
 	Stale:  {{on(Close), Closed, nil}},
 	Left:   {{on(Close), Closed, nil}},
-	Closed: {},
+	Closed: {{every[IncumbentEvent](incumbentEvents), Closed, nil}}, // the driver may not know yet
 }
 
 // Step decides. It reports false if e cannot be in state i: the driver has broken a promise.

@@ -1,5 +1,7 @@
 package succession
 
+import "slices"
+
 // tables are both tables and what stands beside them. The tests of the explorer change a copy of it.
 type tables struct {
 	inc         [incumbents][]incumbentRow
@@ -39,6 +41,7 @@ type model struct {
 	returning   bool // connections return after a hand-back
 	unkillable  bool // no successor may be killed
 	foreign     bool // somebody else starts the successors, which makes heirs of those that can be
+	displaces   bool // another attempt begins while a successor that was dismissed has not hung up
 	guarded     bool // begins with B on trial, and A ready to take back
 	raw         int  // the slot of a raw peer, if there is one
 	isRaw       bool
@@ -96,13 +99,13 @@ func (m *model) start() world {
 	if m.may(cuts) {
 		w.misc |= 1 << cutShift
 	}
-	w.procs[0] = process{life: running, suc: Alone, inc: Idle, bits: accepts | announced}
+	w.procs[0] = process{life: running, suc: Alone, inc: Idle, bits: accepts | announced | began}
 	if m.first {
 		w.procs[0] = process{life: running, suc: First, inc: Idle}
 	}
 	if m.guarded {
-		w.procs[0] = process{life: running, suc: Alone, inc: Unconfirmed, bits: announced | parked}
-		w.procs[1] = process{life: running, suc: Trial, inc: Idle, bits: accepts}
+		w.procs[0] = process{life: running, suc: Alone, inc: Unconfirmed, bits: announced | parked | began}
+		w.procs[1] = process{life: running, suc: Trial, inc: Idle, bits: accepts | began}
 		if !m.unkillable {
 			w.procs[1].set(killable)
 		}
@@ -143,11 +146,11 @@ func (m *model) incEvent(w *world, p int, e IncumbentEvent) {
 	}
 	l := &w.links[n]
 	switch {
-	case l.has(dropRead) && g.inc != Released:
+	case l.has(dropRead) && g.inc != Released && g.inc != Relieved:
 		m.wrong = "the DROP is forgotten"
 	case l.has(takenRead):
 		m.wrong = "the TAKEN is forgotten"
-	case l.has(overdue) && g.inc == Released:
+	case l.has(overdue) && (g.inc == Released || g.inc == Relieved):
 		m.wrong = "the batch is not excused"
 	}
 	l.clear(dropRead)
@@ -156,6 +159,11 @@ func (m *model) incEvent(w *world, p int, e IncumbentEvent) {
 	}
 	if g.inc == Closed {
 		g.clear(accepts)
+	}
+	if slices.Contains(r.do, Forgo) { // the attempt ends
+		l.clear(active)
+		l.set(downHung)
+		l.up = 0
 	}
 	if (g.inc == Left || g.inc == Closed || g.inc == Stale) && !l.has(aborted) {
 		if l.has(returns) {
@@ -197,6 +205,7 @@ func (m *model) incAct(w *world, p, n int, a Action) {
 		g.setIncJob(fencing)
 	case Revive:
 		g.setIncJob(reviving)
+		l.set(revived)
 	case Dismiss:
 		if !l.has(active) {
 			m.wrong = "there is nobody to dismiss"
@@ -204,7 +213,7 @@ func (m *model) incAct(w *world, p, n int, a Action) {
 		l.clear(active)
 		switch {
 		case !s.alive() || l.has(upHung):
-		case l.has(returned) && m.returning:
+		case l.has(returned) && l.has(revived) && m.returning && g.inc != Stale:
 			m.say(l, fConfirmDown)
 			l.set(returns)
 		default:
@@ -213,6 +222,7 @@ func (m *model) incAct(w *world, p, n int, a Action) {
 			l.set(aborted)
 		}
 	case SendCommit:
+		m.tellAncestor(w, p, fGoodbye)
 		m.say(l, fCommit)
 	case Bequeath:
 		g.clear(accepts)
@@ -239,7 +249,7 @@ func (m *model) incAct(w *world, p, n int, a Action) {
 		g.set(superseded)
 	case SendPing:
 		m.say(l, fPing)
-	case Excuse:
+	case Excuse, WarnStuck:
 		l.clear(overdue)
 	case Release:
 		m.release(w, p, n)
@@ -265,7 +275,11 @@ func (m *model) incAct(w *world, p, n int, a Action) {
 		g.clear(departing)
 	case SendBye:
 		m.say(l, fBye)
-	case ReportBlocked, WarnStuck, ReportOrphaned:
+	case ReportOrphaned:
+		if l.has(relieved) {
+			m.wrong = "it says that nobody serves, and was told that it does not matter"
+		}
+	case ReportBlocked:
 	default:
 		m.wrong = "the incumbent does not know how to " + a.String()
 	}
@@ -291,6 +305,19 @@ func (m *model) release(w *world, p, n int) {
 	}
 }
 
+// tellAncestor tells a predecessor whether it matters to it if this generation dies.
+func (m *model) tellAncestor(w *world, p int, f frame) {
+	if p == 0 || w.links[p].has(upHung) {
+		return
+	}
+	m.tell(&w.links[p], f)
+	if f == fGoodbye {
+		w.links[p].set(relieved)
+	} else {
+		w.links[p].clear(relieved)
+	}
+}
+
 // reopen checks that this generation may.
 func (m *model) reopen(w *world, p, n int) {
 	g, s, l := &w.procs[p], &w.procs[n], &w.links[n]
@@ -311,93 +338,5 @@ func (m *model) reopen(w *world, p, n int) {
 	g.set(accepts)
 	g.clear(parked | superseded | departing)
 	l.clear(dropKept | overdue)
-}
-
-// sucEvent lets the successor at p decide.
-func (m *model) sucEvent(w *world, p int, e SuccessorEvent) {
-	g, l := &w.procs[p], &w.links[p]
-	r := m.suc[g.suc][e]
-	m.note.who, m.note.what, m.note.suc = slotNames[p], e.String(), r
-	m.note.from, m.note.state, m.note.event = g.suc.String(), uint8(g.suc), uint8(e)
-	if r == nil {
-		m.wrong = "the successor has no row for it"
-		return
-	}
-	g.suc = r.to
-	m.note.to = g.suc.String()
-	for _, a := range r.do {
-		m.sucAct(w, p, a)
-	}
-	switch {
-	case m.isRaw: // it says what nobody expects
-	case l.has(takenRead):
-		m.wrong = "the TAKEN is forgotten"
-	case l.has(connsRead) && g.has(accepts):
-		m.wrong = "CONNS gets no answer"
-	case l.has(upgrade) && g.has(accepts) && (g.suc != Trial):
-		m.wrong = "the UPGRADE is forgotten"
-	}
-	l.clear(connsRead | upgrade | takenRead)
-}
-
-// sucAct carries out an action of the successor at p.
-func (m *model) sucAct(w *world, p int, a Action) {
-	g, l := &w.procs[p], &w.links[p]
-	switch a {
-	case ReadToken:
-		g.setSucJob(reading)
-	case Open:
-		g.setSucJob(opening)
-	case HandBack:
-		g.clear(accepts)
-		g.setSucJob(putting)
-		if l.has(settled) {
-			m.wrong = "it hands back, and was sure that it would not"
-		}
-	case PutBack:
-		g.setSucJob(putting)
-	case SendReceipts:
-		m.tell(l, fPrepared)
-	case SendFailed:
-		m.tell(l, fFailed)
-	case SendOwned:
-		m.tell(l, fOwned)
-	case SendConfirm:
-		m.tell(l, fConfirm)
-	case SendPong:
-		m.tell(l, fPong)
-	case SendRelease:
-		m.tell(l, fRelease)
-	case SendGoodbye:
-		m.tell(l, fGoodbye)
-	case Announce:
-		g.set(announced)
-	case Settle:
-		l.set(settled)
-	case ReceiveConns:
-		if !l.has(connsRead) {
-			m.wrong = "it takes what did not come"
-		}
-		l.clear(connsRead)
-		m.tell(l, fTaken)
-	case DepartBack:
-		g.set(departing)
-		m.tell(l, fConns)
-	case CountTaken:
-		l.clear(takenRead)
-	case EndDeparture:
-		g.clear(departing)
-	case StartUpgrade:
-		l.clear(upgrade)
-	case HangUp:
-		switch g.sucJob() {
-		case putting:
-			g.setSucJob(puttingLast)
-		default:
-			l.set(upHung)
-			l.down = 0
-		}
-	default:
-		m.wrong = "the successor does not know how to " + a.String()
-	}
+	m.tellAncestor(w, p, fOwned)
 }

@@ -125,7 +125,7 @@ func (x *explorer) notices(t tables) string {
 	for _, c := range quick() {
 		m := c.model
 		m.compile(t)
-		if x.explore(&m, 200_000); x.found != "" {
+		if x.explore(&m, 500_000); x.found != "" {
 			return c.name
 		}
 		if c.name == "golden" || c.name == "golden, three" {

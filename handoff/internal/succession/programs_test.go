@@ -25,22 +25,32 @@ func (m *model) programSteps(w *world, p int) {
 		if free {
 			m.sucStep(w, p, Drained, true, nil)
 		}
+	case Leaving:
+		if free && m.over(w, p) {
+			m.sucStep(w, p, Drained, true, nil)
+		}
 	}
 	switch g.suc {
-	case First, Preparing, PreparingHeir, Inheriting, Proving, ProvingHeir, Taking, TakingAlone, Opening, OpeningAlone, Gone:
+	case First, Preparing, PreparingHeir, Inheriting, Proving, ProvingHeir, Taking, TakingAlone, Opening, OpeningAlone, Leaving, Gone:
+	case Returning, Departing, Draining:
+		if free && want { // it comes once, and decides nothing
+			m.begin("", "")
+			v := *w
+			m.sucEvent(&v, p, Stop)
+			m.emit(&v, false)
+		}
 	default:
-		if free && want {
+		if free && want && PhaseOf(g.suc, g.inc) != PhaseStopped {
 			m.sucStep(w, p, Stop, true, nil)
 		}
 	}
 	switch g.inc {
-	case Released, ReleasedAlone, Orphaned:
+	case Released, Relieved, ReleasedAlone, Orphaned:
 		if !want {
 			m.simple(w, p, "is drained", true, func(v *world) { v.procs[p].set(closing) })
 		}
 	}
-	n := after[p]
-	if g.inc == Closed && g.suc == Gone && g.jobs == 0 && (n < 0 || !w.links[n].has(aborted)) {
+	if PhaseOf(g.suc, g.inc) == PhaseStopped && g.jobs == 0 && m.over(w, p) && g.inc != Stale {
 		m.simple(w, p, "exits", true, func(v *world) {
 			if v.duty() == p {
 				v.setDuty(p) // whoever has the duty and just leaves is found at the end
@@ -55,25 +65,37 @@ func (m *model) programSteps(w *world, p int) {
 func (m *model) beginSteps(w *world, p int) {
 	n := after[p]
 	g := &w.procs[p]
-	if n < 0 || n >= m.generations || w.attempts() == 0 || g.inc != Idle || g.incJob() != noJob || g.sucJob() != noJob || m.gone(g) {
-		return
-	}
-	switch g.suc {
-	case Confirmed, Answered, Free, Alone, Severed:
-	default:
+	if n < 0 || n >= m.generations || w.attempts() == 0 || g.inc != Idle || g.incJob() != noJob || g.sucJob() != noJob || m.gone(g) && g.suc != Leaving {
 		return
 	}
 	s := &w.procs[n]
+	if m.may(mishaps) && s.life == absent {
+		// A caller that came before this generation was ready gives up.
+		m.incStep(w, p, AttemptFailed, false, func(v *world) {
+			v.links[n].set(active)
+			v.misc -= 1 << attemptShift
+		})
+	}
+	switch g.suc {
+	case Confirmed, Answered, Free, Alone, Severed:
+	case Leaving: // it was not closed yet when somebody asked for an upgrade
+	default:
+		return
+	}
 	move := false
 	if s.alive() {
 		l := &w.links[n]
-		if p != 0 || w.procs[leftover].alive() || l.has(active|aborted) || s.inc != Idle && s.inc != Closed {
+		if p != 0 || w.procs[leftover].alive() || l.has(active) || s.inc != Idle && s.inc != Closed {
 			return
 		}
+		displaced := m.displaces && l.has(aborted) // it has not answered while another one waited
 		switch s.suc {
+		case Preparing, PreparingHeir:
+			move = displaced
 		case Returning, Departing, Draining, Gone:
-			move = true
-		default:
+			move = displaced || !l.has(aborted)
+		}
+		if !move {
 			return
 		}
 	}
@@ -184,7 +206,7 @@ func (m *model) extraIncumbent(w *world, p int) {
 	n := after[p]
 	use := func(v *world) { v.misc -= 1 << extraShift }
 	switch w.procs[p].inc {
-	case Guard, Probing, Asking, Released:
+	case Guard, Probing, Asking, Released, Relieved:
 	default:
 		return
 	}
@@ -192,7 +214,7 @@ func (m *model) extraIncumbent(w *world, p int) {
 		for _, f := range []frame{fConnsDown, fUpgrade} {
 			m.simple(w, p, "sends "+downNames[f], false, func(v *world) { use(v); m.say(&v.links[n], f) })
 		}
-		if i := w.procs[p].inc; i == Guard || i == Released {
+		if i := w.procs[p].inc; i == Guard || i == Released || i == Relieved {
 			m.incStep(w, p, BatchOverdue, false, func(v *world) { use(v); v.links[n].set(overdue) })
 		}
 	}
@@ -224,12 +246,24 @@ func (m *model) successorJob(w *world, p int, j job) {
 		m.sucStep(w, p, ReadGone, true, over)
 	case opening:
 		if !w.procs[p].has(closing) {
-			m.sucStep(w, p, Opened, true, func(v *world) { over(v); v.procs[p].set(accepts) })
+			open := func(v *world) { over(v); v.procs[p].set(accepts) }
+			m.sucStep(w, p, Opened, true, open)
+			if p > 0 {
+				m.sucStep(w, p, OpenedOnTrial, true, open)
+			}
 		}
 		if w.procs[p].has(closing) {
 			m.sucStep(w, p, OpenFailed, true, over)
 		}
+	case parting:
+		m.sucStep(w, p, Cut, true, over)
 	case putting, puttingLast:
+		if j == putting && m.may(mishaps) { // what only one process may have is not let go of
+			m.simple(w, p, "says FAILED", true, func(v *world) {
+				m.tell(&v.links[p], fFailed)
+				v.procs[p].setSucJob(parting)
+			})
+		}
 		m.simple(w, p, "puts the token back", true, func(v *world) {
 			l := &v.links[p]
 			if !m.isRaw && (!l.has(took) || l.has(hasToken)) {
@@ -243,8 +277,11 @@ func (m *model) successorJob(w *world, p int, j job) {
 		m.simple(w, p, "says FAILED with returned", true, func(v *world) {
 			over(v)
 			m.tell(&v.links[p], fReturned)
-			if j == tellingLast {
+			switch {
+			case j == tellingLast:
 				v.links[p].set(upHung)
+			case !m.returning:
+				v.procs[p].setSucJob(parting)
 			}
 		})
 	}

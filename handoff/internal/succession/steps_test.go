@@ -109,29 +109,25 @@ func (m *model) sucStep(w *world, p int, e SuccessorEvent, progress bool, f func
 func (m *model) incumbentSteps(w *world, p int) {
 	n := after[p]
 	if p == leftover || n < 0 {
-		m.closeIncumbent(w, p, nil)
+		m.closeIncumbent(w, p)
 		return
 	}
-	g, s, l := &w.procs[p], &w.procs[n], &w.links[n]
+	g, l := &w.procs[p], &w.links[n]
 	if p == 0 {
 		m.returningSteps(w, leftover)
 	}
 	m.returningSteps(w, n)
 	if j := g.incJob(); j != noJob {
 		m.incumbentJob(w, p, j)
-		if j == pausing {
-			m.closeIncumbent(w, p, l)
-		}
 		return
 	}
-	m.closeIncumbent(w, p, l)
+	m.closeIncumbent(w, p)
 	if g.inc == Offering {
 		m.offeringSteps(w, p)
 	}
 	if !l.has(active) {
 		return
 	}
-	dead := !s.alive()
 	if f := l.up.head(); f != 0 {
 		m.hear(w, p, f)
 		return // all that follows comes after what is queued
@@ -139,16 +135,7 @@ func (m *model) incumbentSteps(w *world, p int) {
 	if !m.attends(g.inc) {
 		return
 	}
-	if dead && !l.has(deathSeen) {
-		seen := func(v *world) { v.links[n].set(deathSeen | endSeen) }
-		if s.life == ended {
-			m.incStep(w, p, DiedWished, true, seen)
-		}
-		m.incStep(w, p, Died, true, seen) // it may be unknown that it was wished
-		return
-	}
-	if !dead && l.has(upHung) && !l.has(endSeen) && g.inc != ReleasedAlone {
-		m.incStep(w, p, LinkEnd, true, func(v *world) { v.links[n].set(endSeen) })
+	if m.endSteps(w, p) {
 		return
 	}
 	if m.may(timeouts) {
@@ -157,32 +144,72 @@ func (m *model) incumbentSteps(w *world, p int) {
 			m.incStep(w, p, Timeout, true, nil)
 		}
 	}
-	if (g.inc == Guard || g.inc == Probing || g.inc == BlockedGuard) && !l.has(guardOver) {
+	if (g.inc == Guard || g.inc == Probing) && !l.has(guardOver) {
 		m.incStep(w, p, GuardOver, true, func(v *world) { v.links[n].set(guardOver) })
 	}
 	m.extraIncumbent(w, p)
 }
 
+// endSteps is the end of the link, and after it the successor's death. It reports whether there is nothing else to report.
+func (m *model) endSteps(w *world, p int) bool {
+	n := after[p]
+	g, s, l := &w.procs[p], &w.procs[n], &w.links[n]
+	dead := !s.alive()
+	bit := endSeen
+	switch {
+	case !l.has(endSeen) && !dead && !l.has(upHung):
+		return false
+	case !l.has(endSeen) && !dead:
+		m.incStep(w, p, LinkEnd, true, func(v *world) { v.links[n].set(endSeen) })
+		return true
+	case l.has(endSeen):
+		bit = deathSeen
+		if !dead || l.has(deathSeen) {
+			return true
+		}
+	}
+	if s.life == ended && g.inc != Committed && g.inc != Relieved {
+		m.incStep(w, p, DiedWished, true, func(v *world) { v.links[n].set(bit | wished) })
+	}
+	if !l.has(wished) { // that may not be known
+		m.incStep(w, p, Died, true, func(v *world) { v.links[n].set(bit) })
+	}
+	return true
+}
+
 // attends reports whether an incumbent in state i looks at its link. Offering and Pausing do, but not by the table.
 func (m *model) attends(i Incumbent) bool {
 	switch i {
-	case Idle, Offering, Pausing, Stale, Left, Closed, Orphaned:
+	case Idle, Offering, Pausing, Stale, Left, Closed:
 		return false
 	}
 	return true
+}
+
+// saysReturned reports whether the successor says next that the token is back.
+func saysReturned(q queue) bool {
+	for ; q != 0; q >>= 4 {
+		switch q.head() {
+		case fReturned:
+			return true
+		case fFailed:
+			return false
+		}
+	}
+	return false
 }
 
 // hear lets the incumbent at p read f.
 func (m *model) hear(w *world, p int, f frame) {
 	n := after[p]
 	i := w.procs[p].inc
-	if !m.attends(i) || i == ReleasedAlone {
+	if !m.attends(i) || w.links[n].has(endSeen) {
 		return
 	}
 	l := &w.links[n]
 	e := upEvents[f]
 	switch {
-	case e == Owned && l.has(hasToken):
+	case e == Owned && i == Committed && l.has(hasToken) && !saysReturned(l.up):
 		e = OwnedUnread
 	case (e == Pong || e == ReleaseAsked) && !w.procs[n].alive():
 		e = OtherFrame
@@ -208,6 +235,12 @@ func (m *model) hear(w *world, p int, f frame) {
 func (m *model) offeringSteps(w *world, p int) {
 	n := after[p]
 	g, s, l := &w.procs[p], &w.procs[n], &w.links[n]
+	if g.has(closing) && l.has(heir) && l.has(foreign) {
+		m.incStep(w, p, CloseForHeir, true, nil)
+		if !m.may(mishaps) { // what only one process may have is not let go of
+			return
+		}
+	}
 	pop := func(v *world) { v.links[n].up >>= 4 }
 	if g.suc == Returning || g.suc == Departing || g.suc == Draining || m.gone(g) {
 		m.incStep(w, p, AttemptFailed, true, nil)
@@ -244,21 +277,41 @@ func (m *model) offeringSteps(w *world, p int) {
 func (m *model) gone(g *process) bool { return g.has(closing) || g.suc == Gone && g.sucJob() == noJob }
 
 // closeIncumbent reports Close, if that is wanted.
-func (m *model) closeIncumbent(w *world, p int, l *conn) {
+func (m *model) closeIncumbent(w *world, p int) {
 	g := &w.procs[p]
-	if !m.gone(g) || g.inc == Closed || g.inc == Committed || g.incJob() != noJob && g.incJob() != pausing {
+	if !m.gone(g) || g.incJob() != noJob {
 		return
 	}
-	e := Close
-	if l != nil && (g.inc == Offering || g.inc == Pausing) && l.has(heir) && l.has(foreign) {
-		e = CloseForHeir
-	}
-	m.incStep(w, p, e, true, func(v *world) {
-		if v.procs[p].incJob() == pausing {
-			v.procs[p].setIncJob(noJob)
-			v.procs[p].clear(accepts)
+	switch g.inc {
+	case Offering, Pausing, Committed, Closed:
+		return
+	case Idle, Left: // the generation is over, whatever this side says
+		if g.suc != Gone || g.sucJob() != noJob {
+			return
 		}
-	})
+	case Stale, Released, Relieved, ReleasedAlone, Orphaned: // Wait is done with it, or Close
+	default:
+		if g.suc != Gone && g.suc != Leaving {
+			return
+		}
+	}
+	m.incStep(w, p, Close, true, nil)
+}
+
+// over reports whether the incumbent waits for nothing more.
+func (m *model) over(w *world, p int) bool {
+	g := &w.procs[p]
+	n := max(after[p], 0)
+	if g.incJob() != noJob {
+		return false
+	}
+	switch g.inc {
+	case Idle, Stale, Left, Closed:
+		return n == 0 || !w.links[n].has(aborted)
+	case Released, Relieved:
+		return !w.links[n].has(active) // forgone
+	}
+	return false
 }
 
 // incumbentJob ends an action that takes time.
@@ -282,7 +335,11 @@ func (m *model) incumbentJob(w *world, p int, j job) {
 	case pausing:
 		paused := func(v *world) { over(v); v.procs[p].clear(accepts) }
 		m.incStep(w, p, Paused, true, paused)
-		if m.may(mishaps) || !s.alive() || l.up != 0 || l.has(upHung) {
+		inherits := w.procs[p].has(closing) && l.has(heir) && l.has(foreign)
+		if inherits {
+			m.incStep(w, p, CloseForHeir, true, paused)
+		}
+		if m.may(mishaps) || !s.alive() || l.up != 0 || l.has(upHung) || m.gone(&w.procs[p]) && !inherits {
 			m.incStep(w, p, PauseFailed, true, paused)
 		}
 	case fencing:
@@ -300,79 +357,5 @@ func (m *model) incumbentJob(w *world, p int, j job) {
 		if m.may(stale) {
 			m.incStep(w, p, Behind, true, over)
 		}
-	}
-}
-
-// returningSteps is what an incumbent does about a successor n that its table has done with.
-func (m *model) returningSteps(w *world, n int) {
-	l, s := &w.links[n], &w.procs[n]
-	switch {
-	case l.has(aborted):
-		if l.has(upHung) || !s.alive() {
-			m.simple(w, before[n], "hangs up", true, func(v *world) { v.links[n].clear(aborted); v.links[n].set(downHung) })
-			return
-		}
-		m.simple(w, before[n], "ends a successor that does not hang up", true, func(v *world) {
-			l := &v.links[n]
-			l.clear(aborted)
-			l.set(downHung)
-			if v.procs[n].has(killable) {
-				m.die(v, n, killed)
-			}
-		})
-	case l.has(returns):
-		switch f := l.up.head(); {
-		case f != 0:
-			m.simple(w, before[n], "reads from the one that returns", true, func(v *world) {
-				v.links[n].up >>= 4
-				if f == fConns {
-					m.say(&v.links[n], fTakenDown)
-				}
-			})
-		case l.has(upHung) || !s.alive():
-			m.simple(w, before[n], "hangs up", true, func(v *world) { v.links[n].clear(returns); v.links[n].set(downHung) })
-		}
-	}
-}
-
-// successorSteps is what a driver does for the successor at p.
-func (m *model) successorSteps(w *world, p int) {
-	g, l := &w.procs[p], &w.links[p]
-	if j := g.sucJob(); j != noJob {
-		m.successorJob(w, p, j)
-		return
-	}
-	if p == 0 || l.has(upHung) && g.suc != Severed && g.suc != TrialSevered {
-		return
-	}
-	if g.suc == Inheriting || g.suc == Gone {
-		return
-	}
-	if f := l.down.head(); f != 0 {
-		m.sucStep(w, p, downEvents[f], true, func(v *world) {
-			l := &v.links[p]
-			l.down >>= 4
-			switch f {
-			case fConnsDown:
-				l.set(connsRead)
-			case fTakenDown:
-				l.set(takenRead)
-			case fUpgrade:
-				l.set(upgrade)
-			}
-		})
-		return
-	}
-	ahead := w.procs[before[p]].alive()
-	switch {
-	case !ahead:
-		m.sucStep(w, p, PredecessorDied, true, nil)
-		return
-	case l.has(downHung) && !l.has(upHung):
-		m.sucStep(w, p, Cut, true, nil)
-		return
-	}
-	if m.may(timeouts) && (g.suc == Proving || g.suc == ProvingHeir || g.suc == Returning) {
-		m.sucStep(w, p, TooLate, true, nil)
 	}
 }

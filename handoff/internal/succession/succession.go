@@ -47,7 +47,8 @@ const (
 	// ReadToken reads the token, without waiting. It reports TokenTaken or TokenGone.
 	ReadToken Action = iota
 	// Dismiss ends what there was with a successor that does not own. One that has handed back may return its connections, if
-	// both sides know how. Others are told ABORT, and to let go of their copies: one that does not hang up is killed.
+	// both sides know how, and this generation serves. Others are told ABORT, and to let go of their copies: one that does not hang
+	// up is killed.
 	Dismiss
 
 	// Pause stops accepting what the successor asked for, and saves the sections of the gap. It reports Paused or PauseFailed.
@@ -117,7 +118,9 @@ const (
 	SendRelease
 	// SendGoodbye says GOODBYE.
 	SendGoodbye
-	// HandBack stops accepting, puts the token back and says FAILED with returned, in this order.
+	// HandBack stops accepting, puts the token back and says FAILED with returned, in this order. It reports Cut if the incumbent
+	// is not going to answer: connections cannot return, or something that only one process may have is not let go of. Then it
+	// says FAILED only, and the token stays.
 	HandBack
 	// PutBack puts the token back and says FAILED with returned: nothing was ever open.
 	PutBack
@@ -125,7 +128,7 @@ const (
 	Settle
 	// ReceiveConns takes a batch of connections and answers TAKEN.
 	ReceiveConns
-	// DepartBack moves connections to the incumbent that has the sockets again.
+	// DepartBack moves connections to the incumbent that has the sockets again. It reports Cut when the link has ended.
 	DepartBack
 	// StartUpgrade begins the upgrade that the predecessor was asked for.
 	StartUpgrade

@@ -47,7 +47,7 @@ const (
 	Leaving
 	// Returning: the sockets were handed back. The incumbent has not answered.
 	Returning
-	// Departing: the incumbent has the sockets again. Connections return to it.
+	// Departing: the incumbent has the sockets again. Connections return to it, until the link ends.
 	Departing
 	// Draining: the sockets were handed back. Nothing returns, or nothing more.
 	Draining
@@ -62,7 +62,8 @@ type SuccessorEvent uint8
 
 // The events of the successor. The driver reports one at a time. Before it reports the end of the link or a death it has
 // reported all that was queued before, and before it reports a deadline, the end and the death too. Before it reports Ready
-// it has reported all that had come by then. None comes while an action that reports is under way.
+// it has reported all that had come by then. None comes while an action that reports is under way, but for Stop and Drained in
+// Departing, whose DepartBack takes long.
 const (
 	// Ready: the program is ready.
 	Ready SuccessorEvent = iota
@@ -119,7 +120,7 @@ const (
 	// PredecessorDied: the predecessor is dead.
 	PredecessorDied
 	// TooLate: the patience of this state is over. Proving, ProvingHeir: 3 × StepTimeout, and 2 × stateWithin if there are
-	// sections. Returning: StepTimeout.
+	// sections.
 	TooLate
 
 	successorEvents
@@ -250,20 +251,21 @@ var successorTable = [successors][]successorRow{
 	},
 	Returning: {
 		{when(Confirmation), Departing, do(DepartBack)},
-		{when(Aborted, PredecessorLeaves, Bye, Cut, PredecessorDied, TooLate), Draining, do(HangUp)},
-		{when(Stop, Drained), Gone, do(HangUp)},
+		{when(Aborted, PredecessorLeaves, Bye, Cut, PredecessorDied), Draining, do(HangUp)},
+		{when(Drained), Gone, do(HangUp)},
+		{when(Stop), Returning, nil}, // it ends when it is drained, closed or not
 		{when(Commit, Ping, ReleasedSaid, Conns, ReturnTaken, UpgradeAsked, Unexpected), Returning, nil},
 	},
 	Departing: {
-		{when(ReturnTaken), Departing, do(CountTaken)},
-		{when(Aborted, PredecessorLeaves, Bye, Cut, PredecessorDied), Draining, do(EndDeparture, HangUp)},
-		{when(Stop, Drained), Gone, do(EndDeparture, HangUp)},
-		{when(Commit, Ping, ReleasedSaid, Conns, Confirmation, UpgradeAsked, Unexpected), Departing, nil},
+		{when(Cut), Draining, do(HangUp)},
+		{when(Drained), Gone, do(HangUp)},
+		{when(Stop), Departing, nil},
 	},
 	Draining: {
-		{when(Stop, Drained), Gone, nil},
+		{when(Drained), Gone, nil},
+		{when(Stop), Draining, nil},
 	},
-	Gone: {{every[SuccessorEvent](successorEvents), Gone, nil}}, // nothing matters any more
+	Gone: {{every[SuccessorEvent](successorEvents), Gone, nil}}, // the driver may not know yet
 }
 
 // Step decides. It reports false if e cannot be in state s: the driver has broken a promise.

@@ -82,6 +82,9 @@ func tableOf[S, E ~uint8](saying map[string]string, rows [][]row[S, E], states, 
 			for _, e := range r.on {
 				on = append(on, events[e])
 			}
+			if len(on) == len(events) {
+				on = []string{"any"}
+			}
 			for _, a := range r.do {
 				do = append(do, a.String())
 			}

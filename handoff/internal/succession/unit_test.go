@@ -8,279 +8,6 @@ import (
 	"testing"
 )
 
-// faultsOf says what is wrong with the tables by themselves. The explorer does not see it: what peers say that honest ones
-// never would, what the operator hears, and what the driver relies on.
-func faultsOf(t *tables) []string {
-	var wrong []string
-	for i := range incumbents {
-		wrong = append(wrong, incumbentFaults(t, i)...)
-	}
-	for s := range successors {
-		wrong = append(wrong, successorFaults(t, s)...)
-	}
-	return wrong
-}
-
-// meaningless are the frames that an incumbent in a state passes over.
-var meaningless = map[Incumbent][]IncumbentEvent{
-	Unconfirmed:      {Owned, OwnedUnread, ReleaseAsked, Pong, Taken, OtherFrame},
-	Guard:            {Owned, OwnedUnread, Confirm, Pong, OtherFrame},
-	Probing:          {Owned, OwnedUnread, Confirm, OtherFrame},
-	Asking:           {Owned, OwnedUnread, Confirm, OtherFrame},
-	Released:         {Owned, OwnedUnread, Confirm, Returned, Failed, SuccessorLeaves, Pong, Drop, OtherFrame},
-	BlockedCommitted: {Confirm, Failed, SuccessorLeaves, ReleaseAsked, Pong, Taken, OtherFrame, LinkEnd},
-	BlockedOwned:     {Owned, OwnedUnread, Failed, ReleaseAsked, Pong, Taken, OtherFrame, LinkEnd},
-	BlockedGuard:     {Owned, OwnedUnread, Confirm, Failed, OtherFrame, LinkEnd},
-}
-
-// leads are events of which the next state is the same wherever they are more than a frame without meaning.
-var leads = map[IncumbentEvent]Incumbent{PauseFailed: ReclaimingCommitted, BatchOverdue: Probing, Behind: Stale}
-
-func incumbentFaults(t *tables, i Incumbent) []string {
-	var wrong []string
-	fault := func(e IncumbentEvent, s string) { wrong = append(wrong, i.String()+", "+e.String()+": "+s) }
-	switch i {
-	case Committed, Unconfirmed, Guard, Probing, Asking, Released, BlockedCommitted, BlockedOwned, BlockedGuard:
-		for _, e := range frames {
-			if _, ok := find(t.inc[i], e); !ok {
-				fault(e, "not decided")
-			}
-		}
-	}
-	for _, e := range meaningless[i] {
-		if r, ok := find(t.inc[i], e); ok && (r.to != i || len(r.do) > 0) {
-			fault(e, "means nothing, and changes something")
-		}
-	}
-	if r, ok := find(t.inc[i], SuccessorLeaves); ok && (i == BlockedOwned || i == BlockedGuard) && r.to != Released {
-		fault(SuccessorLeaves, "has nobody to ask for RELEASED")
-	}
-	if r, ok := find(t.inc[i], Returned); ok && (i == Unconfirmed || i == BlockedOwned) && r.to != ReclaimingOwned {
-		fault(Returned, "it owned")
-	}
-	if r, ok := find(t.inc[i], OwnedUnread); ok && (i == Committed || i == BlockedCommitted) && r.to != ReclaimingOwned {
-		fault(OwnedUnread, "it owned")
-	}
-	if i == Committed {
-		for _, e := range []IncumbentEvent{Confirm, Returned, Failed, SuccessorLeaves, ReleaseAsked, Pong, Taken, OtherFrame} {
-			if r, _ := find(t.inc[i], e); r.to != ReclaimingCommitted {
-				fault(e, "is a failure")
-			}
-		}
-	}
-	if i == Unconfirmed || i == Guard || i == Probing || i == Asking {
-		if r, ok := find(t.inc[i], SuccessorLeaves); ok && r.to != Released {
-			fault(SuccessorLeaves, "has nobody to ask for RELEASED")
-		}
-		if r, _ := find(t.inc[i], Failed); r.to != ReclaimingOwned && r.to != ReclaimingGuard {
-			fault(Failed, "is a failure")
-		}
-	}
-	for _, r := range t.inc[i] {
-		for _, e := range r.on {
-			if to, ok := leads[e]; ok && r.to != to && (r.to != i || e != BatchOverdue) && i != Unconfirmed && i != Guard {
-				fault(e, "leads elsewhere")
-			}
-			if (e == Drop || e == Taken) && i != Committed && r.to != i {
-				fault(e, "changes the state")
-			}
-			if e == Close && r.to != Closed && (i != Pausing || r.to != ReclaimingCommitted) {
-				fault(e, "does not close")
-			}
-			if i == Guard && e == BatchOverdue && r.to != Probing {
-				fault(e, "ends the guard too early")
-			}
-		}
-	}
-	count := map[IncumbentEvent]int{}
-	for _, r := range t.inc[i] {
-		for _, e := range r.on {
-			if count[e]++; count[e] > 1 {
-				fault(e, "decided twice")
-			}
-		}
-		for k, a := range r.do {
-			if reports(a) && k < len(r.do)-1 {
-				fault(r.on[0], a.String()+" reports, and is not the last")
-			}
-		}
-		if does(r.do, EndStale) && r.to != Stale || does(r.do, Bequeath) && r.to != Left {
-			fault(r.on[0], "leads elsewhere")
-		}
-		blocked := r.to == BlockedCommitted || r.to == BlockedOwned || r.to == BlockedGuard
-		for _, must := range []struct {
-			when bool
-			do   Action
-		}{
-			{blocked && r.to != i, ReportBlocked},
-			{r.to == Orphaned, ReportOrphaned},
-			{r.to == Stale, EndStale},
-			{r.to == Left, Bequeath},
-			{i == Offering && (r.to == Idle || r.to == Closed), Dismiss},
-			{i == Released && r.on[0] == BatchOverdue, WarnStuck},
-			{i == Released && r.on[0] == ReleaseAsked, SendReleased},
-			{r.to == Closed && meansLink(i), SendBye},
-		} {
-			if must.when && !does(r.do, must.do) {
-				fault(r.on[0], "does not "+must.do.String())
-			}
-		}
-	}
-	return wrong
-}
-
-// meansLink are the states in which a successor waits to hear that this generation never takes the sockets back.
-func meansLink(i Incumbent) bool {
-	switch i {
-	case Unconfirmed, Guard, Probing, Asking, Released, BlockedCommitted, BlockedOwned, BlockedGuard:
-		return true
-	}
-	return false
-}
-
-func reports(a Action) bool {
-	switch a {
-	case ReadToken, Pause, Fence, Revive, Open:
-		return true
-	}
-	return false
-}
-
-func does(do []Action, a Action) bool {
-	for _, b := range do {
-		if a == b {
-			return true
-		}
-	}
-	return false
-}
-
-// empty are the frames that mean nothing to a successor in a state.
-var empty = map[Successor][]SuccessorEvent{
-	Trial:     {Commit, Aborted, Ping, Conns, Confirmation, ReturnTaken, UpgradeAsked, Unexpected},
-	Confirmed: {Commit, Aborted, Confirmation, ReturnTaken, Unexpected},
-	Answered:  {Commit, Aborted, Confirmation, ReturnTaken, Unexpected},
-	Free:      {Commit, Aborted, ReleasedSaid, Confirmation, ReturnTaken, Unexpected},
-	Severed:   {AskRelease},
-	Returning: {Commit, Ping, ReleasedSaid, Conns, ReturnTaken, UpgradeAsked, Unexpected},
-	Departing: {Commit, Ping, ReleasedSaid, Conns, Confirmation, UpgradeAsked, Unexpected},
-}
-
-// answers are what a successor does about what it is asked.
-var answers = map[SuccessorEvent]Action{
-	Ping: SendPong, Conns: ReceiveConns, UpgradeAsked: StartUpgrade, AskRelease: SendRelease, Confirmation: DepartBack,
-}
-
-func successorFaults(t *tables, s Successor) []string {
-	var wrong []string
-	fault := func(e SuccessorEvent, w string) { wrong = append(wrong, s.String()+", "+e.String()+": "+w) }
-	prepares := s == Preparing || s == PreparingHeir || s == Proving || s == ProvingHeir
-	switch s {
-	case Preparing, PreparingHeir, Proving, ProvingHeir, Trial, Confirmed, Answered, Free, Returning, Departing:
-		for _, e := range said {
-			r, ok := find(t.suc[s], e)
-			if !ok {
-				fault(e, "not decided")
-			}
-			ends := e == Aborted || e == PredecessorLeaves || e == Bye
-			if prepares && !ends && (e != Commit || s < Proving) && (r.to != Gone || !does(r.do, SendFailed) || !does(r.do, HangUp)) {
-				fault(e, "is a failure, and is to be told")
-			}
-		}
-	}
-	for _, e := range empty[s] {
-		if r, ok := find(t.suc[s], e); ok && (r.to != s || len(r.do) > 0) {
-			fault(e, "means nothing, and changes something")
-		}
-	}
-	if r, ok := find(t.suc[s], GiveUp); ok && prepares && !does(r.do, SendFailed) {
-		fault(GiveUp, "is not told")
-	}
-	if r, ok := find(t.suc[s], TooLate); ok && prepares && !does(r.do, SendFailed) {
-		fault(TooLate, "is not told")
-	}
-	if s == Trial || s == Confirmed || s == Answered || s == Free {
-		for _, e := range []SuccessorEvent{Bye, PredecessorLeaves} {
-			if r, _ := find(t.suc[s], e); r.to != TrialAlone && r.to != Alone {
-				fault(e, "is an end")
-			}
-		}
-		if r, _ := find(t.suc[s], Stop); !does(r.do, SendGoodbye) {
-			fault(Stop, "is not told")
-		}
-	}
-	if _, ok := find(t.suc[s], Unfit); ok != t.mayHandBack(s, Idle) || ok != t.mayHandBack(s, Offering) {
-		fault(Unfit, "does not agree with MayHandBack")
-	}
-	for i := range incumbents {
-		if i != Idle && i != Offering && t.mayHandBack(s, i) {
-			fault(Unfit, "MayHandBack forgets the successor")
-		}
-	}
-	_, asks := find(t.suc[s], AskRelease)
-	if t.mayCommit(s) != (successorPhases[s] == PhaseServing && !asks) {
-		fault(AskRelease, "does not agree with MayCommit")
-	}
-	if r, _ := find(t.suc[s], OpenFailed); s == Opening && !does(r.do, PutBack) {
-		fault(OpenFailed, "keeps the token")
-	}
-	serves := s == Confirmed || s == Answered || s == Free
-	for _, r := range t.suc[s] {
-		for _, e := range r.on {
-			to := r.to
-			switch {
-			case e == Unfit:
-				to = Returning
-			case e == Proved:
-				to = map[Successor]Successor{Trial: Confirmed, TrialSevered: Severed, TrialAlone: Alone}[s]
-			case serves && e == ReleasedSaid:
-				to = Free
-			case serves && (e == Conns || e == UpgradeAsked), s == Free && e == Ping:
-				to = s
-			case (serves || s == Severed) && (e == Bye || e == PredecessorDied):
-				to = Alone
-			case e == Stop, e == ReadGone, e == OpenFailed, e == GiveUp, prepares && e == Aborted:
-				to = Gone
-			}
-			if r.to != to {
-				fault(e, "leads elsewhere")
-			}
-		}
-	}
-	sure := func(s Successor) bool { return s == TrialAlone || s == Alone || s == Free }
-	for _, r := range t.suc[s] {
-		if sure(r.to) && !sure(s) && !does(r.do, Settle) {
-			fault(r.on[0], "the Sources wait for ever")
-		}
-		for _, e := range r.on {
-			if (s == Returning || s == Departing) && r.to == Gone && e != Stop && e != Drained {
-				fault(e, "it ends before it is drained")
-			}
-			if a, ok := answers[e]; ok && (s == Confirmed || s == Answered || s == Free || s == Returning && e == Confirmation) && !does(r.do, a) &&
-				(e != Confirmation || s == Returning) {
-				fault(e, "gets no answer")
-			}
-		}
-	}
-	count := map[SuccessorEvent]int{}
-	for _, r := range t.suc[s] {
-		for _, e := range r.on {
-			if count[e]++; count[e] > 1 {
-				fault(e, "decided twice")
-			}
-		}
-		for k, a := range r.do {
-			switch {
-			case reports(a) && k < len(r.do)-1:
-				fault(r.on[0], a.String()+" reports, and is not the last")
-			case a == HangUp && k < len(r.do)-1:
-				fault(r.on[0], "it hangs up before it is done")
-			}
-		}
-	}
-	return wrong
-}
-
 func TestTablesAreDecided(t *testing.T) {
 	tables := theTables()
 	for _, w := range faultsOf(&tables) {
@@ -298,8 +25,18 @@ func TestStep(t *testing.T) {
 	if to, do, ok := Confirmed.Step(Ping); to != Answered || len(do) != 1 || do[0] != SendPong || !ok {
 		t.Errorf("Confirmed.Step(Ping) = %v, %v, %v", to, do, ok)
 	}
-	if to, do, ok := Gone.Step(Ping); to != Gone || do != nil || ok {
-		t.Errorf("Gone.Step(Ping) = %v, %v, %v", to, do, ok)
+	if to, do, ok := Draining.Step(Ping); to != Draining || do != nil || ok {
+		t.Errorf("Draining.Step(Ping) = %v, %v, %v", to, do, ok)
+	}
+	for e := range successorEvents {
+		if to, do, ok := Gone.Step(e); to != Gone || do != nil || !ok {
+			t.Errorf("Gone.Step(%v) = %v, %v, %v", e, to, do, ok)
+		}
+	}
+	for e := range incumbentEvents {
+		if to, do, ok := Closed.Step(e); to != Closed || do != nil || !ok {
+			t.Errorf("Closed.Step(%v) = %v, %v, %v", e, to, do, ok)
+		}
 	}
 }
 
@@ -313,7 +50,7 @@ func TestPhases(t *testing.T) {
 			}
 			serves := p == PhaseServing || p == PhaseOffering || p == PhaseProbation
 			owner := s == Trial || s == TrialSevered || s == TrialAlone ||
-				(s == Confirmed || s == Answered || s == Severed || s == Free || s == Alone) && (i == Idle || i == Offering)
+				(s == Confirmed || s == Answered || s == Severed || s == Free || s == Alone || s == Leaving) && (i == Idle || i == Offering)
 			if serves != owner {
 				t.Errorf("%v, %v: phase %v", s, i, p)
 			}

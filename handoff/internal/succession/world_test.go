@@ -55,6 +55,7 @@ const (
 	closing                       // its program wants its end, or has no more to do
 	failing                       // its program has called Fail, or Check has failed
 	killable
+	began // to serve
 )
 
 func (p *process) has(b uint16) bool { return p.bits&b != 0 }
@@ -75,6 +76,7 @@ const (
 	puttingLast // and then it hangs up
 	telling     // that the token is back
 	tellingLast
+	parting // the predecessor is not going to answer
 )
 
 func (p *process) incJob() job     { return job(p.jobs & 15) }
@@ -113,6 +115,9 @@ const (
 	connsRead // a CONNS was read, and nothing done about it
 	mine      // the incumbent has read the token
 	upgrade   // an UPGRADE was read, and nothing done about it
+	wished    // the incumbent knows that somebody wished the successor's death
+	revived   // the successor had owned, and this generation has asked its sections
+	relieved  // the successor has said GOODBYE, and has not taken it back
 )
 
 func (l *conn) has(b uint32) bool { return l.bits&b != 0 }
