@@ -161,6 +161,7 @@ func TestWorkerError(t *testing.T) {
 			if err == nil {
 				want = errReturned
 			}
+			time.Sleep(lastCall) // the generation might have been over, of which a worker is told first
 			r.returned(t, want)
 			if !errors.Is(gen.failed, want) {
 				t.Errorf("the generation failed because of %v", gen.failed)
