@@ -195,9 +195,12 @@ func (a *attempt) event(state succession.Incumbent, m wire.Message) succession.I
 	case *wire.Confirm:
 		return a.unless(state, succession.Confirm)
 	case *wire.Failed:
-		a.because(state, a.link.unexpected(m))
 		if m.Returned {
+			a.because(state, a.link.unexpected(m))
 			return succession.Returned
+		}
+		if !blocked(state) { // where it means nothing, however often it comes
+			a.because(state, a.link.unexpected(m))
 		}
 		return succession.Failed
 	case *wire.Goodbye:
@@ -211,9 +214,8 @@ func (a *attempt) event(state succession.Incumbent, m wire.Message) succession.I
 		}
 		return a.unless(state, succession.Pong)
 	case *wire.Drop:
-		if state == succession.Committed && len(a.drops) == len(a.sockets) {
-			a.because(state, fmt.Errorf("%w: more sockets dropped than offered", ErrProtocol))
-			return succession.OtherFrame
+		if len(a.drops) == len(a.sockets) && (state == succession.Committed || state == succession.BlockedCommitted) {
+			return a.unless(state, succession.OtherFrame) // more than were offered
 		}
 		return succession.Drop
 	case *wire.Taken:
@@ -312,11 +314,17 @@ func (a *attempt) because(state succession.Incumbent, err error) {
 		a.cause = fmt.Errorf("within the guard: %w", err)
 	case succession.Unconfirmed:
 		a.cause = fmt.Errorf("before it confirmed: %w", err)
-	case succession.BlockedCommitted, succession.BlockedOwned, succession.BlockedGuard:
-		a.cause = fmt.Errorf("%w; %w", a.cause, err)
 	default:
+		if blocked(state) {
+			err = fmt.Errorf("%w; %w", a.cause, err)
+		}
 		a.cause = err
 	}
+}
+
+// blocked reports whether state is one in which the successor owns, did not answer, and cannot be killed.
+func blocked(state succession.Incumbent) bool {
+	return state == succession.BlockedCommitted || state == succession.BlockedOwned || state == succession.BlockedGuard
 }
 
 // disagreesLocked is the last look before the switch: what has been agreed may not hold any more.
