@@ -1,9 +1,7 @@
 package handoff
 
 import (
-	"errors"
 	"fmt"
-	"net"
 	"os"
 	"time"
 
@@ -40,7 +38,7 @@ func (a *attempt) act(action succession.Action) (report succession.IncumbentEven
 	case succession.Fence:
 		return a.fence(), true
 	case succession.Revive:
-		a.revived = true
+		a.asked = true
 		if err := a.sections.revive(g); err != nil {
 			a.cause = fmt.Errorf("%w; %w", err, a.cause)
 			return succession.Behind, true
@@ -57,7 +55,7 @@ func (a *attempt) act(action succession.Action) (report succession.IncumbentEven
 		if !a.failed { // otherwise resume has
 			a.restoreBacklogs(false)
 		}
-		if !a.revived || !a.getBack(a.cause) {
+		if !a.asked || !a.getBack(a.cause) {
 			a.dismiss(a.cause)
 		}
 	case succession.Bequeath:
@@ -99,7 +97,7 @@ func (a *attempt) act(action succession.Action) (report succession.IncumbentEven
 	case succession.WarnStuck:
 		a.departure.warnStuck()
 	case succession.ReportBlocked:
-		g.log.Error("the successor owns the sockets, does not answer and cannot be killed; this process stays paused until it ends",
+		g.log.Error("the successor owns the sockets, does not answer and cannot be killed; this process stays paused until it ends; end it",
 			"successor", a.link.peer.PID, "error", a.cause)
 	}
 	return 0, false
@@ -107,8 +105,8 @@ func (a *attempt) act(action succession.Action) (report succession.IncumbentEven
 
 // say sends a frame whose loss the driver finds out by itself.
 func (a *attempt) say(m wire.Message) {
-	if err := a.link.send(m); err != nil && !over(err) && !errors.Is(err, net.ErrClosed) {
-		a.g.log.Debug("not sent", "error", err)
+	if err := a.link.tell(m); err != nil {
+		a.g.log.Debug("not sent", "frame", m.Type(), "error", err)
 	}
 }
 

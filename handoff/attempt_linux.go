@@ -61,9 +61,9 @@ type attempt struct {
 	failed     bool  // this generation has the sockets back, or is stale
 	cause      error // why the attempt fails, if it does
 
-	revived    bool // the successor had owned
-	handedBack bool // it had, and put the token back
-	parted     bool // the link is a returner's
+	asked      bool // the sections were asked: the successor had, or may have had, the token
+	handedBack bool // the successor has put the token back
+	parted     bool // its connections return: the link belongs to a returner
 }
 
 // pid is for whoever asks who is at work. It is called with Generation.mu held.

@@ -46,7 +46,7 @@ var errSilent = errors.New("the incumbent does not answer; is it stopped or stuc
 
 // errFull: so many have called an incumbent in vain that nobody can any more. Only a connection tells who listens, so not
 // even Rescue knows whom to replace.
-var errFull = errors.New("the incumbent does not answer, and its queue is full of those who called it before; it is stopped or stuck: find it (ss -xlp), continue or kill it;")
+var errFull = errors.New("the incumbent does not answer, and its queue is full of those who called it before; it is stopped or stuck: find it (ss -xlp), continue or kill it")
 
 // errIncumbentLeft: the incumbent ended before it had said a word about a handover. Whoever is there now may take us.
 var errIncumbentLeft = errors.New("the incumbent ended before it answered")
@@ -102,7 +102,7 @@ func (g *Generation) meet(ctx context.Context) error {
 				full = time.Now()
 			}
 			if time.Since(full) > g.cfg.StepTimeout {
-				return fmt.Errorf("%w %w", errFull, os.ErrDeadlineExceeded)
+				return fmt.Errorf("%w: %w", errFull, os.ErrDeadlineExceeded)
 			}
 			pause(ctx, lockPoll)
 		case errors.Is(err, syscall.EPROTOTYPE):
@@ -246,16 +246,16 @@ func (g *Generation) movedLocked() (arrived, moved int) {
 	return g.received, g.sent + g.departure.count()
 }
 
-// dropped tells a predecessor in its guard that this generation has closed a socket, so that its copy does not keep the
+// sendDrop tells a predecessor in its guard that this generation has closed a socket, so that its copy does not keep the
 // port open with nobody behind.
-func (g *Generation) dropped(item int) {
+func (g *Generation) sendDrop(item int) {
 	g.mu.Lock()
 	p := g.predecessor
 	g.mu.Unlock()
 	if p == nil || p.released.happened() {
 		return
 	}
-	if err := p.link.send(&wire.Drop{Item: item}); err != nil && !over(err) && !errors.Is(err, net.ErrClosed) {
+	if err := p.link.tell(&wire.Drop{Item: item}); err != nil {
 		g.log.Warn("the predecessor was not told of a closed socket", "error", err)
 	}
 }

@@ -22,6 +22,7 @@ func (g *Generation) join(context.Context) error {
 	return nil
 }
 
+// own asks the table as elsewhere; of its actions, only what follows has a meaning here.
 func (g *Generation) own(ctx context.Context) error {
 	if err := g.freshen(ctx, func(*section) bool { return false }); err != nil {
 		return err
@@ -70,6 +71,6 @@ func (g *Generation) flush(time.Time)                                {}
 func (g *Generation) leave()                                         {}
 func (g *Generation) bye() error                                     { return nil }
 func (g *Generation) letGo(bool)                                     {}
-func (g *Generation) dropped(int)                                    {}
+func (g *Generation) sendDrop(int)                                   {}
 func (g *Generation) handBack(error) bool                            { return false }
 func (g *Generation) awaitReturn(context.Context)                    {}

@@ -45,16 +45,16 @@ func (g *Generation) handBack(cause error) bool {
 	p := g.predecessor
 	g.mu.Unlock()
 	_, may := g.hearIf(p, cue{event: succession.Unfit, cause: cause}, func() bool {
-		g.returning, g.backSince = succession.MayHandBack(g.toPredecessor, g.toSuccessor), time.Now()
-		return g.returning
-	})
-	if !may {
-		if g.currentPhase() != PhaseStopped { // why was said when it ended
-			g.log.Warn("there is no predecessor that the sockets could go back to", "error", cause)
+		may := succession.MayHandBack(g.toPredecessor, g.toSuccessor)
+		if may {
+			g.backSince = time.Now()
 		}
-		return false
+		return may
+	})
+	if !may && g.currentPhase() != PhaseStopped { // otherwise it was said when it ended
+		g.log.Warn("there is no predecessor that the sockets could go back to", "error", cause)
 	}
-	return true
+	return may
 }
 
 // putBack stops accepting, and then puts the token back. It reports whether the predecessor may say which connections return.

@@ -2,7 +2,7 @@ package handoff
 
 import "github.com/segue-go/segue/handoff/internal/succession"
 
-// asIncumbent lets the table decide what e means for what this generation is to its successor. The caller carries the actions
+// asIncumbentLocked lets the table decide what e means for what this generation is to its successor. The caller carries the actions
 // out once it has let go of the lock and called tell.
 func (g *Generation) asIncumbentLocked(e succession.IncumbentEvent) (do []succession.Action, tell func()) {
 	from := g.toSuccessor
@@ -15,7 +15,7 @@ func (g *Generation) asIncumbentLocked(e succession.IncumbentEvent) (do []succes
 	return do, g.enterPhaseLocked()
 }
 
-// asSuccessor is the same for what this generation is to its predecessor.
+// asSuccessorLocked is the same for what this generation is to its predecessor.
 func (g *Generation) asSuccessorLocked(e succession.SuccessorEvent) (do []succession.Action, tell func()) {
 	from := g.toPredecessor
 	to, do, ok := from.Step(e)
@@ -54,7 +54,8 @@ func (g *Generation) tellNewsLocked() {
 	g.news = make(chan struct{})
 }
 
-// endStatesLocked is for a generation that holds nothing any more.
+// endStatesLocked ends both states, for a generation that holds nothing any more. What the actions would do has been done: flush
+// has ended the departure, and bye has said BYE; letGo hangs up.
 func (g *Generation) endStatesLocked() (tell func()) {
 	switch g.toPredecessor {
 	case succession.First, succession.Preparing, succession.PreparingHeir, succession.Inheriting, succession.Proving, succession.ProvingHeir:

@@ -236,8 +236,8 @@ func (d *departure) send(m *wire.Conns, conns []live.Conn) {
 	d.mu.Unlock()
 	err := d.link.sendConns(m, conns, d.stopped)
 	if err == nil || over(err) {
-		// The end of the link is for guard to see. It decides what becomes of this generation, and so of what is in flight:
-		// kept before that, connections would be told to leave.
+		// The end of the link is for the driver to see, which decides what becomes of this generation, and so of what is in
+		// flight. Kept before that, connections would be told to leave.
 		return
 	}
 	d.mu.Lock()

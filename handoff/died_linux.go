@@ -1,9 +1,7 @@
 package handoff
 
 import (
-	"errors"
 	"fmt"
-	"net"
 	"time"
 
 	"github.com/segue-go/segue/handoff/internal/wire"
@@ -63,7 +61,5 @@ func (g *Generation) tellAncestor(m wire.Message) {
 	if p == nil || p.gone.happened() {
 		return
 	}
-	if err := p.link.send(m); err != nil && !over(err) && !errors.Is(err, net.ErrClosed) {
-		g.log.Debug("the predecessor was not told", "message", m.Type(), "error", err)
-	}
+	g.say(p, m)
 }

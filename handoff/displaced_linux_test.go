@@ -56,7 +56,7 @@ func TestSilentSuccessorIsDisplaced(t *testing.T) {
 	})
 }
 
-// One that answers, however late, is not displaced.
+// One that has answered is not displaced, however long it prepares itself.
 func TestSlowSuccessorIsNotDisplaced(t *testing.T) {
 	path := rendezvous(t)
 	_, _ = first(t, config(t, path))

@@ -110,7 +110,7 @@ func (g *Generation) upstream() []<-chan struct{} {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var all []<-chan struct{}
-	if p := g.predecessor; p != nil && !g.returning {
+	if p := g.predecessor; p != nil && !g.toPredecessor.HandedBack() {
 		all = append(all, p.gone.c)
 	}
 	for _, r := range g.returners {

@@ -3,8 +3,6 @@ package handoff
 import (
 	"context"
 	"errors"
-	"fmt"
-	"os"
 	"sync"
 )
 
@@ -29,8 +27,7 @@ func (g *Generation) holdExclusive(ctx context.Context, keep func(release func()
 	}
 	g.holding.Lock() // Close comes at any time
 	defer g.holding.Unlock()
-	ctx, cancel := context.WithTimeoutCause(ctx, g.cfg.StateTimeout,
-		fmt.Errorf("not done within %v (Config.StateTimeout): %w", g.cfg.StateTimeout, os.ErrDeadlineExceeded))
+	ctx, cancel := g.stateTime(ctx)
 	defer cancel()
 	errs := make([]error, len(all))
 	var wg sync.WaitGroup

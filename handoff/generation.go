@@ -55,7 +55,6 @@ type Generation struct {
 	refused    error // why the last Listen failed, for a predecessor that wonders
 	lastError  error
 	closing    bool
-	returning  bool          // the sockets go back to the predecessor
 	settled    bool          // they never will: the Sources were told
 	closed     chan struct{} // Close is done
 	pathless   bool
@@ -123,8 +122,8 @@ func (e event) happened() bool {
 	}
 }
 
-// pathlessJoined is one of two things that segue keeps per process (on Linux, thisPtracer is the other): the environment and the signals through which a
-// Generation without a Path hands over belong to the process too, so two of them would take each other's successors.
+// pathlessJoined is kept per process: the environment and the signals through which a Generation without a Path hands over
+// belong to the process too, so two of them would take each other's successors. On Linux, thisPtracer is the other such thing.
 var pathlessJoined atomic.Bool
 
 // Join makes this process the next generation on c.Path: the successor of the incumbent that serves there, or of the one

@@ -84,5 +84,5 @@ func (g *Generation) returnTo(p *predecessor, m *wire.Confirm) {
 func (g *Generation) handingBack() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.returning
+	return g.toPredecessor.HandedBack()
 }

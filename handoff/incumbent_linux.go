@@ -21,7 +21,7 @@ import (
 func (a *attempt) handOver(ctx context.Context, confirmed func()) error {
 	g := a.g
 	a.ctx, a.confirmed = ctx, confirmed
-	defer func() { // what has begun since
+	defer func() { // ends what has begun meanwhile
 		a.departure.end(false)
 		if a.judged.c != nil {
 			a.judged.happen()
@@ -187,7 +187,7 @@ func (a *attempt) event(state succession.Incumbent, m wire.Message) succession.I
 	a.said = m
 	switch m := m.(type) {
 	case *wire.Owned:
-		if state == succession.Committed && a.token.present() && !a.putBack() {
+		if state == succession.Committed && a.token.present() && !a.hasPutBack() {
 			a.because(state, fmt.Errorf("%w: %s says OWNED and has not read the token", ErrProtocol, a.link.who()))
 			return succession.OwnedUnread
 		}
@@ -225,9 +225,9 @@ func (a *attempt) event(state succession.Incumbent, m wire.Message) succession.I
 	}
 }
 
-// putBack reports whether a successor that says OWNED, and does not have the token, has put it back: then it says so next. What
+// hasPutBack reports whether a successor that says OWNED, and does not have the token, has put it back: then it says so next. What
 // it says before is kept.
-func (a *attempt) putBack() bool {
+func (a *attempt) hasPutBack() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), min(a.g.cfg.StepTimeout, exitGrace))
 	defer cancel()
 	for len(a.queued) <= len(a.sockets) {
@@ -304,8 +304,8 @@ func (a *attempt) wished() bool {
 	return ok && e.Wish()
 }
 
-// because keeps why the attempt fails, if it does: in the states before it fails the last news, and then the first, with what
-// becomes of it.
+// because keeps why the attempt fails, if it does. A newer reason replaces the older one. While the successor cannot be killed,
+// it is added to it.
 func (a *attempt) because(state succession.Incumbent, err error) {
 	switch state {
 	case succession.Committed:

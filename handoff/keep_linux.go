@@ -41,7 +41,7 @@ func (g *Generation) keepAfterAttempt() {
 func (g *Generation) reportKept(bound bool, err error) {
 	switch {
 	case err != nil && g.ctx.Err() == nil:
-		g.log.Warn("the rendezvous was removed and cannot be bound again; only Upgrade starts a successor", "path", g.cfg.Path, "error", err)
+		g.log.Warn("the rendezvous was removed and cannot be bound again; only a signal or Upgrade starts a successor", "path", g.cfg.Path, "error", err)
 	case bound:
 		g.log.Warn("the rendezvous was removed; it is bound again", "path", g.cfg.Path)
 	}

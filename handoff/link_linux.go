@@ -217,6 +217,14 @@ func (l *link) sendNow(m wire.Message, fds ...syscall.Conn) error {
 	return nil
 }
 
+// tell is send, but nil also if the other side is gone: whoever reads from the link finds that out.
+func (l *link) tell(m wire.Message) error {
+	if err := l.send(m); err != nil && !over(err) && !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
+}
+
 // sendConns sends a batch of connections, which it borrows, and waits for the step timeout, until stop is closed, while this
 // user has too many descriptors in flight.
 func (l *link) sendConns(m *wire.Conns, conns []live.Conn, stop <-chan struct{}) error {

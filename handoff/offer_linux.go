@@ -178,6 +178,8 @@ func (a *attempt) welcome(ctx context.Context, m *wire.Welcome) error {
 	if err := a.link.sendNow(m); err != nil {
 		return err
 	}
+	a.owe(time.Now())
+	defer a.owe(time.Time{})
 	if _, err := expect[*wire.Taken](ctx, a.link, a.g.cfg.StepTimeout); err != nil {
 		return fmt.Errorf("token: %w", err)
 	}
@@ -188,7 +190,7 @@ func (a *attempt) welcome(ctx context.Context, m *wire.Welcome) error {
 func (g *Generation) isFirstOrReleased() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.predecessor == nil || g.predecessor.released.happened()
+	return succession.MayCommit(g.toPredecessor)
 }
 
 // prepared waits for one PREPARED of those for which there is time until the deadline.

@@ -35,7 +35,7 @@ func (g *Generation) answerRequest(by string) {
 		g.mu.Unlock()
 		switch {
 		case phase == PhaseServing && !busy:
-			g.log.Info("upgrade begins", "signal", by)
+			g.log.Info("upgrade begins", "by", by)
 			_ = g.Upgrade(g.ctx) // it logs how it ends
 			return
 		case phase == PhaseDraining:

@@ -18,11 +18,11 @@ func (g *Generation) passRequestOn(by string) {
 	g.mu.Unlock()
 	switch {
 	case a == nil || !slices.Contains(a.features, featureUpgrade):
-		g.log.Warn("an upgrade was asked for too late, and the successor cannot be told; ask it", "signal", by, "successor", successor)
+		g.log.Warn("an upgrade was asked for too late, and the successor cannot be told; send the signal to that process", "by", by, "successor", successor)
 	case a.link.send(&wire.Upgrade{}) != nil:
-		g.log.Warn("an upgrade was asked for too late, and the successor does not hear it", "signal", by, "successor", successor)
+		g.log.Warn("an upgrade was asked for too late, and the successor does not hear it", "by", by, "successor", successor)
 	default:
-		g.log.Info("an upgrade was asked for too late; passed on", "signal", by, "successor", successor)
+		g.log.Info("an upgrade was asked for too late; passed on", "by", by, "successor", successor)
 	}
 }
 

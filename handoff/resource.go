@@ -161,7 +161,7 @@ func (g *Generation) withdraw(r *resource) error {
 	}
 	g.mu.Unlock()
 	if tell {
-		g.dropped(r.offer)
+		g.sendDrop(r.offer)
 	}
 	if owner {
 		return r.close()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -168,6 +169,12 @@ func (g *Generation) register(name string, s Section) error {
 	}
 	g.sections = append(g.sections, &section{Section: s, name: name})
 	return nil
+}
+
+// stateTime bounds ctx by the time that sections may take.
+func (g *Generation) stateTime(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, g.cfg.StateTimeout,
+		fmt.Errorf("not done within %v (Config.StateTimeout): %w", g.cfg.StateTimeout, os.ErrDeadlineExceeded))
 }
 
 // freshen calls Fresh for the sections that do not come, or have not, and for which it has not been called.

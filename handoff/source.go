@@ -95,7 +95,7 @@ func (s *sourced) done(used bool) {
 // settleSources tells the sources that nothing goes back to a predecessor any more, unless that is happening, or all ends.
 func (g *Generation) settleSources() {
 	g.mu.Lock()
-	if g.settled || g.returning || g.closing || g.phase == PhaseStopped {
+	if g.settled || g.toPredecessor.HandedBack() || g.closing || g.phase == PhaseStopped {
 		g.mu.Unlock()
 		return
 	}

@@ -1,9 +1,7 @@
 package handoff
 
 import (
-	"context"
 	"fmt"
-	"os"
 )
 
 // revive does what the sections that have moved say of a revival.
@@ -13,8 +11,7 @@ func (m *sectionsMoving) revive(g *Generation) error {
 			return fmt.Errorf("%w: section %q", ErrStale, s.name)
 		}
 	}
-	ctx, cancel := context.WithTimeoutCause(g.ctx, g.cfg.StateTimeout,
-		fmt.Errorf("not done within %v (Config.StateTimeout): %w", g.cfg.StateTimeout, os.ErrDeadlineExceeded))
+	ctx, cancel := g.stateTime(g.ctx)
 	defer cancel()
 	for _, s := range g.sections {
 		if s.Revival != RevivalCall || !m.has(s) {

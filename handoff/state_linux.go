@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -158,8 +157,7 @@ func (t *transfer) run(ctx context.Context, work func(context.Context) error) er
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(g.ctx, func() { cancel(context.Cause(g.ctx)) })()
-	ctx, stop := context.WithTimeoutCause(ctx, g.cfg.StateTimeout,
-		fmt.Errorf("not done within %v (Config.StateTimeout): %w", g.cfg.StateTimeout, os.ErrDeadlineExceeded))
+	ctx, stop := g.stateTime(ctx)
 	defer stop()
 	begin := time.Now()
 	saved, finished := newEvent(), make(chan struct{})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 
 	"github.com/segue-go/segue/handoff/internal/succession"
@@ -145,7 +144,7 @@ func (g *Generation) act(p *predecessor, action succession.Action, c cue) (repor
 
 // say sends a frame to the predecessor. What it means if that fails comes out when it is read from.
 func (g *Generation) say(p *predecessor, m wire.Message) {
-	if err := p.link.send(m); err != nil && !over(err) && !errors.Is(err, net.ErrClosed) {
+	if err := p.link.tell(m); err != nil {
 		g.log.Warn("the predecessor was not told", "frame", m.Type(), "error", err)
 	}
 }
@@ -305,7 +304,7 @@ func (g *Generation) beginServing(p *predecessor) {
 	g.watchOutput()
 	g.closeUnclaimed()
 	if err := g.openRendezvous(); err != nil {
-		g.log.Error("the rendezvous is out of order; only Upgrade starts a successor", "path", g.cfg.Path, "error", err)
+		g.log.Error("the rendezvous is out of order; only a signal or Upgrade starts a successor", "path", g.cfg.Path, "error", err)
 	}
 	g.keepRendezvous()
 }

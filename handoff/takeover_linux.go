@@ -116,7 +116,7 @@ func (g *Generation) dropClosed(p *predecessor) {
 	g.mu.Unlock()
 	for i, dropped := range closed { // none if the predecessor left before the receipts
 		if dropped {
-			g.dropped(i)
+			g.sendDrop(i)
 		}
 	}
 }

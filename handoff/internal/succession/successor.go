@@ -277,6 +277,9 @@ func (s Successor) Step(e SuccessorEvent) (Successor, []Action, bool) {
 	return r.to, r.do, true
 }
 
+// HandedBack reports whether the sockets went back to the predecessor, and this generation is not over.
+func (s Successor) HandedBack() bool { return s == Returning || s == Departing || s == Draining }
+
 var successorPhases = [successors]Phase{
 	First: PhaseStarting, Preparing: PhaseStarting, PreparingHeir: PhaseStarting, Inheriting: PhaseStarting, Proving: PhaseStarting,
 	ProvingHeir: PhaseStarting, Taking: PhaseStarting, TakingAlone: PhaseStarting, Opening: PhaseStarting, OpeningAlone: PhaseStarting,
