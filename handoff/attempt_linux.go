@@ -37,6 +37,7 @@ type attempt struct {
 	settled       event // made with the commit, if CONFIRM is to follow at once; happens with it, or when it will not come
 
 	owes      time.Time               // since when the successor has not answered an OFFER; zero: it owes no answer. Guarded by Generation.mu
+	passedOn  bool                    // the successor was asked to upgrade; likewise
 	displace  context.CancelCauseFunc // ends the preparation; likewise
 	departed  bool                    // it is decided whether connections depart; guarded by Generation.mu
 	judged    event                   // made with the guard; happens when it is known why a released successor has gone
@@ -175,28 +176,48 @@ const impatience = time.Second
 var errDisplaced = errors.New("it did not answer while another successor waited")
 
 // begin makes a the attempt under way, or says who is busy. end must follow. If the successor of another attempt does not
-// answer what it was offered, a takes its place; for that begin waits.
+// answer what it was offered, a takes its place; for that begin waits. What this process itself wants goes before what callers
+// want: one caller after the other would keep it from upgrading for ever.
 func (g *Generation) begin(ctx context.Context, a *attempt) error {
-	displaced := false
-	for {
+	var displaced *attempt
+	own, told := a.link == nil, false
+	for first := true; ; first = false {
 		g.mu.Lock()
 		other, news := g.attempt, g.news
-		if other == nil || other.owes.IsZero() && !displaced {
+		if other == nil || other.owes.IsZero() && other != displaced {
 			defer g.mu.Unlock()
-			return g.beginLocked(a)
+			if own && !first {
+				g.waiting--
+			}
+			return g.beginLocked(a, own)
+		}
+		if own && first {
+			g.waiting++
 		}
 		wait := time.Until(other.owes.Add(impatience))
 		if wait <= 0 {
-			displaced = true
-			other.displace(errDisplaced)
+			if other != displaced {
+				displaced = other
+				other.displace(errDisplaced)
+			}
 			wait = g.cfg.StepTimeout // it ends at once
 		}
+		phase := g.phase
 		g.mu.Unlock()
+		if !own && !told {
+			told = true
+			_ = a.link.tell(&wire.Wait{Phase: string(phase)}) // it may have little patience
+		}
 		t := time.NewTimer(wait)
 		select {
 		case <-news:
 		case <-ctx.Done():
 			t.Stop()
+			if own {
+				g.mu.Lock()
+				g.waiting--
+				g.mu.Unlock()
+			}
 			return context.Cause(ctx)
 		case <-t.C:
 		}
@@ -204,13 +225,17 @@ func (g *Generation) begin(ctx context.Context, a *attempt) error {
 	}
 }
 
-func (g *Generation) beginLocked(a *attempt) error {
+// beginLocked makes a the attempt under way; own: this process has asked for it.
+func (g *Generation) beginLocked(a *attempt, own bool) error {
 	if other := g.attempt; other != nil {
 		busy := &BusyError{PID: other.pid(), Phase: g.phase}
 		if other.hello != nil {
 			busy.Name = other.hello.Name
 		}
 		return busy
+	}
+	if g.waiting > 0 && !own {
+		return &BusyError{PID: os.Getpid(), Name: g.origin.name(), Phase: g.phase}
 	}
 	switch {
 	case g.closing || g.phase == PhaseStopped:

@@ -40,30 +40,64 @@ func (g *Generation) prove(p *predecessor) {
 }
 
 // handBack gives the sockets back, if there is somebody to give them to.
+//
+// What only one process may have is let go of first, while this generation serves on. The predecessor waits for an answer to
+// PING meanwhile, so that takes less than StepTimeout, or it ends this process.
 func (g *Generation) handBack(cause error) bool {
+	g.yieldings.Lock() // a second call finds what the first one has done
+	defer g.yieldings.Unlock()
 	g.mu.Lock()
 	p := g.predecessor
+	may := succession.MayHandBack(g.toPredecessor, g.toSuccessor)
+	if may {
+		g.yielding = make(chan struct{})
+	}
 	g.mu.Unlock()
-	_, may := g.hearIf(p, cue{event: succession.Unfit, cause: cause}, func() bool {
-		may := succession.MayHandBack(g.toPredecessor, g.toSuccessor)
+	if !may {
+		return g.cannotHandBack(cause)
+	}
+	defer func() {
+		g.mu.Lock()
+		close(g.yielding)
+		g.yielding = nil
+		g.mu.Unlock()
+	}()
+	ctx, cancel := context.WithTimeout(g.ctx, g.cfg.StepTimeout*3/4)
+	defer cancel()
+	var kept held
+	err := g.holdExclusive(ctx, kept.add)
+	_, may = g.hearIf(p, cue{event: succession.Unfit, cause: cause, held: err}, func() bool {
+		may := succession.MayHandBack(g.toPredecessor, g.toSuccessor) && !p.link.peer.Dead()
 		if may {
 			g.backSince = time.Now()
 		}
 		return may
 	})
-	if !may && g.currentPhase() != PhaseStopped { // otherwise it was said when it ended
+	if may {
+		return true
+	}
+	kept.letGo()
+	return g.cannotHandBack(cause)
+}
+
+// cannotHandBack reports whether the sockets have gone back already.
+func (g *Generation) cannotHandBack(cause error) bool {
+	if g.handingBack() {
+		return true
+	}
+	if g.currentPhase() != PhaseStopped { // otherwise it was said when it ended
 		g.log.Warn("there is no predecessor that the sockets could go back to", "error", cause)
 	}
-	return may
+	return false
 }
 
 // putBack stops accepting, and then puts the token back. It reports whether the predecessor may say which connections return.
-func (g *Generation) putBack(p *predecessor, cause error) bool {
+func (g *Generation) putBack(p *predecessor, c cue) bool {
+	cause, held := c.cause, c.held
 	g.log.Error("this generation fails; the sockets go back", "error", cause)
 	g.mu.Lock()
 	own := g.ownLocked()
 	g.mu.Unlock()
-	held := g.holdExclusive(g.ctx, nil) // before anybody else can own
 	if err := g.parkClaimed(nil); err != nil {
 		g.log.Error("a socket does not pause", "error", err)
 	}

@@ -7,24 +7,30 @@ import "github.com/segue-go/segue/handoff/internal/succession"
 func (g *Generation) asIncumbentLocked(e succession.IncumbentEvent) (do []succession.Action, tell func()) {
 	from := g.toSuccessor
 	to, do, ok := from.Step(e)
-	if !ok {
-		g.log.Error("a case that cannot be; please report it", "side", "incumbent", "state", from, "event", e)
-	}
-	g.log.Debug("decided", "side", "incumbent", "state", from, "event", e, "next", to)
 	g.toSuccessor = to
-	return do, g.enterPhaseLocked()
+	entered := g.enterPhaseLocked()
+	return do, func() { // without the lock: a Logger may ask the generation
+		if !ok {
+			g.log.Error("a case that cannot be; please report it", "side", "incumbent", "state", from, "event", e)
+		}
+		g.log.Debug("decided", "side", "incumbent", "state", from, "event", e, "next", to)
+		entered()
+	}
 }
 
 // asSuccessorLocked is the same for what this generation is to its predecessor.
 func (g *Generation) asSuccessorLocked(e succession.SuccessorEvent) (do []succession.Action, tell func()) {
 	from := g.toPredecessor
 	to, do, ok := from.Step(e)
-	if !ok {
-		g.log.Error("a case that cannot be; please report it", "side", "successor", "state", from, "event", e)
-	}
-	g.log.Debug("decided", "side", "successor", "state", from, "event", e, "next", to)
 	g.toPredecessor = to
-	return do, g.enterPhaseLocked()
+	entered := g.enterPhaseLocked()
+	return do, func() { // without the lock: a Logger may ask the generation
+		if !ok {
+			g.log.Error("a case that cannot be; please report it", "side", "successor", "state", from, "event", e)
+		}
+		g.log.Debug("decided", "side", "successor", "state", from, "event", e, "next", to)
+		entered()
+	}
 }
 
 // enterPhaseLocked is the only place where the phase changes: it follows from the two states. The caller calls tell once it has

@@ -28,18 +28,21 @@ type Generation struct {
 	started  event          // this generation owns, or never will
 	released event          // it has been superseded for good, or is over
 
-	quit     context.Context // ends when Close begins, and with it a Ready under way
-	hurry    context.CancelCauseFunc
-	back     context.Context // ends when the sockets went back to the predecessor; its cause is an ErrHandedBack
-	yield    context.CancelCauseFunc
-	readying sync.Mutex // held throughout Ready; taken before mu
-	stopping sync.Mutex // held throughout stop; taken before mu
-	holding  sync.Mutex // held while exclusive sections are; taken before mu
+	quit      context.Context // ends when Close begins, and with it a Ready under way
+	hurry     context.CancelCauseFunc
+	back      context.Context // ends when the sockets went back to the predecessor; its cause is an ErrHandedBack
+	yield     context.CancelCauseFunc
+	readying  sync.Mutex // held throughout Ready; taken before mu
+	stopping  sync.Mutex // held throughout stop; taken before mu
+	rows      sync.Mutex // held while the row of the table that begins to serve, or ends it, is carried out; taken before mu
+	yieldings sync.Mutex // held throughout handBack; taken before holding, rows and mu
+	holding   sync.Mutex // held while exclusive sections are; taken before mu
 
 	mu            sync.Mutex
 	toPredecessor succession.Successor // what this generation is to the one before it
 	toSuccessor   succession.Incumbent // and to the one after it
 	phase         Phase                // follows from these two
+	yielding      chan struct{}        // closed when handBack is done; nil if it is not under way
 	news          chan struct{}        // closed when the phase changes, or an attempt ends
 
 	number     int

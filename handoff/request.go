@@ -1,6 +1,7 @@
 package handoff
 
 import (
+	"errors"
 	"os"
 	"os/signal"
 )
@@ -34,10 +35,11 @@ func (g *Generation) answerRequest(by string) {
 		phase, busy, news := g.phase, g.busyLocked(), g.news
 		g.mu.Unlock()
 		switch {
-		case phase == PhaseServing && !busy:
+		case (phase == PhaseServing || phase == PhaseOffering) && !busy:
 			g.log.Info("upgrade begins", "by", by)
-			_ = g.Upgrade(g.ctx) // it logs how it ends
-			return
+			if err := g.Upgrade(g.ctx); !errors.Is(err, ErrBusy) { // it logs how it ends
+				return
+			}
 		case phase == PhaseDraining:
 			g.passRequestOn(by)
 			return

@@ -6,7 +6,9 @@ import (
 	"github.com/segue-go/segue/handoff/internal/wire"
 )
 
-func (g *Generation) busyLocked() bool { return g.attempt != nil }
+// busyLocked reports whether an upgrade has to wait for another one. It need not if the successor of that one owes an answer:
+// then it may take its place.
+func (g *Generation) busyLocked() bool { return g.attempt != nil && g.attempt.owes.IsZero() }
 
 // passRequestOn has the successor start an upgrade.
 func (g *Generation) passRequestOn(by string) {
@@ -22,6 +24,9 @@ func (g *Generation) passRequestOn(by string) {
 	case a.link.send(&wire.Upgrade{}) != nil:
 		g.log.Warn("an upgrade was asked for too late, and the successor does not hear it", "by", by, "successor", successor)
 	default:
+		g.mu.Lock()
+		a.passedOn = true
+		g.mu.Unlock()
 		g.log.Info("an upgrade was asked for too late; passed on", "by", by, "successor", successor)
 	}
 }

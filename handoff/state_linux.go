@@ -270,15 +270,20 @@ func (h *held) add(release func()) {
 	}
 }
 
-// letGo undoes all holds: this generation serves on.
-func (m *sectionsMoving) letGo(g *Generation) {
-	m.held.mu.Lock()
-	releases := m.held.releases
-	m.held.over, m.held.releases = true, nil
-	m.held.mu.Unlock()
+// letGo calls what undoes the holds.
+func (h *held) letGo() {
+	h.mu.Lock()
+	releases := h.releases
+	h.over, h.releases = true, nil
+	h.mu.Unlock()
 	for _, release := range slices.Backward(releases) {
 		release()
 	}
+}
+
+// letGo undoes all holds: this generation serves on.
+func (m *sectionsMoving) letGo(g *Generation) {
+	m.held.letGo()
 	if m.held.connections {
 		m.held.connections = false
 		g.exchange.Resume()

@@ -17,6 +17,7 @@ import (
 type cue struct {
 	event succession.SuccessorEvent
 	cause error // why, if it is bad news
+	held  error // of Unfit: something that only one process may have is not let go of
 	frame frame // of the predecessor
 }
 
@@ -29,9 +30,21 @@ func (g *Generation) hear(p *predecessor, c cue) cue {
 
 // hearIf is hear if may, which is called under the lock, says so.
 func (g *Generation) hearIf(p *predecessor, c cue, may func() bool) (last cue, heard bool) {
+	if c.event == succession.Unfit || c.event == succession.Proved {
+		g.rows.Lock()
+		defer g.rows.Unlock()
+	}
 	opening := false
 	for {
+		if opening {
+			g.rows.Lock() // until this row is done: who asks for the phase may call Fail at once
+			defer g.rows.Unlock()
+		}
 		g.mu.Lock()
+		if heard && g.toPredecessor == succession.Draining && c.event == succession.Cut {
+			g.mu.Unlock() // HandBack reports what attend has reported meanwhile
+			return c, true
+		}
 		if !heard && !may() {
 			g.mu.Unlock()
 			return c, false
@@ -121,7 +134,7 @@ func (g *Generation) act(p *predecessor, action succession.Action, c cue) (repor
 		_ = p.token.put()
 		g.say(p, &wire.Failed{Reason: c.cause.Error(), Returned: true})
 	case succession.HandBack:
-		if !g.putBack(p, c.cause) {
+		if !g.putBack(p, c) {
 			return cue{event: succession.Cut, cause: c.cause}, true // the predecessor waits for the end of the link
 		}
 	case succession.DepartBack:
@@ -315,6 +328,12 @@ func (g *Generation) attend(p *predecessor) {
 	defer p.close()
 	for !p.gone.happened() {
 		c, ok := p.next(g.ctx)
+		g.mu.Lock()
+		yielding := g.yielding
+		g.mu.Unlock()
+		if yielding != nil { // a hand-back has begun: after PONG there would be none
+			<-yielding
+		}
 		if !ok || p.gone.happened() {
 			c.frame.raw.Close()
 			return

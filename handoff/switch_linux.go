@@ -167,6 +167,12 @@ func (g *Generation) resume(a *attempt) {
 		g.writePIDFile()
 	}
 	g.log.Warn("this generation serves again")
+	g.mu.Lock()
+	asked := a.passedOn
+	g.mu.Unlock()
+	if asked { // and the successor has not come to it
+		g.beAsked()
+	}
 	if len(waiting) > 0 {
 		g.log.Error("some sockets cannot be opened yet; trying on", "error", err)
 		g.task(func() { g.keepReopening(waiting) })

@@ -25,7 +25,8 @@ import (
 // So it acquires what it needs when it is called, and gives it up before it returns. A predecessor that is revived because
 // its successor died, or was killed, begins when that one is dead.
 //
-// That work returns is waited for as long as Config.StateTimeout, 10 seconds by default. If that is not enough, or if work
+// That work returns is waited for as long as Config.StateTimeout, 10 seconds by default, but for three quarters of StepTimeout if
+// the sockets go back to the predecessor, which waits for this process meanwhile. If that is not enough, or if work
 // returns an error other than that of its context, the upgrade fails: this process serves on, and work is called again as soon
 // as it has returned. When the sockets are to go back to the predecessor, and work does not return in that time, the
 // predecessor kills this process first. At a stop for good it is waited for as long as the servers are, Config.DrainTimeout at
