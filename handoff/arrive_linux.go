@@ -11,6 +11,7 @@ import (
 
 	"github.com/segue-go/segue/handoff/fdpass"
 	"github.com/segue-go/segue/handoff/internal/live"
+	"github.com/segue-go/segue/handoff/internal/succession"
 	"github.com/segue-go/segue/handoff/internal/wire"
 	"github.com/segue-go/segue/listener"
 )
@@ -210,12 +211,16 @@ func checkConns(fds []*listener.FD) error {
 	return nil
 }
 
+// departureUndecidedLocked reports whether this generation is superseded, and depart is about to look at what is here.
+func (g *Generation) departureUndecidedLocked() bool {
+	return g.phase == PhaseDraining && g.attempt != nil && !g.attempt.departed && g.toSuccessor == succession.Guard
+}
+
 // mayReceive is nil if this generation serves, or will, or passes on what comes.
 func (g *Generation) mayReceive() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	undecided := g.attempt != nil && !g.attempt.departed // depart is about to look at what is here
-	if g.phase != PhaseStopped && (g.phase != PhaseDraining || undecided || g.departure.open()) {
+	if g.phase != PhaseStopped && (g.phase != PhaseDraining || g.departureUndecidedLocked() || g.departure.open()) {
 		return nil
 	}
 	return fmt.Errorf("%w, and has no successor to pass connections on to", ErrNotOwner)
@@ -239,6 +244,16 @@ func (in *inflow) key(m *wire.Conns) (live.Key, error) {
 // giveAway passes f on to the successor.
 func (g *Generation) giveAway(f *gift) error {
 	g.mu.Lock()
+	for g.departureUndecidedLocked() && !g.departure.open() { // it is, in a moment
+		news := g.news
+		g.mu.Unlock()
+		select {
+		case <-news:
+		case <-g.ctx.Done():
+			return ErrNoSuccessor
+		}
+		g.mu.Lock()
+	}
 	d := g.departure
 	g.mu.Unlock()
 	if d == nil || !d.give(f.name, f) {

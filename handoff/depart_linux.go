@@ -69,6 +69,7 @@ func (a *attempt) depart(m *wire.Confirm) {
 	defer func() {
 		a.g.mu.Lock()
 		a.departed = true
+		a.g.tellNewsLocked()
 		a.g.mu.Unlock()
 	}()
 	if !a.moves {
