@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/segue-go/segue/handoff/internal/succession"
@@ -68,12 +69,17 @@ func (a *attempt) happen(e succession.IncumbentEvent) {
 			a.entered = time.Now()
 		}
 		g.mu.Unlock()
-		tell()
+		if !slices.Contains(actions, succession.Reopen) {
+			tell()
+		}
 		a.last = e
 		again = false
 		for _, action := range actions {
 			if report, ok := a.act(action); ok {
 				e, again = report, true
+			}
+			if action == succession.Reopen {
+				tell() // now that it is true, and the ancestor was told
 			}
 		}
 		if s := a.state(); !a.over && (s == succession.ReleasedAlone || s == succession.Orphaned) {

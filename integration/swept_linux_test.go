@@ -33,7 +33,7 @@ func TestSweptRendezvous(t *testing.T) {
 		vs.answered(t, last.pid)
 	}
 	next("upgrade", a)
-	w.wait(0, last.pid, "log", "the rendezvous was removed and cannot be bound again; only Upgrade starts a successor")
+	w.wait(0, last.pid, "log", "the rendezvous was removed and cannot be bound again; only a signal or Upgrade starts a successor")
 	// Started beside it, one takes itself for the first.
 	if err := os.Mkdir(run, 0o700); err != nil {
 		t.Fatal(err)
