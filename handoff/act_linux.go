@@ -45,8 +45,9 @@ func (a *attempt) act(action succession.Action) (report succession.IncumbentEven
 		}
 		return succession.Revived, true
 	case succession.Reopen:
-		a.failed = true
+		a.failed, a.over = true, true
 		g.resume(a)
+		g.vacate(a) // who hears that this generation serves again may upgrade it at once
 	case succession.EndStale:
 		a.failed = true
 		g.goStale(a.cause)
