@@ -12,6 +12,7 @@ import (
 	"github.com/segue-go/segue/handoff/fdpass"
 	"github.com/segue-go/segue/handoff/internal/live"
 	"github.com/segue-go/segue/handoff/internal/succession"
+	"github.com/segue-go/segue/handoff/internal/sys"
 	"github.com/segue-go/segue/handoff/internal/wire"
 	"github.com/segue-go/segue/listener"
 )
@@ -189,7 +190,7 @@ func (in *inflow) park(m *wire.Conns, raw *fdpass.Message, ack func() error) err
 func checkConns(fds []*listener.FD) error {
 	for i, fd := range fds {
 		var domain, typ, listening int
-		err := control(fd, func(n int) (err error) {
+		err := sys.Control(fd, func(n int) (err error) {
 			if domain, err = unix.GetsockoptInt(n, unix.SOL_SOCKET, unix.SO_DOMAIN); err != nil {
 				return err
 			}

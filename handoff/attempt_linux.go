@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/segue-go/segue/handoff/fdpass"
+	"github.com/segue-go/segue/handoff/internal/spares"
 	"github.com/segue-go/segue/handoff/internal/succession"
 	"github.com/segue-go/segue/handoff/internal/wire"
 )
@@ -84,7 +85,7 @@ func (a *attempt) pidNow() int {
 // receive serves one caller at the rendezvous. It takes conn. ctx is for as long as the caller is silent; spoke is called
 // when it is not any more.
 func (g *Generation) receive(ctx context.Context, conn *net.UnixConn, spoke func()) {
-	l := newLink(conn, g.cfg.StepTimeout, g.cfg.Trace, g)
+	l := newLink(conn, g.cfg.StepTimeout, g.cfg.Trace, &g.spares)
 	a := &attempt{g: g, link: l}
 	err := a.greet(ctx)
 	spoke()
@@ -160,7 +161,7 @@ func refusal(err error) wire.Message {
 		return &wire.Refuse{Code: wire.CodeTransport, Reason: err.Error()}
 	case errors.Is(err, errInit):
 		return &wire.Refuse{Code: wire.CodeUnsupported, Reason: err.Error()}
-	case outOfDescriptors(err):
+	case spares.OutOfDescriptors(err):
 		return &wire.Refuse{Code: wire.CodeDescriptors, Reason: fmt.Sprintf("the incumbent, process %d, has none left for a handover; raise its RLIMIT_NOFILE, or wait: %v", os.Getpid(), err)}
 	case errors.Is(err, net.ErrClosed), errors.Is(err, ErrNotOwner):
 		return &wire.Refuse{Code: wire.CodeStopping, Reason: err.Error()}

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/segue-go/segue/handoff/internal/spares"
+	"github.com/segue-go/segue/handoff/internal/sys"
 	"github.com/segue-go/segue/handoff/internal/wire"
 	"github.com/segue-go/segue/listener"
 	"golang.org/x/sys/unix"
@@ -40,9 +42,9 @@ func (g *Generation) acceptSuccessors(r *resource) {
 			}
 			return
 		}
-		if outOfDescriptors(err) {
+		if spares.OutOfDescriptors(err) {
 			why := err
-			if c, err = g.acceptBySpares(ln); outOfDescriptors(err) && g.turnAway(ln, why) {
+			if c, err = g.acceptBySpares(ln); spares.OutOfDescriptors(err) && g.turnAway(ln, why) {
 				continue
 			}
 		} else if err != nil {
@@ -65,18 +67,14 @@ func (g *Generation) acceptSuccessors(r *resource) {
 	}
 }
 
-func outOfDescriptors(err error) bool {
-	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE)
-}
-
 // acceptBySpares accepts a caller, if there is one, by means of the spares. Those that a handover takes are kept from it.
 func (g *Generation) acceptBySpares(ln syscall.Conn) (c net.Conn, err error) {
 	raw, err := ln.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
-	err = g.spares.do(g, 2, callerDescriptors, func() error {
-		if lacking(2) {
+	err = g.spares.Do(2, spares.Caller, func() error {
+		if spares.Lacking(2) {
 			return unix.EMFILE // rather than to hang up on somebody for want of the second
 		}
 		var fd *listener.FD
@@ -93,7 +91,7 @@ func (g *Generation) acceptBySpares(ln syscall.Conn) (c net.Conn, err error) {
 		if err = errors.Join(err, inner); err != nil || fd == nil {
 			return err
 		}
-		u, err := unixConn(fd)
+		u, err := sys.UnixConn(fd)
 		if err == nil {
 			c = u
 		}
@@ -123,7 +121,7 @@ func (g *Generation) turnAway(ln syscall.Conn, why error) (answered bool) {
 		if !called(n) {
 			return
 		}
-		g.spares.last(func() *listener.FD {
+		g.spares.Last(func() *listener.FD {
 			c, _, err := unix.Accept4(int(n), unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
 			if err != nil {
 				return nil

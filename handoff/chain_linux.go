@@ -13,6 +13,7 @@ import (
 
 	"github.com/segue-go/segue/handoff/internal/live"
 	"github.com/segue-go/segue/handoff/internal/peer"
+	"github.com/segue-go/segue/handoff/internal/spares"
 	"github.com/segue-go/segue/handoff/internal/succession"
 	"github.com/segue-go/segue/handoff/internal/wire"
 	"github.com/segue-go/segue/listener"
@@ -25,7 +26,7 @@ type chain struct {
 	attempt     *attempt     // the handover under way, one at a time; guarded by Generation.mu
 	predecessor *predecessor // nil for the first generation; guarded by Generation.mu once this generation owns
 
-	spares spares // descriptors for a handover
+	spares spares.Pool // descriptors for a handover
 
 	lot       *live.Lot  // connections of the predecessor whose clients are silent
 	departure *departure // the last one; guarded by Generation.mu
@@ -53,6 +54,7 @@ var errFull = errors.New("the incumbent does not answer, and its queue is full o
 var errIncumbentLeft = errors.New("the incumbent ended before it answered")
 
 func (g *Generation) join(ctx context.Context) error {
+	g.spares.Alone = g.withoutAccepting
 	g.origin = newOrigin()
 	err := g.meet(ctx)
 	if err == nil && g.cfg.Command == nil {
@@ -183,6 +185,36 @@ func (g *Generation) openRendezvous() error {
 	return nil
 }
 
+// fillSpares keeps descriptors for a handover of what this generation has now.
+func (g *Generation) fillSpares() {
+	g.mu.Lock()
+	n := len(g.sections)
+	if g.cfg.Transport == TransportPidfd {
+		n += len(g.claimed) // copies that the successor takes; otherwise they are sent if there is no room
+	}
+	g.mu.Unlock()
+	g.spares.Fill(n)
+}
+
+// withoutAccepting calls f while the sockets of a generation that owns are paused, so that they do not take the descriptors
+// that are set free for f. No switch begins meanwhile. f must not lock mu.
+func (g *Generation) withoutAccepting(f func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var paused []*listener.Listener
+	if g.phase.owner() {
+		for _, r := range g.claimed {
+			if l, ok := r.sock.(*listener.Listener); ok && l.Pause() == nil {
+				paused = append(paused, l)
+			}
+		}
+	}
+	f()
+	for _, l := range paused {
+		_ = l.Open() // it takes no descriptor, and the error is that it was closed
+	}
+}
+
 // authorize decides whether p may take part. conn's credentials are those with which the connection was made
 // (SO_PEERCRED: effective ids), p's those of who speaks (SCM_CREDENTIALS); both must be allowed.
 func (g *Generation) authorize(conn *net.UnixConn, p *peer.Peer) error {
@@ -217,7 +249,7 @@ func (g *Generation) authorize(conn *net.UnixConn, p *peer.Peer) error {
 // introduce makes a Peer of the sender of f, if it is authorized.
 func (g *Generation) introduce(l *link, f frame) (*peer.Peer, error) {
 	var p *peer.Peer
-	err := g.spares.do(g, 1, 1, func() (err error) {
+	err := g.spares.Do(1, 1, func() (err error) {
 		p, err = peer.FromMessage(f.raw)
 		return err
 	})
@@ -288,7 +320,7 @@ func (g *Generation) letGo(owner bool) {
 	g.output = [3]*listener.FD{}
 	p := g.predecessor
 	g.mu.Unlock()
-	g.spares.close()
+	g.spares.Close()
 	if p != nil {
 		p.close()
 	}

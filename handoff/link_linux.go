@@ -15,6 +15,7 @@ import (
 	"github.com/segue-go/segue/handoff/fdpass"
 	"github.com/segue-go/segue/handoff/internal/live"
 	"github.com/segue-go/segue/handoff/internal/peer"
+	"github.com/segue-go/segue/handoff/internal/spares"
 	"github.com/segue-go/segue/handoff/internal/wire"
 	"golang.org/x/sys/unix"
 )
@@ -28,7 +29,7 @@ type link struct {
 	step  time.Duration
 	trace *Trace
 
-	starved *Generation // whose spares are for the pidfd that comes with the first message; nil for none
+	starved *spares.Pool // for the pidfd that comes with the first message; nil for none
 
 	frames chan frame    // from the reader; closed when it ends
 	synced chan uint64   // the reader has passed on all that was queued at that sync
@@ -47,7 +48,7 @@ type frame struct {
 }
 
 // newLink takes conn. The reader ends with close.
-func newLink(conn *net.UnixConn, step time.Duration, trace *Trace, starved *Generation) *link {
+func newLink(conn *net.UnixConn, step time.Duration, trace *Trace, starved *spares.Pool) *link {
 	l := &link{
 		conn:    conn,
 		other:   "successor",
@@ -125,7 +126,7 @@ func (l *link) tryRecv(buf []byte) (m *fdpass.Message, err error) {
 	if l.starved == nil {
 		return fdpass.TryRecv(l.conn, buf)
 	}
-	_ = l.starved.spares.do(l.starved, 1, 1, func() error {
+	_ = l.starved.Do(1, 1, func() error {
 		m, err = fdpass.TryRecv(l.conn, buf)
 		return nil // what was lost cannot be had again
 	})

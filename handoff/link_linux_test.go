@@ -13,6 +13,7 @@ import (
 
 	"github.com/segue-go/segue/handoff/fdpass"
 	"github.com/segue-go/segue/handoff/internal/live"
+	"github.com/segue-go/segue/handoff/internal/sys"
 	"github.com/segue-go/segue/handoff/internal/wire"
 	"github.com/segue-go/segue/listener"
 )
@@ -26,7 +27,7 @@ func linkPair(t *testing.T) (a, b *link) {
 	}
 	ends := make([]*link, 2)
 	for i, n := range pair {
-		c, err := unixConn(listener.NewFD(n))
+		c, err := sys.UnixConn(listener.NewFD(n))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -75,7 +76,7 @@ func TestFlushReset(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := listener.NewFD(pair[1])
-	c, err := unixConn(listener.NewFD(pair[0]))
+	c, err := sys.UnixConn(listener.NewFD(pair[0]))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/segue-go/segue/handoff/internal/sys"
 	"github.com/segue-go/segue/listener"
 )
 
@@ -25,7 +26,7 @@ type memfd struct {
 // writeMemfd returns what save writes, sealed. It does not wait for save to return once ctx has ended.
 func (g *Generation) writeMemfd(ctx context.Context, s *section, what string, save saver) (*memfd, error) {
 	var n int
-	err := g.spares.do(g, 1, 1, func() (err error) {
+	err := g.spares.Do(1, 1, func() (err error) {
 		n, err = unix.MemfdCreate("segue:"+s.name[:min(len(s.name), 200)], unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_NOEXEC_SEAL)
 		return err
 	})
@@ -70,7 +71,7 @@ func (m *memfd) seal() error {
 
 // adoptMemfd makes a memfd of fd, which it takes, if that is sealed and has size bytes.
 func adoptMemfd(fd *listener.FD, name string, size int64) (*memfd, error) {
-	err := control(fd, func(n int) error {
+	err := sys.Control(fd, func(n int) error {
 		seals, err := unix.FcntlInt(uintptr(n), unix.F_GET_SEALS, 0)
 		if err != nil {
 			return fmt.Errorf("%w: section %q is no memfd: %w", ErrProtocol, name, err)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/segue-go/segue/handoff/internal/succession"
+	"github.com/segue-go/segue/handoff/internal/sys"
 	"github.com/segue-go/segue/handoff/internal/wire"
 	"github.com/segue-go/segue/listener"
 )
@@ -81,7 +82,7 @@ func (a *attempt) offer(ctx context.Context) error {
 	g := a.g
 	g.keepRendezvous()
 	var err error
-	err = g.spares.do(g, 1, 1, func() (err error) {
+	err = g.spares.Do(1, 1, func() (err error) {
 		a.token, err = newToken()
 		return err
 	})
@@ -159,7 +160,7 @@ func (a *attempt) welcome(ctx context.Context, m *wire.Welcome) error {
 	}
 	a.g.log.Warn("the token cannot be sent; the successor takes it", "error", err)
 	var token *listener.FD // whose number is 3 at least
-	err = a.g.spares.do(a.g, 1, 1, func() (err error) {
+	err = a.g.spares.Do(1, 1, func() (err error) {
 		token, err = listener.Dup(a.token.fd)
 		return err
 	})
@@ -167,7 +168,7 @@ func (a *attempt) welcome(ctx context.Context, m *wire.Welcome) error {
 		return err
 	}
 	defer token.Close()
-	if err := control(token, func(n int) error { m.Descriptor = n; return nil }); err != nil {
+	if err := sys.Control(token, func(n int) error { m.Descriptor = n; return nil }); err != nil {
 		return err
 	}
 	withdraw, err := thisPtracer.allow(ctx, a.link.peer, a.g.cfg.StepTimeout/2)

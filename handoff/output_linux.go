@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/segue-go/segue/handoff/internal/sys"
 	"github.com/segue-go/segue/listener"
 )
 
@@ -70,7 +71,7 @@ func (g *Generation) replaceOutput() error {
 		}
 		// The pipe itself, once more. An error is of a process that has changed its user: pipes belong to who made them.
 		pipe, openErr := os.OpenFile("/proc/self/fd/"+strconv.Itoa(n), os.O_RDONLY|syscall.O_NONBLOCK, 0)
-		errs = errors.Join(errs, control(fd, func(from int) error {
+		errs = errors.Join(errs, sys.Control(fd, func(from int) error {
 			return os.NewSyscallError("dup3", unix.Dup3(from, n, 0))
 		}))
 		if openErr != nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/segue-go/segue/handoff/internal/peer"
+	"github.com/segue-go/segue/handoff/internal/sys"
 	"github.com/segue-go/segue/handoff/internal/wire"
 	"github.com/segue-go/segue/listener"
 	"golang.org/x/sys/unix"
@@ -33,11 +34,11 @@ func dialRendezvous(path string) (*net.UnixConn, error) {
 	fd := listener.NewFD(n)
 	defer fd.Close()
 	// Not net.Dial: its queue-full EAGAIN is an error too, but it cannot set options before connect(2).
-	err = control(fd, func(n int) error { return unix.Connect(n, &unix.SockaddrUnix{Name: path}) })
+	err = sys.Control(fd, func(n int) error { return unix.Connect(n, &unix.SockaddrUnix{Name: path}) })
 	if err != nil {
 		return nil, &os.PathError{Op: "connect", Path: path, Err: err}
 	}
-	return unixConn(fd)
+	return sys.UnixConn(fd)
 }
 
 // incumbentOf returns the process that the rendezvous vouches for at the other end of conn: who called listen(2) last
@@ -82,22 +83,6 @@ func awaitEnd(ctx context.Context, p *peer.Peer) {
 	case <-t.C:
 	case <-ctx.Done():
 	}
-}
-
-// unixConn makes a connection of fd, which it takes.
-func unixConn(fd *listener.FD) (*net.UnixConn, error) {
-	f := fd.File("segue")
-	defer f.Close()
-	c, err := net.FileConn(f)
-	if err != nil {
-		return nil, err
-	}
-	u, ok := c.(*net.UnixConn)
-	if !ok {
-		_ = c.Close()
-		return nil, fmt.Errorf("%w: not a Unix socket", ErrProtocol)
-	}
-	return u, nil
 }
 
 // bindRendezvous makes this generation the first on its path, unless somebody else is quicker: then it reports false.
@@ -151,7 +136,7 @@ func listenRendezvous(path string) (*listener.FD, error) {
 		return nil, os.NewSyscallError("socket", err)
 	}
 	fd := listener.NewFD(n)
-	err = control(fd, func(n int) error {
+	err = sys.Control(fd, func(n int) error {
 		if err := unix.Fchmod(n, 0o600); err != nil {
 			return os.NewSyscallError("fchmod", err)
 		}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/segue-go/segue/handoff/fdpass"
 	"github.com/segue-go/segue/handoff/internal/peer"
+	"github.com/segue-go/segue/handoff/internal/sys"
 	"github.com/segue-go/segue/listener"
 )
 
@@ -61,7 +62,7 @@ func inheritedConn(path string, log *slog.Logger) (*net.UnixConn, error) {
 	if err := unix.SetNonblock(n, true); err != nil {
 		return nil, err
 	}
-	return unixConn(listener.NewFD(n))
+	return sys.UnixConn(listener.NewFD(n))
 }
 
 // child is a successor that this process started.
@@ -86,11 +87,11 @@ func (g *Generation) spawn(cmd *exec.Cmd) (*child, *net.UnixConn, error) {
 	ours, theirs := listener.NewFD(pair[0]), listener.NewFD(pair[1])
 	defer theirs.Close()
 	var st unix.Stat_t
-	if err := control(theirs, func(n int) error { return unix.Fstat(n, &st) }); err != nil {
+	if err := sys.Control(theirs, func(n int) error { return unix.Fstat(n, &st) }); err != nil {
 		_ = ours.Close()
 		return nil, nil, os.NewSyscallError("fstat", err)
 	}
-	conn, err := unixConn(ours)
+	conn, err := sys.UnixConn(ours)
 	if err != nil {
 		return nil, nil, err
 	}

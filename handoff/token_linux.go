@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/segue-go/segue/handoff/internal/sys"
 	"github.com/segue-go/segue/listener"
 	"golang.org/x/sys/unix"
 )
@@ -24,7 +25,7 @@ func newToken() (token, error) {
 
 // adoptToken takes fd, which came with WELCOME, if it is an eventfd. Of a pipe or a memfd two sides may read a 1.
 func adoptToken(fd *listener.FD) (token, error) {
-	err := control(fd, func(n int) error {
+	err := sys.Control(fd, func(n int) error {
 		var st unix.Stat_t
 		if err := unix.Fstat(n, &st); err != nil {
 			return os.NewSyscallError("fstat", err)
@@ -55,7 +56,7 @@ func adoptToken(fd *listener.FD) (token, error) {
 // take reports whether the caller owns from now on.
 func (t token) take() (bool, error) {
 	var b [8]byte
-	err := control(t.fd, func(n int) error {
+	err := sys.Control(t.fd, func(n int) error {
 		_, err := unix.Read(n, b[:])
 		return err
 	})
@@ -72,7 +73,7 @@ func (t token) take() (bool, error) {
 // present reports whether somebody could take the token, without taking it.
 func (t token) present() bool {
 	var n int
-	err := control(t.fd, func(fd int) (err error) {
+	err := sys.Control(t.fd, func(fd int) (err error) {
 		n, err = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
 		return err
 	})
@@ -83,26 +84,10 @@ func (t token) present() bool {
 func (t token) put() error {
 	var b [8]byte
 	binary.NativeEndian.PutUint64(b[:], 1)
-	return control(t.fd, func(n int) error {
+	return sys.Control(t.fd, func(n int) error {
 		_, err := unix.Write(n, b[:])
 		return err
 	})
 }
 
 func (t token) close() { _ = t.fd.Close() }
-
-// control calls f with the number behind fd, again when a signal interrupts it.
-func control(fd *listener.FD, f func(n int) error) error {
-	var inner error
-	err := fd.Control(func(n uintptr) {
-		for {
-			if inner = f(int(n)); !errors.Is(inner, unix.EINTR) {
-				return
-			}
-		}
-	})
-	if err != nil {
-		return err
-	}
-	return inner
-}

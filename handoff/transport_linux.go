@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/segue-go/segue/handoff/fdpass"
+	"github.com/segue-go/segue/handoff/internal/spares"
 	"github.com/segue-go/segue/handoff/internal/wire"
 	"github.com/segue-go/segue/listener"
 )
@@ -109,11 +110,11 @@ var errNoCopies = errors.New("the incumbent has no room for the copies that its 
 func (a *attempt) pullBatch(ctx context.Context, o *wire.Offer, fds []syscall.Conn) (refused string, err error) {
 	var items []wire.Item
 	var done func()
-	err = a.g.spares.do(a.g, len(fds), 1, func() (err error) {
+	err = a.g.spares.Do(len(fds), 1, func() (err error) {
 		items, done, err = expose(o.Items, fds)
 		return err
 	})
-	if outOfDescriptors(err) {
+	if spares.OutOfDescriptors(err) {
 		return "", fmt.Errorf("%w: %w", errNoCopies, err)
 	}
 	if err != nil {
@@ -180,5 +181,5 @@ func (p *predecessor) pull(items []wire.Item) ([]*listener.FD, error) {
 // refusable reports whether err, of pull, leaves the other transport to try.
 func refusable(err error) bool {
 	return !errors.Is(err, ErrProtocol) && !errors.Is(err, fdpass.ErrGone) && !errors.Is(err, net.ErrClosed) &&
-		!outOfDescriptors(err)
+		!spares.OutOfDescriptors(err)
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/segue-go/segue/handoff/internal/spares"
 	"github.com/segue-go/segue/handoff/internal/succession"
 )
 
@@ -54,7 +55,7 @@ func (g *Generation) startAndHandOver(ctx context.Context) error {
 	var conn *net.UnixConn
 	cmd := g.command()
 	var err error
-	_ = g.spares.do(g, spawnDescriptors, 1, func() error {
+	_ = g.spares.Do(spares.Spawn, 1, func() error {
 		child, conn, err = g.spawn(cmd)
 		return nil // a command cannot be started again
 	})
@@ -65,7 +66,7 @@ func (g *Generation) startAndHandOver(ctx context.Context) error {
 		return err
 	}
 	g.log.Info("successor started", "successor", child.cmd.Process.Pid)
-	l := newLink(conn, g.cfg.StepTimeout, g.cfg.Trace, g)
+	l := newLink(conn, g.cfg.StepTimeout, g.cfg.Trace, &g.spares)
 	g.mu.Lock()
 	a.child, a.link, l.peer = child, l, child.peer
 	g.mu.Unlock()

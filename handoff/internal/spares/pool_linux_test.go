@@ -1,4 +1,4 @@
-package handoff
+package spares
 
 import (
 	"errors"
@@ -24,10 +24,11 @@ func TestSpares(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	g := &Generation{}
-	g.fillSpares()
-	defer g.spares.close()
-	if n := len(g.spares.fds); n != spareDescriptors {
+	alone := 0
+	p := Pool{Alone: func(f func()) { alone++; f() }}
+	p.Fill(0)
+	defer p.Close()
+	if n := len(p.fds); n != handover {
 		t.Fatalf("%d spares", n)
 	}
 	taken := probe(200)
@@ -37,7 +38,7 @@ func TestSpares(t *testing.T) {
 	}
 	var opened []*listener.FD
 	open := func(n, keep int) error {
-		return g.spares.do(g, n, keep, func() error {
+		return p.Do(n, keep, func() error {
 			got := probe(n)
 			if len(got) < n {
 				closeAll(got)
@@ -47,13 +48,16 @@ func TestSpares(t *testing.T) {
 			return nil
 		})
 	}
-	if err := open(spawnDescriptors, 1); err != nil {
+	if err := open(Spawn, 1); err != nil {
 		t.Fatal(err)
 	}
-	if n := len(g.spares.fds); n != spareDescriptors-spawnDescriptors {
+	if alone != 1 {
+		t.Errorf("others could take the descriptors: alone %d times", alone)
+	}
+	if n := len(p.fds); n != handover-Spawn {
 		t.Errorf("%d spares are left", n)
 	}
-	if err := open(3, callerDescriptors); !errors.Is(err, unix.EMFILE) {
+	if err := open(3, Caller); !errors.Is(err, unix.EMFILE) {
 		t.Errorf("what is kept for others was taken: %v", err)
 	}
 	if err := open(3, 1); err != nil {
@@ -64,15 +68,15 @@ func TestSpares(t *testing.T) {
 		t.Error(err)
 	}
 	closeAll(opened[len(opened)-1:])
-	g.fillSpares()
-	if n := len(g.spares.fds); n != spareDescriptors {
+	p.Fill(0)
+	if n := len(p.fds); n != handover {
 		t.Errorf("%d spares when there are descriptors again", n)
 	}
 	// A quarter of the limit at most.
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 40, Max: old.Max}); err != nil {
 		t.Fatal(err)
 	}
-	if g.fillSpares(); g.spares.want != 10 {
-		t.Errorf("%d are wanted of 40", g.spares.want)
+	if p.Fill(0); p.want != 10 {
+		t.Errorf("%d are wanted of 40", p.want)
 	}
 }
