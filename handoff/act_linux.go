@@ -1,9 +1,9 @@
 package handoff
 
 import (
+	"context"
 	"fmt"
 	"os"
-	"time"
 
 	"github.com/segue-go/segue/handoff/internal/peer"
 	"github.com/segue-go/segue/handoff/internal/succession"
@@ -22,7 +22,7 @@ func (a *attempt) act(action succession.Action) (report succession.IncumbentEven
 		return succession.Paused, true
 	case succession.SendCommit:
 		g.tellAncestor(&wire.Goodbye{Reason: "it has a successor of its own"})
-		if err := a.link.send(&wire.Commit{}); err != nil {
+		if err := a.link.Send(&wire.Commit{}); err != nil {
 			a.because(succession.Committed, err)
 			return succession.LinkEnd, true
 		}
@@ -99,21 +99,21 @@ func (a *attempt) act(action succession.Action) (report succession.IncumbentEven
 		a.departure.warnStuck()
 	case succession.ReportBlocked:
 		g.log.Error("the successor owns the sockets, does not answer and cannot be killed; this process stays paused until it ends; end it",
-			"successor", a.link.peer.PID, "error", a.cause)
+			"successor", a.link.Peer.PID, "error", a.cause)
 	}
 	return 0, false
 }
 
 // say sends a frame whose loss the driver finds out by itself.
 func (a *attempt) say(m wire.Message) {
-	if err := a.link.tell(m); err != nil {
+	if err := a.link.Tell(m); err != nil {
 		a.g.log.Debug("not sent", "frame", m.Type(), "error", err)
 	}
 }
 
 // fence ends a successor that owns, and sees it dead: only then may this generation serve again.
 func (a *attempt) fence() succession.IncumbentEvent {
-	p := a.link.peer
+	p := a.link.Peer
 	err := a.kill(p)
 	if err != nil {
 		a.cause = fmt.Errorf("%w; %w", a.cause, err)
@@ -130,14 +130,10 @@ func (a *attempt) kill(p *peer.Peer) error {
 	if err := p.Kill(); err != nil {
 		return err
 	}
-	t := time.NewTimer(a.g.cfg.StepTimeout)
-	defer t.Stop()
-	select {
-	case <-p.Done():
-		return nil
-	case <-t.C:
+	if !p.Await(context.Background(), a.g.cfg.StepTimeout) {
 		return fmt.Errorf("it does not die: %w", os.ErrDeadlineExceeded)
 	}
+	return nil
 }
 
 func exitText(p *peer.Peer) string {

@@ -7,21 +7,21 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/segue-go/segue/handoff/fdpass"
+	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/live"
 	"github.com/segue-go/segue/handoff/internal/succession"
 	"github.com/segue-go/segue/handoff/internal/sys"
 	"github.com/segue-go/segue/handoff/internal/wire"
 	"github.com/segue-go/segue/listener"
+	"golang.org/x/sys/unix"
 )
 
 // inflow is where live connections come from: the process at the other end of a link, which knows the sockets by their
 // place in an offer.
 type inflow struct {
 	g     *Generation
-	link  *link
+	link  *link.Link
 	place func(*resource) (item int, ok bool) // in that offer
 
 	mu     sync.Mutex // held while TAKEN is sent
@@ -60,21 +60,21 @@ func room() int {
 // all else that is said. It returns how many connections came.
 func (in *inflow) attend(ctx context.Context, heard func(wire.Message) (over bool)) (n int, err error) {
 	for {
-		f, err := in.link.recv(ctx, 0)
+		f, err := in.link.Recv(ctx, 0)
 		if err != nil {
 			return n, err
 		}
-		if m, ok := f.msg.(*wire.Conns); ok {
+		if m, ok := f.Msg.(*wire.Conns); ok {
 			k, err := in.receive(m, f)
-			f.raw.Close()
+			f.Raw.Close()
 			n += k
 			if err != nil {
 				return n, err
 			}
 			continue
 		}
-		f.raw.Close()
-		if heard(f.msg) {
+		f.Raw.Close()
+		if heard(f.Msg) {
 			return n, nil
 		}
 	}
@@ -82,14 +82,14 @@ func (in *inflow) attend(ctx context.Context, heard func(wire.Message) (over boo
 
 // receive takes a batch of connections, all or none, answers, and returns how many it took. On an error nothing can be said
 // any more.
-func (in *inflow) receive(m *wire.Conns, f frame) (int, error) {
+func (in *inflow) receive(m *wire.Conns, f link.Frame) (int, error) {
 	g := in.g
-	n, answered, err := len(f.raw.FDs), false, f.lost
+	n, answered, err := len(f.Raw.FDs), false, f.Lost
 	if err == nil && in.isClosed() {
 		err = errInflowClosed
 	}
 	if err == nil {
-		err = in.park(m, f.raw, func() error {
+		err = in.park(m, f.Raw, func() error {
 			err := in.taken(m.Batch)
 			answered = !errors.Is(err, errInflowClosed)
 			return err
@@ -108,8 +108,8 @@ func (in *inflow) receive(m *wire.Conns, f frame) (int, error) {
 	case in.isClosed():
 		return 0, nil // what is not answered is still the other side's
 	}
-	g.log.Warn("connections are not taken", "from", in.link.who(), "batch", m.Batch, "error", err)
-	return 0, in.link.send(&wire.Taken{Batch: m.Batch, Refused: err.Error(), Room: room()})
+	g.log.Warn("connections are not taken", "from", in.link.Who(), "batch", m.Batch, "error", err)
+	return 0, in.link.Send(&wire.Taken{Batch: m.Batch, Refused: err.Error(), Room: room()})
 }
 
 var errInflowClosed = errors.New("nothing is taken any more")
@@ -121,8 +121,8 @@ func (in *inflow) taken(batch int) error {
 	if in.closed {
 		return errInflowClosed
 	}
-	err := in.link.send(&wire.Taken{Batch: batch, Room: room()})
-	if err != nil && over(err) && in.link.died(exitGrace) {
+	err := in.link.Send(&wire.Taken{Batch: batch, Room: room()})
+	if err != nil && link.Over(err) && in.link.Peer.Await(context.Background(), link.ExitGrace) {
 		return nil // so nobody else has them
 	}
 	return err

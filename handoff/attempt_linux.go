@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/segue-go/segue/handoff/fdpass"
+	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/spares"
 	"github.com/segue-go/segue/handoff/internal/succession"
 	"github.com/segue-go/segue/handoff/internal/wire"
@@ -18,7 +19,7 @@ import (
 // attempt is one try to hand over to one successor. Only one is under way at a time (chain.attempt).
 type attempt struct {
 	g     *Generation
-	link  *link
+	link  *link.Link
 	child *child // nil if the successor called at the rendezvous
 	hello *wire.Hello
 	token token
@@ -70,10 +71,10 @@ type attempt struct {
 
 // pid is for whoever asks who is at work. It is called with Generation.mu held.
 func (a *attempt) pid() int {
-	if a.link == nil || a.link.peer == nil {
+	if a.link == nil || a.link.Peer == nil {
 		return 0 // only just being started
 	}
-	return a.link.peer.PID
+	return a.link.Peer.PID
 }
 
 func (a *attempt) pidNow() int {
@@ -85,7 +86,7 @@ func (a *attempt) pidNow() int {
 // receive serves one caller at the rendezvous. It takes conn. ctx is for as long as the caller is silent; spoke is called
 // when it is not any more.
 func (g *Generation) receive(ctx context.Context, conn *net.UnixConn, spoke func()) {
-	l := newLink(conn, g.cfg.StepTimeout, g.cfg.Trace, &g.spares)
+	l := link.New(conn, g.linkOptions("successor", true))
 	a := &attempt{g: g, link: l}
 	err := a.greet(ctx)
 	spoke()
@@ -94,8 +95,8 @@ func (g *Generation) receive(ctx context.Context, conn *net.UnixConn, spoke func
 	}
 	if err != nil {
 		g.log.Warn("a caller was turned away", "error", err)
-		_ = l.send(refusal(err))
-		l.close()
+		_ = l.Send(refusal(err))
+		l.Close()
 		return
 	}
 	if err := a.handOver(g.ctx, func() {}); err != nil && !errors.Is(err, ErrStale) { // goStale has said that
@@ -110,17 +111,17 @@ func (a *attempt) greet(ctx context.Context) error {
 	if a.child != nil {
 		patience = a.g.cfg.ReadyTimeout // it has to start first
 	}
-	f, err := a.link.recv(ctx, patience)
+	f, err := a.link.Recv(ctx, patience)
 	if errors.Is(err, ErrProtocol) || errors.Is(err, fdpass.ErrTruncated) {
 		return fmt.Errorf("its first word: %w", err)
 	}
 	if err != nil {
 		return fmt.Errorf("before its first word: %w", err)
 	}
-	defer f.raw.Close()
-	hello, isHello := f.msg.(*wire.Hello)
+	defer f.Raw.Close()
+	hello, isHello := f.Msg.(*wire.Hello)
 	if !isHello {
-		return a.link.unexpected(f.msg)
+		return a.link.Unexpected(f.Msg)
 	}
 	p, err := a.g.introduce(a.link, f)
 	if err != nil {
@@ -128,9 +129,9 @@ func (a *attempt) greet(ctx context.Context) error {
 	}
 	a.g.mu.Lock() // others ask for pid
 	// The one who speaks counts, not the wrapper that we may have started.
-	a.link.peer, a.hello = p, hello
+	a.link.Peer, a.hello = p, hello
 	a.g.mu.Unlock()
-	if err := fdpass.PassCred(a.link.conn, false); err != nil { // each message would cost a pidfd
+	if err := fdpass.PassCred(a.link.Conn, false); err != nil { // each message would cost a pidfd
 		return err
 	}
 	if os.Getpid() == 1 && p.PID != 0 && !p.Self() {
@@ -207,7 +208,7 @@ func (g *Generation) begin(ctx context.Context, a *attempt) error {
 		g.mu.Unlock()
 		if !own && !told {
 			told = true
-			_ = a.link.tell(&wire.Wait{Phase: string(phase)}) // it may have little patience
+			_ = a.link.Tell(&wire.Wait{Phase: string(phase)}) // it may have little patience
 		}
 		t := time.NewTimer(wait)
 		select {
@@ -269,7 +270,7 @@ func (g *Generation) end(a *attempt) {
 func (g *Generation) makeRoom(a *attempt) {
 	a.token.close()
 	if a.link != nil && !a.parted {
-		a.link.close()
+		a.link.Close()
 	}
 	g.keepAfterAttempt()
 	g.vacate(a)
@@ -323,7 +324,7 @@ func (a *attempt) prepare(ctx context.Context) succession.IncumbentEvent {
 	a.cause = err
 	e := a.endsWith(err, succession.AttemptFailed)
 	if e == succession.AttemptFailed {
-		a.cause = a.link.explain(err)
+		a.cause = a.link.Explain(err)
 	}
 	return e
 }
@@ -337,14 +338,14 @@ func (a *attempt) dismiss(cause error) {
 	if a.token.fd == nil && errors.Is(cause, net.ErrClosed) {
 		m = refusal(cause) // it has not been welcomed, and may be the first when this generation is gone
 	}
-	said := a.link != nil && a.link.send(m) == nil
+	said := a.link != nil && a.link.Send(m) == nil
 	if errors.Is(cause, errDisplaced) {
 		a.g.vacate(a) // another one waits, and this may not hang up for long
 	}
-	if !said || a.link.peer == nil || a.link.peer.Self() {
+	if !said || a.link.Peer == nil || a.link.Peer.Self() {
 		return
 	}
-	if a.child != nil && a.child.peer.PID == a.link.peer.PID {
+	if a.child != nil && a.child.peer.PID == a.link.Peer.PID {
 		return // it is going to be ended anyway; one that a wrapper has started is not
 	}
 	// A successor that is alive gives up its copies of the sockets and hangs up. One that does not would keep the ports
@@ -352,14 +353,14 @@ func (a *attempt) dismiss(cause error) {
 	ctx, cancel := context.WithTimeout(context.Background(), a.g.cfg.StepTimeout)
 	defer cancel()
 	for {
-		f, err := a.link.recv(ctx, 0)
+		f, err := a.link.Recv(ctx, 0)
 		if err == nil {
-			f.raw.Close()
+			f.Raw.Close()
 			continue
 		}
 		if ctx.Err() != nil {
-			kill := a.link.peer.Kill()
-			a.g.log.Warn("the failed successor did not hang up and was killed", "successor", a.link.peer.PID, "error", kill)
+			kill := a.link.Peer.Kill()
+			a.g.log.Warn("the failed successor did not hang up and was killed", "successor", a.link.Peer.PID, "error", kill)
 		}
 		return
 	}
@@ -373,7 +374,7 @@ func (a *attempt) bequeath() {
 	if err := g.parkClaimed(nil); err != nil {
 		g.log.Error("a socket does not pause", "error", err)
 	}
-	if err := a.link.send(&wire.Goodbye{Reason: "closed; the sockets are yours"}); err != nil {
+	if err := a.link.Send(&wire.Goodbye{Reason: "closed; the sockets are yours"}); err != nil {
 		g.log.Error("nobody is left to serve", "error", err)
 	}
 }

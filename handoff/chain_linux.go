@@ -9,14 +9,14 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/live"
 	"github.com/segue-go/segue/handoff/internal/peer"
 	"github.com/segue-go/segue/handoff/internal/spares"
 	"github.com/segue-go/segue/handoff/internal/succession"
 	"github.com/segue-go/segue/handoff/internal/wire"
 	"github.com/segue-go/segue/listener"
+	"golang.org/x/sys/unix"
 )
 
 // chain is what a generation has to do with the ones before and after it.
@@ -143,7 +143,7 @@ func (g *Generation) call(ctx context.Context, conn *net.UnixConn, past *calls) 
 	switch {
 	case errors.Is(err, errIncumbentLeft):
 		g.log.Info("the incumbent ended before it answered; trying again", "path", g.cfg.Path)
-		awaitEnd(ctx, incumbent)
+		incumbent.Await(ctx, link.ExitGrace)
 		return true, err
 	case called && errors.As(err, &busy) && (busy.PID == os.Getpid() || busy.PID == past.killed && busy.PID != 0):
 		pause(ctx, lockPoll) // with an earlier call of ours, which it has only just found, or one whose death it has
@@ -246,17 +246,26 @@ func (g *Generation) authorize(conn *net.UnixConn, p *peer.Peer) error {
 	return nil
 }
 
+// linkOptions are those of a link to other, which introduces itself there, by a message with its pidfd, if it is to.
+func (g *Generation) linkOptions(other string, introduces bool) link.Options {
+	o := link.Options{Other: other, Step: g.cfg.StepTimeout, Sent: g.cfg.Trace.Sent, Received: g.cfg.Trace.Received}
+	if introduces {
+		o.Spares = &g.spares
+	}
+	return o
+}
+
 // introduce makes a Peer of the sender of f, if it is authorized.
-func (g *Generation) introduce(l *link, f frame) (*peer.Peer, error) {
+func (g *Generation) introduce(l *link.Link, f link.Frame) (*peer.Peer, error) {
 	var p *peer.Peer
 	err := g.spares.Do(1, 1, func() (err error) {
-		p, err = peer.FromMessage(f.raw)
+		p, err = peer.FromMessage(f.Raw)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	if err := g.authorize(l.conn, p); err != nil {
+	if err := g.authorize(l.Conn, p); err != nil {
 		_ = p.Close()
 		return nil, err
 	}
@@ -265,8 +274,8 @@ func (g *Generation) introduce(l *link, f frame) (*peer.Peer, error) {
 
 // peersLocked returns the process ids of the generations before and after.
 func (g *Generation) peersLocked() (predecessor, successor int) {
-	if p := g.predecessor; p != nil && p.link.peer != nil && !p.gone.happened() {
-		predecessor = p.link.peer.PID
+	if p := g.predecessor; p != nil && p.link.Peer != nil && !p.gone.happened() {
+		predecessor = p.link.Peer.PID
 	}
 	if a := g.attempt; a != nil {
 		successor = a.pid()
@@ -288,7 +297,7 @@ func (g *Generation) sendDrop(item int) {
 	if p == nil || p.released.happened() {
 		return
 	}
-	if err := p.link.tell(&wire.Drop{Item: item}); err != nil {
+	if err := p.link.Tell(&wire.Drop{Item: item}); err != nil {
 		g.log.Warn("the predecessor was not told of a closed socket", "error", err)
 	}
 }

@@ -67,7 +67,7 @@ func (g *Generation) handBack(cause error) bool {
 	var kept held
 	err := g.holdExclusive(ctx, kept.add)
 	_, may = g.hearIf(p, cue{event: succession.Unfit, cause: cause, held: err}, func() bool {
-		may := succession.MayHandBack(g.toPredecessor, g.toSuccessor) && !p.link.peer.Dead()
+		may := succession.MayHandBack(g.toPredecessor, g.toSuccessor) && !p.link.Peer.Dead()
 		if may {
 			g.backSince = time.Now()
 		}
@@ -113,7 +113,7 @@ func (g *Generation) putBack(p *predecessor, c cue) bool {
 		err = p.token.put()
 	}
 	if err == nil {
-		err = p.link.send(&wire.Failed{Reason: cause.Error(), Returned: held == nil})
+		err = p.link.Send(&wire.Failed{Reason: cause.Error(), Returned: held == nil})
 	}
 	if err != nil {
 		g.log.Error("nobody is left to serve", "error", err)
@@ -147,9 +147,9 @@ func (g *Generation) releaseAncestor(ctx context.Context) error {
 		g.mu.Unlock()
 		if severed {
 			return fmt.Errorf("the link to the generation before this one, pid %d, has ended, and that process lives: "+
-				"it may yet take the sockets back; end it, and try again: %w", p.link.peer.PID, os.ErrDeadlineExceeded)
+				"it may yet take the sockets back; end it, and try again: %w", p.link.Peer.PID, os.ErrDeadlineExceeded)
 		}
 		return fmt.Errorf("generation before this one, pid %d, does not give up its guard; is it stopped? %w",
-			p.link.peer.PID, os.ErrDeadlineExceeded)
+			p.link.Peer.PID, os.ErrDeadlineExceeded)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/live"
 	"github.com/segue-go/segue/handoff/internal/wire"
 )
@@ -72,7 +73,7 @@ func (d *departure) flush() {
 	}
 	for !d.shutIfIdle() {
 		if d.await(d.flushed()) {
-			d.stop(d.link.who() + " has taken nothing for " + d.g.cfg.StepTimeout.String() + "; is it stopped or stuck?")
+			d.stop(d.link.Who() + " has taken nothing for " + d.g.cfg.StepTimeout.String() + "; is it stopped or stuck?")
 			return
 		}
 	}
@@ -208,16 +209,16 @@ func (d *departure) flushed() <-chan struct{} {
 
 // attend hears what the process at the other end of l says to batches, until the link or ctx ends. heard gets all else.
 // d may be nil.
-func (d *departure) attend(ctx context.Context, l *link, heard func(wire.Message)) {
+func (d *departure) attend(ctx context.Context, l *link.Link, heard func(wire.Message)) {
 	for {
-		f, err := l.recv(ctx, l.step)
+		f, err := l.Recv(ctx, l.Step)
 		switch {
 		case err == nil:
-			f.raw.Close()
-			if m, ok := f.msg.(*wire.Taken); ok {
+			f.Raw.Close()
+			if m, ok := f.Msg.(*wire.Taken); ok {
 				d.taken(m)
 			} else {
-				heard(f.msg)
+				heard(f.Msg)
 			}
 		case errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil:
 			if t, ok := d.overdue(); ok && time.Now().After(t) {
@@ -232,5 +233,5 @@ func (d *departure) attend(ctx context.Context, l *link, heard func(wire.Message
 // warnStuck tells the operator that batches are not answered, and gives them another StepTimeout.
 func (d *departure) warnStuck() {
 	d.g.log.Warn("connections wait for a process that does not answer; is it stopped or stuck?",
-		"process", d.link.peer.PID, "connections", d.excuse())
+		"process", d.link.Peer.PID, "connections", d.excuse())
 }

@@ -7,8 +7,10 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
+	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/live"
 	"github.com/segue-go/segue/handoff/internal/wire"
 )
@@ -18,7 +20,7 @@ import (
 // that has said TAKEN, and not before: until then nobody reads from it.
 type departure struct {
 	g     *Generation
-	link  *link
+	link  *link.Link
 	begun time.Time
 	takes map[live.Key]*lane // what the other process can go on with
 	over  atomic.Bool        // end was called
@@ -81,7 +83,7 @@ func (a *attempt) depart(m *wire.Confirm) {
 
 // depart begins to move connections to the process at the other end of l, which has said m. sockets are by their place in
 // the offer; nil for what is not here. It returns nil if this generation is being closed, and nothing moves any more.
-func (g *Generation) depart(l *link, sockets []*resource, m *wire.Confirm) *departure {
+func (g *Generation) depart(l *link.Link, sockets []*resource, m *wire.Confirm) *departure {
 	d := newDeparture(g, l, m.Room)
 	for _, t := range m.Takes {
 		if t.Item >= len(sockets) || sockets[t.Item] == nil {
@@ -115,7 +117,7 @@ func (g *Generation) depart(l *link, sockets []*resource, m *wire.Confirm) *depa
 	return d
 }
 
-func newDeparture(g *Generation, l *link, room int) *departure {
+func newDeparture(g *Generation, l *link.Link, room int) *departure {
 	d := &departure{g: g, link: l, begun: time.Now(), room: room, takes: map[live.Key]*lane{}, given: map[string]*lane{},
 		stopped: make(chan struct{}), offered: make(chan struct{}), done: make(chan struct{}), swept: make(chan struct{})}
 	d.change.L = &d.mu
@@ -164,7 +166,7 @@ func (d *departure) run() {
 			return
 		}
 		if l == nil {
-			d.stop(d.link.who() + " has no descriptors left for more connections; raise its RLIMIT_NOFILE")
+			d.stop(d.link.Who() + " has no descriptors left for more connections; raise its RLIMIT_NOFILE")
 			return
 		}
 		d.ship(l, conns)
@@ -235,8 +237,12 @@ func (d *departure) send(m *wire.Conns, conns []live.Conn) {
 	d.batch++
 	d.flight = append(d.flight, shipment{m.Batch, conns, time.Now()})
 	d.mu.Unlock()
-	err := d.link.sendConns(m, conns, d.stopped)
-	if err == nil || over(err) {
+	fds := make([]syscall.Conn, len(conns))
+	for i, c := range conns {
+		fds[i] = c
+	}
+	err := d.link.SendUntil(d.stopped, m, fds...)
+	if err == nil || link.Over(err) {
 		// The end of the link is for the driver to see, which decides what becomes of this generation, and so of what is in
 		// flight. Kept before that, connections would be told to leave.
 		return
@@ -287,7 +293,7 @@ func (d *departure) taken(m *wire.Taken) {
 	d.signal()
 	d.mu.Unlock()
 	if m.Refused != "" {
-		d.stop(d.link.who() + " does not take them: " + m.Refused)
+		d.stop(d.link.Who() + " does not take them: " + m.Refused)
 		keep(conns)
 		return
 	}

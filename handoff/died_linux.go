@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/wire"
 )
 
@@ -12,7 +13,7 @@ import (
 
 // orphaned is for the death of a released successor that nobody wished, and that left nobody to serve.
 func (a *attempt) orphaned() {
-	g, p := a.g, a.link.peer
+	g, p := a.g, a.link.Peer
 	err := fmt.Errorf("%w: pid %d%s", ErrSuccessorDied, p.PID, exitText(p))
 	g.mu.Lock()
 	g.died, g.lastError = err, err
@@ -25,7 +26,7 @@ func (a *attempt) orphaned() {
 // that the successor has died unwished.
 func (g *Generation) bye() error {
 	if g.handingBack() {
-		_ = g.predecessor.link.send(&wire.Bye{})
+		_ = g.predecessor.link.Send(&wire.Bye{})
 		return nil
 	}
 	g.mu.Lock()
@@ -38,7 +39,7 @@ func (g *Generation) bye() error {
 	if judged.c == nil {
 		return nil
 	}
-	if over(a.link.send(&wire.Bye{})) || a.link.peer.Dead() { // what is known of that may be about to be found out
+	if link.Over(a.link.Send(&wire.Bye{})) || a.link.Peer.Dead() { // what is known of that may be about to be found out
 		t := time.NewTimer(2 * g.cfg.StepTimeout)
 		defer t.Stop()
 		select {

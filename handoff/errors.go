@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"github.com/segue-go/segue/handoff/internal/link"
 )
 
 // Sentinels, for [errors.Is]. Every error of this package, but io.EOF of [Generation.Take], is an [*Error] around one of
@@ -18,15 +20,15 @@ var (
 	// ErrNotOwner: this generation does not own the sockets (any more).
 	ErrNotOwner = errors.New("this generation does not own the sockets")
 	// ErrUnauthorized: one side does not accept the other.
-	ErrUnauthorized = errors.New("peer not authorized")
+	ErrUnauthorized = link.ErrUnauthorized
 	// ErrVersion: the two programs speak no common version of the protocol.
-	ErrVersion = errors.New("no common protocol version")
+	ErrVersion = link.ErrVersion
 	// ErrPeerDied: the process at the other end died.
-	ErrPeerDied = errors.New("the other process died")
+	ErrPeerDied = link.ErrPeerDied
 	// ErrAborted: the other side ended the handoff; the text says why.
-	ErrAborted = errors.New("the other side ended the handoff")
+	ErrAborted = link.ErrAborted
 	// ErrProtocol: the other side sent what it must not send.
-	ErrProtocol = errors.New("protocol violation")
+	ErrProtocol = link.ErrProtocol
 	// ErrHandedBack: this generation owned the sockets, and gave them back because Check or a server failed.
 	ErrHandedBack = errors.New("sockets handed back to the predecessor")
 	// ErrChanged: the incumbent opened or closed a socket while its successor prepared. Try again.

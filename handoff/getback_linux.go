@@ -1,11 +1,13 @@
 package handoff
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"time"
 
+	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/wire"
 )
 
@@ -19,7 +21,7 @@ type returner struct {
 // getBack goes on with a successor that has handed back, if that is the cause for which this generation has come back. It
 // reports whether connections return. The link is the returner's then.
 func (a *attempt) getBack(cause error) bool {
-	a.handedBack = errors.Is(cause, errReturned) && !errors.Is(cause, ErrStale)
+	a.handedBack = errors.Is(cause, link.ErrReturned) && !errors.Is(cause, ErrStale)
 	if !a.handedBack || !a.returns {
 		return false
 	}
@@ -28,8 +30,8 @@ func (a *attempt) getBack(cause error) bool {
 		i := slices.Index(a.sockets, r)
 		return i, i >= 0
 	}}
-	if err := a.link.send(in.confirmation()); err != nil {
-		g.log.Warn("the successor was not told which connections can return; it drains them", "successor", a.link.peer.PID, "error", err)
+	if err := a.link.Send(in.confirmation()); err != nil {
+		g.log.Warn("the successor was not told which connections can return; it drains them", "successor", a.link.Peer.PID, "error", err)
 		return false
 	}
 	r := &returner{in: in, gone: newEvent()}
@@ -49,9 +51,9 @@ func (r *returner) attend() {
 		return over
 	})
 	if g.ctx.Err() == nil {
-		g.log.Info("connections returned", "returned", n, "successor", l.peer.PID, "end", endText(err))
+		g.log.Info("connections returned", "returned", n, "successor", l.Peer.PID, "end", endText(err))
 	}
-	l.close()
+	l.Close()
 	g.mu.Lock()
 	g.returners = slices.DeleteFunc(g.returners, func(other *returner) bool { return other == r })
 	g.mu.Unlock()
@@ -87,15 +89,11 @@ func (g *Generation) seeOff(c *child, kill bool) {
 // outcome says how a child that has handed back ended, if it does within grace. Otherwise it lives on, to answer what it has
 // accepted.
 func (c *child) outcome(cause error, grace time.Duration) error {
-	t := time.NewTimer(grace)
-	defer t.Stop()
-	select {
-	case <-c.peer.Done():
+	if c.peer.Await(context.Background(), grace) {
 		return c.end(cause, 0)
-	case <-t.C:
-		return &ChildError{
-			Output: c.output.String(),
-			Err:    fmt.Errorf("%w; successor pid %d still answers what it has accepted", cause, c.cmd.Process.Pid),
-		}
+	}
+	return &ChildError{
+		Output: c.output.String(),
+		Err:    fmt.Errorf("%w; successor pid %d still answers what it has accepted", cause, c.cmd.Process.Pid),
 	}
 }

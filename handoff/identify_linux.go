@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/segue-go/segue/handoff/fdpass"
+	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/peer"
 	"github.com/segue-go/segue/listener"
 )
@@ -36,7 +37,7 @@ func (g *Generation) identify(ctx context.Context, incumbent *peer.Peer) (moved 
 	held, err := holds(process, name)
 	switch {
 	case errors.Is(err, fdpass.ErrGone):
-		awaitEnd(ctx, incumbent)
+		incumbent.Await(ctx, link.ExitGrace)
 		return incumbent.Dead(), err
 	case err != nil:
 		return false, fmt.Errorf("rescue: whether pid %d is an incumbent of segue cannot be known: %w", incumbent.PID, err)

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/succession"
 	"github.com/segue-go/segue/handoff/internal/wire"
 )
@@ -37,7 +38,7 @@ func (a *attempt) handOver(ctx context.Context, confirmed func()) error {
 	}
 	err := a.cause
 	if !a.superseded {
-		err = g.errorf("upgrade", a.link.explain(err))
+		err = g.errorf("upgrade", a.link.Explain(err))
 	}
 	g.mu.Lock()
 	g.lastError = err
@@ -131,18 +132,18 @@ func (a *attempt) await() succession.IncumbentEvent {
 			return a.event(state, m)
 		}
 		e, until, bound := a.deadline(state)
-		f, err := a.link.recv(ctx, bound)
+		f, err := a.link.Recv(ctx, bound)
 		switch {
 		case err == nil:
-			f.raw.Close()
-			return a.event(state, f.msg)
+			f.Raw.Close()
+			return a.event(state, f.Msg)
 		case ctx.Err() != nil:
 			a.because(state, err)
 			return succession.Close
 		case errors.Is(err, os.ErrDeadlineExceeded) && (until.IsZero() || time.Now().Before(until)):
 			// Something may be due now that was not when this wait began.
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			a.because(state, noAnswer(until.Sub(a.entered)))
+			a.because(state, link.NoAnswer(until.Sub(a.entered)))
 			if e == succession.GuardOver {
 				a.guardOver = true
 			}
@@ -194,7 +195,7 @@ func (a *attempt) event(state succession.Incumbent, m wire.Message) succession.I
 	switch m := m.(type) {
 	case *wire.Owned:
 		if state == succession.Committed && a.token.present() && !a.hasPutBack() {
-			a.because(state, fmt.Errorf("%w: %s says OWNED and has not read the token", ErrProtocol, a.link.who()))
+			a.because(state, fmt.Errorf("%w: %s says OWNED and has not read the token", ErrProtocol, a.link.Who()))
 			return succession.OwnedUnread
 		}
 		return succession.Owned
@@ -202,20 +203,20 @@ func (a *attempt) event(state succession.Incumbent, m wire.Message) succession.I
 		return a.unless(state, succession.Confirm)
 	case *wire.Failed:
 		if m.Returned {
-			a.because(state, a.link.unexpected(m))
+			a.because(state, a.link.Unexpected(m))
 			return succession.Returned
 		}
 		if !blocked(state) { // where it means nothing, however often it comes
-			a.because(state, a.link.unexpected(m))
+			a.because(state, a.link.Unexpected(m))
 		}
 		return succession.Failed
 	case *wire.Goodbye:
-		a.because(state, a.link.unexpected(m))
+		a.because(state, a.link.Unexpected(m))
 		return succession.SuccessorLeaves
 	case *wire.Release:
 		return a.unless(state, succession.ReleaseAsked)
 	case *wire.Pong:
-		if a.link.peer.Dead() {
+		if a.link.Peer.Dead() {
 			return a.unless(state, succession.OtherFrame) // recv says next that it has died since
 		}
 		return a.unless(state, succession.Pong)
@@ -234,16 +235,16 @@ func (a *attempt) event(state succession.Incumbent, m wire.Message) succession.I
 // hasPutBack reports whether a successor that says OWNED, and does not have the token, has put it back: then it says so next. What
 // it says before is kept.
 func (a *attempt) hasPutBack() bool {
-	ctx, cancel := context.WithTimeout(context.Background(), min(a.g.cfg.StepTimeout, exitGrace))
+	ctx, cancel := context.WithTimeout(context.Background(), min(a.g.cfg.StepTimeout, link.ExitGrace))
 	defer cancel()
 	for len(a.queued) <= len(a.sockets) {
-		f, err := a.link.recv(ctx, 0)
+		f, err := a.link.Recv(ctx, 0)
 		if err != nil {
 			return false // recv says it again
 		}
-		f.raw.Close()
-		a.queued = append(a.queued, f.msg)
-		if m, ok := f.msg.(*wire.Failed); ok {
+		f.Raw.Close()
+		a.queued = append(a.queued, f.Msg)
+		if m, ok := f.Msg.(*wire.Failed); ok {
 			return m.Returned
 		}
 	}
@@ -253,7 +254,7 @@ func (a *attempt) hasPutBack() bool {
 // unless notes that a frame is none for the answer to COMMIT, the only state in which any other ends the attempt.
 func (a *attempt) unless(state succession.Incumbent, e succession.IncumbentEvent) succession.IncumbentEvent {
 	if state == succession.Committed {
-		a.because(state, a.link.unexpected(a.said))
+		a.because(state, a.link.Unexpected(a.said))
 	}
 	return e
 }
@@ -262,13 +263,13 @@ func (a *attempt) unless(state succession.Incumbent, e succession.IncumbentEvent
 // go before its pidfd tells. It has none while nobody accepts, and none if its end does not matter.
 func (a *attempt) lost(state succession.Incumbent, err error) succession.IncumbentEvent {
 	switch {
-	case !over(err):
+	case !link.Over(err):
 		return succession.LinkEnd // it sends what nobody understands
 	case state != succession.Committed && state != succession.Relieved && a.wished():
 		return succession.DiedWished
 	case a.g.ctx.Err() != nil && state != succession.Committed:
 		return succession.Close
-	case a.link.peer.Dead():
+	case a.link.Peer.Dead():
 		return succession.Died
 	default:
 		return succession.LinkEnd
@@ -279,7 +280,7 @@ func (a *attempt) lost(state succession.Incumbent, err error) succession.Incumbe
 func (a *attempt) awaitDeath() succession.IncumbentEvent {
 	var died <-chan struct{}
 	if !a.buried {
-		died = a.link.peer.Done()
+		died = a.link.Peer.Done()
 	}
 	select {
 	case <-a.g.ctx.Done():
@@ -291,7 +292,7 @@ func (a *attempt) awaitDeath() succession.IncumbentEvent {
 	if a.child != nil {
 		a.child.leave()
 	}
-	a.because(a.state(), fmt.Errorf("%s ended at last%s", a.link.who(), exitText(a.link.peer)))
+	a.because(a.state(), fmt.Errorf("%s ended at last%s", a.link.Who(), exitText(a.link.Peer)))
 	if wished {
 		return succession.DiedWished
 	}
@@ -301,12 +302,12 @@ func (a *attempt) awaitDeath() succession.IncumbentEvent {
 // wished reports whether somebody wanted the successor's end. That is known once its parent has reaped it; not knowing means a
 // failure.
 func (a *attempt) wished() bool {
-	if a.link.peer.Self() {
+	if a.link.Peer.Self() {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(a.g.ctx, a.g.cfg.StepTimeout)
 	defer cancel()
-	e, ok := a.link.peer.WaitExit(ctx)
+	e, ok := a.link.Peer.WaitExit(ctx)
 	return ok && e.Wish()
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/segue-go/segue/handoff/internal/link"
 	"golang.org/x/sys/unix"
 )
 
@@ -28,7 +29,7 @@ func (g *Generation) keepAfterAttempt() {
 		return
 	}
 	g.task(func() {
-		pause(g.ctx, exitGrace)
+		pause(g.ctx, link.ExitGrace)
 		g.mu.Lock()
 		busy := g.attempt != nil // which looks itself, and may have offered what there is
 		g.mu.Unlock()

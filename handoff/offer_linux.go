@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/succession"
 	"github.com/segue-go/segue/handoff/internal/sys"
 	"github.com/segue-go/segue/handoff/internal/wire"
@@ -19,7 +20,7 @@ import (
 func (a *attempt) awaitReady(ctx context.Context) error {
 	g := a.g
 	if !g.started.happened() {
-		if err := a.link.send(&wire.Wait{Phase: string(PhaseStarting)}); err != nil {
+		if err := a.link.Send(&wire.Wait{Phase: string(PhaseStarting)}); err != nil {
 			return err
 		}
 		if err := a.awaitStarted(ctx); err != nil {
@@ -62,13 +63,13 @@ func (a *attempt) awaitStarted(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}()
-	f, err := a.link.recv(ctx, 0)
+	f, err := a.link.Recv(ctx, 0)
 	cancel(nil)
 	<-watched
 	switch {
 	case err == nil:
-		f.raw.Close()
-		return a.link.unexpected(f.msg)
+		f.Raw.Close()
+		return a.link.Unexpected(f.Msg)
 	case errors.Is(err, errStarted):
 		return nil
 	default:
@@ -152,9 +153,9 @@ func (a *attempt) offer(ctx context.Context) error {
 // take the token itself; one that does not know how has to wait.
 func (a *attempt) welcome(ctx context.Context, m *wire.Welcome) error {
 	if !slices.Contains(a.features, featureToken) {
-		return a.link.send(m, a.token.fd)
+		return a.link.Send(m, a.token.fd)
 	}
-	err := a.link.sendNow(m, a.token.fd)
+	err := a.link.SendNow(m, a.token.fd)
 	if !errors.Is(err, syscall.ETOOMANYREFS) {
 		return err
 	}
@@ -171,17 +172,17 @@ func (a *attempt) welcome(ctx context.Context, m *wire.Welcome) error {
 	if err := sys.Control(token, func(n int) error { m.Descriptor = n; return nil }); err != nil {
 		return err
 	}
-	withdraw, err := thisPtracer.allow(ctx, a.link.peer, a.g.cfg.StepTimeout/2)
+	withdraw, err := thisPtracer.allow(ctx, a.link.Peer, a.g.cfg.StepTimeout/2)
 	if err != nil {
 		return err
 	}
 	defer withdraw()
-	if err := a.link.sendNow(m); err != nil {
+	if err := a.link.SendNow(m); err != nil {
 		return err
 	}
 	a.owe(time.Now())
 	defer a.owe(time.Time{})
-	if _, err := expect[*wire.Taken](ctx, a.link, a.g.cfg.StepTimeout); err != nil {
+	if _, err := link.Expect[*wire.Taken](ctx, a.link, a.g.cfg.StepTimeout); err != nil {
 		return fmt.Errorf("token: %w", err)
 	}
 	return nil
@@ -196,11 +197,11 @@ func (g *Generation) isFirstOrReleased() bool {
 
 // prepared waits for one PREPARED of those for which there is time until the deadline.
 func (a *attempt) prepared(ctx context.Context, deadline time.Time, patience time.Duration) (*wire.Prepared, error) {
-	f, err := a.link.recvBy(ctx, deadline, patience)
+	f, err := a.link.RecvBy(ctx, deadline, patience)
 	if err != nil {
 		return nil, err
 	}
-	return messageOf[*wire.Prepared](a.link, f)
+	return link.MessageOf[*wire.Prepared](a.link, f)
 }
 
 // awaitReceipts waits for Ready in the successor, and compares what it has with what was sent.

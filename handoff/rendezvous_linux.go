@@ -70,21 +70,6 @@ func incumbentOf(conn *net.UnixConn) (*peer.Peer, error) {
 	return p, err
 }
 
-// exitGrace is how long a process may take from the end of its connections to its own: the kernel closes its descriptors
-// one after the other, and until the last of them is closed its addresses are in use.
-const exitGrace = time.Second
-
-// awaitEnd waits until a process whose connection has ended is dead, if it is about to die.
-func awaitEnd(ctx context.Context, p *peer.Peer) {
-	t := time.NewTimer(exitGrace)
-	defer t.Stop()
-	select {
-	case <-p.Done():
-	case <-t.C:
-	case <-ctx.Done():
-	}
-}
-
 // bindRendezvous makes this generation the first on its path, unless somebody else is quicker: then it reports false.
 func (g *Generation) bindRendezvous(ctx context.Context) (bound bool, err error) {
 	err = g.withLock(ctx, func() error {

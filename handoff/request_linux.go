@@ -21,7 +21,7 @@ func (g *Generation) passRequestOn(by string) {
 	switch {
 	case a == nil || !slices.Contains(a.features, featureUpgrade):
 		g.log.Warn("an upgrade was asked for too late, and the successor cannot be told; send the signal to that process", "by", by, "successor", successor)
-	case a.link.send(&wire.Upgrade{}) != nil:
+	case a.link.Send(&wire.Upgrade{}) != nil:
 		g.log.Warn("an upgrade was asked for too late, and the successor does not hear it", "by", by, "successor", successor)
 	default:
 		g.mu.Lock()

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"time"
 
+	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/peer"
 )
 
@@ -53,7 +53,7 @@ func (g *Generation) replace(ctx context.Context, incumbent *peer.Peer, who Peer
 	source, err := g.cfg.Rescue(ctx, who)
 	switch {
 	case err != nil:
-		awaitEnd(ctx, incumbent) // that may be why
+		incumbent.Await(ctx, link.ExitGrace) // that may be why
 		if again = incumbent.Dead(); again {
 			g.log.Warn("RESCUE: the incumbent ended meanwhile; trying again without", "incumbent", who.PID, "error", err)
 		}
@@ -81,14 +81,12 @@ func (g *Generation) putDown(ctx context.Context, incumbent *peer.Peer) error {
 	if err := incumbent.Kill(); err != nil {
 		return err
 	}
-	t := time.NewTimer(g.cfg.StepTimeout)
-	defer t.Stop()
-	select {
-	case <-incumbent.Done():
+	switch {
+	case incumbent.Await(ctx, g.cfg.StepTimeout):
 		return nil
-	case <-ctx.Done():
+	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case <-t.C:
+	default:
 		return fmt.Errorf("pid %d was killed but does not die; it ends once what it does in the kernel ends (see /proc/%d/stack), then start again: %w",
 			incumbent.PID, incumbent.PID, os.ErrDeadlineExceeded)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/segue-go/segue/handoff/fdpass"
+	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/succession"
 	"github.com/segue-go/segue/handoff/internal/wire"
 )
@@ -84,7 +85,7 @@ func (g *Generation) newRestorer(ctx context.Context, p *predecessor) *restorer 
 	r.deadline = time.Now().Add(patience)
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
 	r.ctx, r.stop = context.WithDeadlineCause(r.ctx, r.deadline,
-		noAnswer(patience))
+		link.NoAnswer(patience))
 	return r
 }
 
@@ -113,27 +114,27 @@ func (r *restorer) finish() error {
 func (r *restorer) awaitCommit() cue {
 	p := r.p
 	for {
-		f, err := p.link.recv(r.ctx, 0)
+		f, err := p.link.Recv(r.ctx, 0)
 		if errors.Is(err, os.ErrDeadlineExceeded) && (r.ahead.open() || r.gap.open()) {
 			err = fmt.Errorf("STATE came, and SAVED did not: %w", err)
 		}
 		if err != nil {
 			return r.ended(err)
 		}
-		switch m := f.msg.(type) {
+		switch m := f.Msg.(type) {
 		case *wire.State:
-			err = r.add(m, f.raw)
+			err = r.add(m, f.Raw)
 		case *wire.Saved:
 			err = r.saved(m)
 		default:
-			f.raw.Close()
+			f.Raw.Close()
 			_, r.committed = m.(*wire.Commit)
 			if r.committed && (r.ahead.open() || r.gap.open()) {
 				return cue{event: succession.GiveUp, cause: fmt.Errorf("%w: COMMIT before SAVED", ErrProtocol)}
 			}
 			return p.cue(f)
 		}
-		f.raw.Close()
+		f.Raw.Close()
 		if err != nil {
 			return cue{event: succession.GiveUp, cause: err}
 		}
@@ -143,7 +144,7 @@ func (r *restorer) awaitCommit() cue {
 // ended says why nothing more can be received.
 func (r *restorer) ended(err error) cue {
 	switch {
-	case over(err):
+	case link.Over(err):
 		return r.p.ended(err)
 	case errors.Is(context.Cause(r.ctx), os.ErrDeadlineExceeded):
 		return cue{event: succession.TooLate, cause: err}
@@ -216,8 +217,8 @@ func (r *restorer) pass(a delivery) {
 // restore has the program read one section, or answers the end of a phase.
 func (r *restorer) restore(a delivery) error {
 	if a.file == nil {
-		err := r.p.link.send(&wire.Restored{Ahead: a.ahead})
-		if over(err) {
+		err := r.p.link.Send(&wire.Restored{Ahead: a.ahead})
+		if link.Over(err) {
 			return nil // whoever waits for COMMIT finds out what that means
 		}
 		return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -162,12 +163,14 @@ func TestReturnRefused(t *testing.T) {
 			r.handedBack()
 			drains := make(chan struct{}, 10)
 			end := waiting(t, g, func(context.Context) error { drains <- struct{}{}; return nil })
-			go tt.do(r)
+			var other sync.WaitGroup
+			other.Go(func() { tt.do(r) })
 			cr.until(t, "arrivals", func() bool { return len(cr.arrived) == 3 })
 			wantErr(t, "Wait", result(t, "Wait", end), handoff.ErrHandedBack)
 			if len(drains) < 2 {
 				t.Error("what arrived was not drained")
 			}
+			other.Wait() // it hears what was said before Wait returned
 		})
 	}
 }

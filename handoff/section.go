@@ -209,6 +209,9 @@ func (e *sectionError) Error() string {
 
 func (e *sectionError) Unwrap() []error { return []error{ErrState, e.err} }
 
+// Local: it says nothing of the process at the other end, whatever it wraps.
+func (*sectionError) Local() {}
+
 // isSection reports whether err is what a callback did, whatever that wraps.
 func isSection(err error) bool {
 	var s *sectionError

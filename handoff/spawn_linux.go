@@ -2,6 +2,7 @@ package handoff
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -16,12 +17,11 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/segue-go/segue/handoff/fdpass"
 	"github.com/segue-go/segue/handoff/internal/peer"
 	"github.com/segue-go/segue/handoff/internal/sys"
 	"github.com/segue-go/segue/listener"
+	"golang.org/x/sys/unix"
 )
 
 // envHandoff tells a spawned successor which descriptor is its end of a socket pair: "number:inode:path". The inode proves
@@ -227,11 +227,7 @@ func (c *child) start(theirs *os.File, env string) (err error) {
 
 // end makes sure that a child whose attempt failed is gone, and returns why, with what it left.
 func (c *child) end(cause error, grace time.Duration) error {
-	t := time.NewTimer(grace)
-	defer t.Stop()
-	select {
-	case <-c.peer.Done():
-	case <-t.C:
+	if !c.peer.Await(context.Background(), grace) {
 		_ = c.peer.Kill()
 		<-c.peer.Done()
 	}

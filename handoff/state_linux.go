@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/wire"
 )
 
@@ -169,13 +170,13 @@ func (t *transfer) run(ctx context.Context, work func(context.Context) error) er
 		if err == nil {
 			t.at.Store("the successor's Restore")
 			saved.happen()
-			err = t.a.link.send(&wire.Saved{Ahead: t.ahead})
+			err = t.a.link.Send(&wire.Saved{Ahead: t.ahead})
 		}
 		if failed = err; err != nil {
 			cancel(err)
 		}
 	})
-	m, err := expect[*wire.Restored](ctx, t.a.link, 0)
+	m, err := link.Expect[*wire.Restored](ctx, t.a.link, 0)
 	if err == nil && (m.Ahead != t.ahead || !saved.happened()) {
 		err = fmt.Errorf("%w: RESTORED before all was saved", ErrProtocol)
 	}
@@ -245,7 +246,7 @@ func (t *transfer) send(ctx context.Context, s *section, what string, save saver
 	if ctx.Err() != nil {
 		return context.Cause(ctx) // the successor may have been told that it is over
 	}
-	return t.a.link.send(&wire.State{Name: s.name, Size: m.size, Ahead: t.ahead}, m)
+	return t.a.link.Send(&wire.State{Name: s.name, Size: m.size, Ahead: t.ahead}, m)
 }
 
 // held is what is stopped while state moves.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/segue-go/segue/handoff/fdpass"
+	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/succession"
 	"github.com/segue-go/segue/handoff/internal/wire"
 	"github.com/segue-go/segue/listener"
@@ -18,7 +19,7 @@ import (
 
 // predecessor is the generation that this one succeeds.
 type predecessor struct {
-	link    *link
+	link    *link.Link
 	token   token
 	ready   context.Context // of the call of Ready
 	pulls   bool            // descriptors are to be taken from it
@@ -55,7 +56,7 @@ func (p *predecessor) hangUp() {
 	p.hungUp.Do(func() {
 		p.gone.happen()
 		p.token.close()
-		_ = p.link.conn.Close()
+		p.link.HangUp()
 	})
 }
 
@@ -64,7 +65,7 @@ func (p *predecessor) close() {
 	p.closed.Do(func() {
 		p.released.happen()
 		p.hangUp()
-		p.link.close()
+		p.link.Close()
 	})
 }
 
@@ -76,20 +77,19 @@ func (g *Generation) succeed(ctx context.Context, conn *net.UnixConn) error {
 		return err
 	}
 	p := &predecessor{
-		link:      newLink(conn, g.cfg.StepTimeout, g.cfg.Trace, nil),
+		link:      link.New(conn, g.linkOptions("incumbent", false)),
 		released:  newEvent(),
 		gone:      newEvent(),
 		returning: newEvent(),
 		watched:   make(chan struct{}),
 	}
-	p.link.other = "incumbent"
 	err := g.beWelcomed(ctx, p)
 	if err == nil {
 		err = g.takeOffers(ctx, p)
 	}
 	if err != nil {
-		if !over(err) {
-			_ = p.link.send(&wire.Failed{Reason: err.Error()})
+		if !link.Over(err) {
+			_ = p.link.Send(&wire.Failed{Reason: err.Error()})
 		}
 		p.close()
 		return err
@@ -110,15 +110,15 @@ func (g *Generation) succeed(ctx context.Context, conn *net.UnixConn) error {
 // beWelcomed says HELLO and waits for WELCOME, from somebody who is authorized.
 func (g *Generation) beWelcomed(ctx context.Context, p *predecessor) error {
 	l := p.link
-	err := l.send(&wire.Hello{Versions: wire.Versions(), Features: g.cfg.features(), Name: g.origin.name(), PID: os.Getpid()})
-	if err != nil && !over(err) { // who hangs up before that may have said why
+	err := l.Send(&wire.Hello{Versions: wire.Versions(), Features: g.cfg.features(), Name: g.origin.name(), PID: os.Getpid()})
+	if err != nil && !link.Over(err) { // who hangs up before that may have said why
 		return err
 	}
 	patience, heard := g.cfg.StepTimeout, false
 	for {
-		f, err := l.recv(ctx, patience)
+		f, err := l.Recv(ctx, patience)
 		switch {
-		case err != nil && over(err):
+		case err != nil && link.Over(err):
 			return errIncumbentLeft
 		case context.Cause(ctx) != nil && err != nil:
 			return err
@@ -130,30 +130,36 @@ func (g *Generation) beWelcomed(ctx context.Context, p *predecessor) error {
 			return err
 		}
 		heard = true
-		switch m := f.msg.(type) {
+		switch m := f.Msg.(type) {
 		case *wire.Wait:
-			f.raw.Close()
+			f.Raw.Close()
 			g.log.Info("the incumbent is not ready yet; waiting", "phase", m.Phase)
 			patience = g.cfg.ReadyTimeout
 		case *wire.Welcome:
 			err := g.welcome(p, f, m)
-			f.raw.Close()
+			f.Raw.Close()
 			return err
-		default:
-			f.raw.Close()
-			if m, ok := m.(*wire.Refuse); ok && m.Code == wire.CodeStopping {
+		case *wire.Busy:
+			f.Raw.Close()
+			return &BusyError{PID: m.PID, Name: m.Name, Phase: Phase(m.Phase)}
+		case *wire.Refuse:
+			f.Raw.Close()
+			if m.Code == wire.CodeStopping {
 				return errIncumbentLeft
 			}
-			return l.unexpected(m)
+			return l.Unexpected(m)
+		default:
+			f.Raw.Close()
+			return l.Unexpected(m)
 		}
 	}
 }
 
-func (g *Generation) welcome(p *predecessor, f frame, m *wire.Welcome) (err error) {
-	if p.link.peer, err = g.introduce(p.link, f); err != nil {
+func (g *Generation) welcome(p *predecessor, f link.Frame, m *wire.Welcome) (err error) {
+	if p.link.Peer, err = g.introduce(p.link, f); err != nil {
 		return err
 	}
-	if err := fdpass.PassCred(p.link.conn, false); err != nil { // each message would cost a pidfd
+	if err := fdpass.PassCred(p.link.Conn, false); err != nil { // each message would cost a pidfd
 		return err
 	}
 	if err := p.receiveToken(f, m); err != nil {
@@ -182,16 +188,16 @@ func (g *Generation) welcome(p *predecessor, f frame, m *wire.Welcome) (err erro
 }
 
 // receiveToken takes the token out of f, or out of the incumbent, which then waits for the answer.
-func (p *predecessor) receiveToken(f frame, m *wire.Welcome) (err error) {
-	if n := len(f.raw.FDs); n == 1 {
-		fd := f.raw.FDs[0]
-		f.raw.FDs[0] = nil
+func (p *predecessor) receiveToken(f link.Frame, m *wire.Welcome) (err error) {
+	if n := len(f.Raw.FDs); n == 1 {
+		fd := f.Raw.FDs[0]
+		f.Raw.FDs[0] = nil
 		p.token, err = adoptToken(fd)
 		return err
 	} else if n != 0 || m.Descriptor == 0 || !slices.Contains(m.Features, featureToken) {
 		return fmt.Errorf("%w: WELCOME with %d descriptors", ErrProtocol, n)
 	}
-	process, err := p.link.peer.Process()
+	process, err := p.link.Peer.Process()
 	if err != nil {
 		return err
 	}
@@ -203,55 +209,55 @@ func (p *predecessor) receiveToken(f frame, m *wire.Welcome) (err error) {
 	if p.token, err = adoptToken(fd); err != nil {
 		return err
 	}
-	return p.link.send(&wire.Taken{})
+	return p.link.Send(&wire.Taken{})
 }
 
 // takeOffers receives the manifest, batch by batch.
 func (g *Generation) takeOffers(ctx context.Context, p *predecessor) error {
 	for batch := 0; ; batch++ {
-		f, err := p.link.recv(ctx, g.cfg.StepTimeout)
+		f, err := p.link.Recv(ctx, g.cfg.StepTimeout)
 		if errors.Is(err, os.ErrDeadlineExceeded) && batch > 0 {
 			return fmt.Errorf("OFFER %d came without \"last\", and no other: %w", batch-1, err)
 		}
 		if err != nil {
-			return fmt.Errorf("while it offered: %w", p.link.explain(err))
+			return fmt.Errorf("while it offered: %w", p.link.Explain(err))
 		}
-		m, ok := f.msg.(*wire.Offer)
+		m, ok := f.Msg.(*wire.Offer)
 		if !ok {
-			f.raw.Close()
-			return p.link.unexpected(f.msg)
+			f.Raw.Close()
+			return p.link.Unexpected(f.Msg)
 		}
-		pulled := p.pulls && len(f.raw.FDs) == 0
+		pulled := p.pulls && len(f.Raw.FDs) == 0
 		if pulled {
-			f.raw.FDs, err = p.pull(m.Items)
+			f.Raw.FDs, err = p.pull(m.Items)
 			if err != nil && refusable(err) && g.cfg.Transport != TransportPidfd {
-				f.raw.Close()
+				f.Raw.Close()
 				p.pulls = false
-				if err := p.link.send(&wire.Taken{Batch: batch, Refused: err.Error()}); err != nil {
-					return p.link.explain(err)
+				if err := p.link.Send(&wire.Taken{Batch: batch, Refused: err.Error()}); err != nil {
+					return p.link.Explain(err)
 				}
 				batch-- // it comes again, with descriptors
 				continue
 			}
 		}
-		if len(f.raw.FDs) > 0 && err == nil && !pulled && g.cfg.Transport == TransportPidfd {
-			err = fmt.Errorf("%w: %s sends its descriptors; its log says why", ErrTransport, p.link.who())
+		if len(f.Raw.FDs) > 0 && err == nil && !pulled && g.cfg.Transport == TransportPidfd {
+			err = fmt.Errorf("%w: %s sends its descriptors; its log says why", ErrTransport, p.link.Who())
 		}
 		if err == nil {
-			err = g.takeOffer(p, m, f.raw.FDs, batch)
+			err = g.takeOffer(p, m, f.Raw.FDs, batch)
 		} else if pulled && refusable(err) {
 			err = fmt.Errorf("%w: %w; or set Config.Transport to automatic", ErrTransport, err)
 		}
-		f.raw.Close()
+		f.Raw.Close()
 		if err != nil {
-			return p.link.explain(err)
+			return p.link.Explain(err)
 		}
-		err = p.link.send(&wire.Taken{Batch: batch})
+		err = p.link.Send(&wire.Taken{Batch: batch})
 		switch {
-		case m.Last && (err == nil || over(err)):
+		case m.Last && (err == nil || link.Over(err)):
 			return nil // all is here, also if the incumbent has just died: watch decides what that means
 		case err != nil:
-			return p.link.explain(err)
+			return p.link.Explain(err)
 		}
 	}
 }

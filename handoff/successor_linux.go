@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/succession"
 	"github.com/segue-go/segue/handoff/internal/wire"
 )
@@ -16,9 +17,9 @@ import (
 // cue is an event, with what its actions need.
 type cue struct {
 	event succession.SuccessorEvent
-	cause error // why, if it is bad news
-	held  error // of Unfit: something that only one process may have is not let go of
-	frame frame // of the predecessor
+	cause error      // why, if it is bad news
+	held  error      // of Unfit: something that only one process may have is not let go of
+	frame link.Frame // of the predecessor
 }
 
 // hear has the table decide, and carries out what it says. The report of an action is decided next. p is nil for a generation
@@ -102,7 +103,7 @@ func (g *Generation) act(p *predecessor, action succession.Action, c cue) (repor
 		}
 		return cue{event: succession.ReadTaken}, true
 	case succession.SendOwned:
-		if err := p.link.send(&wire.Owned{}); err != nil {
+		if err := p.link.Send(&wire.Owned{}); err != nil {
 			g.log.Warn("the predecessor was not told that this generation owns", "error", err)
 		}
 		g.listenAgain()
@@ -138,10 +139,10 @@ func (g *Generation) act(p *predecessor, action succession.Action, c cue) (repor
 			return cue{event: succession.Cut, cause: c.cause}, true // the predecessor waits for the end of the link
 		}
 	case succession.DepartBack:
-		g.returnTo(p, c.frame.msg.(*wire.Confirm)) // it returns when the link has ended
+		g.returnTo(p, c.frame.Msg.(*wire.Confirm)) // it returns when the link has ended
 		return cue{event: succession.Cut, cause: c.cause}, true
 	case succession.ReceiveConns:
-		if _, err := p.in.receive(c.frame.msg.(*wire.Conns), c.frame); err != nil {
+		if _, err := p.in.receive(c.frame.Msg.(*wire.Conns), c.frame); err != nil {
 			g.log.Debug("the predecessor got no answer", "error", err)
 			return cue{event: succession.Cut, cause: err}, true
 		}
@@ -157,7 +158,7 @@ func (g *Generation) act(p *predecessor, action succession.Action, c cue) (repor
 
 // say sends a frame to the predecessor. What it means if that fails comes out when it is read from.
 func (g *Generation) say(p *predecessor, m wire.Message) {
-	if err := p.link.tell(m); err != nil {
+	if err := p.link.Tell(m); err != nil {
 		g.log.Warn("the predecessor was not told", "frame", m.Type(), "error", err)
 	}
 }
@@ -165,11 +166,11 @@ func (g *Generation) say(p *predecessor, m wire.Message) {
 // next waits for what the predecessor says next, or for its end. The caller closes the frame's descriptors. It returns false
 // if ctx ends first.
 func (p *predecessor) next(ctx context.Context) (cue, bool) {
-	f, err := p.link.recv(ctx, 0)
+	f, err := p.link.Recv(ctx, 0)
 	switch {
 	case err == nil:
 		return p.cue(f), true
-	case ctx.Err() != nil && !over(err) && !errors.Is(err, ErrProtocol):
+	case ctx.Err() != nil && !link.Over(err) && !errors.Is(err, ErrProtocol):
 		return cue{cause: err}, false
 	default:
 		return p.ended(err), true
@@ -178,16 +179,16 @@ func (p *predecessor) next(ctx context.Context) (cue, bool) {
 
 // ended makes an event of the end of the link.
 func (p *predecessor) ended(err error) cue {
-	if over(err) && (p.link.peer.Dead() || p.heir && p.link.died(p.link.step)) { // its descriptors go before its pidfd tells
+	if link.Over(err) && (p.link.Peer.Dead() || p.heir && p.link.Peer.Await(context.Background(), p.link.Step)) { // its descriptors go before its pidfd tells
 		return cue{event: succession.PredecessorDied, cause: err}
 	}
 	return cue{event: succession.Cut, cause: err}
 }
 
 // cue makes an event of a frame.
-func (p *predecessor) cue(f frame) cue {
-	c := cue{event: succession.Unexpected, frame: f, cause: p.link.unexpected(f.msg)}
-	switch f.msg.(type) {
+func (p *predecessor) cue(f link.Frame) cue {
+	c := cue{event: succession.Unexpected, frame: f, cause: p.link.Unexpected(f.Msg)}
+	switch f.Msg.(type) {
 	case *wire.Commit:
 		c.event = succession.Commit
 	case *wire.Abort:
@@ -227,7 +228,7 @@ func (g *Generation) own(ctx context.Context) error {
 		return err
 	}
 	if p != nil {
-		p.unwatch(errUnwatched)
+		p.unwatch(link.ErrDetached)
 		<-p.watched
 		if p.lost != nil {
 			return p.lost
@@ -275,14 +276,14 @@ func (g *Generation) hearQueued(p *predecessor) error {
 	if !ok {
 		return nil
 	}
-	c.frame.raw.Close()
+	c.frame.Raw.Close()
 	return g.heardEarly(p, c)
 }
 
 // heardEarly hears something of a predecessor that has not been told that this generation is ready. It returns an error if
 // there is nothing to be ready for any more.
 func (g *Generation) heardEarly(p *predecessor, c cue) error {
-	c.cause = p.link.explain(c.cause)
+	c.cause = p.link.Explain(c.cause)
 	g.hear(p, c)
 	g.mu.Lock()
 	inherits := g.toPredecessor == succession.Inheriting
@@ -292,10 +293,10 @@ func (g *Generation) heardEarly(p *predecessor, c cue) error {
 		g.log.Error("this generation cannot take over any more", "error", c.cause)
 		return c.cause
 	case c.event == succession.PredecessorLeaves:
-		g.log.Info("the incumbent stops and leaves the sockets to this process", "incumbent", p.link.peer.PID)
+		g.log.Info("the incumbent stops and leaves the sockets to this process", "incumbent", p.link.Peer.PID)
 	default:
 		_ = g.replaceOutput() // nobody reads the pipe any more; beginServing has no more to replace
-		g.log.Warn("the incumbent died; this process takes the sockets when it is ready", "incumbent", p.link.peer.PID)
+		g.log.Warn("the incumbent died; this process takes the sockets when it is ready", "incumbent", p.link.Peer.PID)
 	}
 	p.left = true
 	return nil
@@ -335,14 +336,14 @@ func (g *Generation) attend(p *predecessor) {
 			<-yielding
 		}
 		if !ok || p.gone.happened() {
-			c.frame.raw.Close()
+			c.frame.Raw.Close()
 			return
 		}
-		if c.frame.msg == nil {
-			g.log.Debug("the predecessor is gone", "predecessor", p.link.peer.PID, "error", c.cause)
+		if c.frame.Msg == nil {
+			g.log.Debug("the predecessor is gone", "predecessor", p.link.Peer.PID, "error", c.cause)
 		}
 		g.hear(p, c)
-		c.frame.raw.Close()
+		c.frame.Raw.Close()
 	}
 	severed := func() bool {
 		return g.toPredecessor == succession.Severed || g.toPredecessor == succession.TrialSevered
@@ -354,7 +355,7 @@ func (g *Generation) attend(p *predecessor) {
 		return
 	}
 	select {
-	case <-p.link.peer.Done():
+	case <-p.link.Peer.Done():
 		g.hearIf(p, cue{event: succession.PredecessorDied, cause: ErrPeerDied}, severed)
 	case <-g.ctx.Done():
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/succession"
 	"github.com/segue-go/segue/handoff/internal/wire"
 	"github.com/segue-go/segue/listener"
@@ -40,13 +41,13 @@ func (g *Generation) awaitCommit(p *predecessor) cue {
 	r := g.newRestorer(p.ready, p)
 	defer r.end()
 	c := cue{event: succession.GiveUp, cause: err}
-	if err == nil || over(err) { // what it had said before it ended counts
+	if err == nil || link.Over(err) { // what it had said before it ended counts
 		c = r.awaitCommit()
 	}
 	commits := c.event == succession.Commit
 	inherits := p.heir && (c.event == succession.PredecessorDied || c.event == succession.PredecessorLeaves)
 	if inherits && c.event == succession.PredecessorDied {
-		g.log.Warn("the incumbent died before the commit; this process takes the sockets", "incumbent", p.link.peer.PID)
+		g.log.Warn("the incumbent died before the commit; this process takes the sockets", "incumbent", p.link.Peer.PID)
 	}
 	if commits || inherits {
 		err := r.finish()
@@ -58,7 +59,7 @@ func (g *Generation) awaitCommit(p *predecessor) cue {
 		}
 	}
 	if c.event != succession.Commit {
-		c.cause = fmt.Errorf("before the commit: %w", p.link.explain(c.cause))
+		c.cause = fmt.Errorf("before the commit: %w", p.link.Explain(c.cause))
 	}
 	return c
 }
@@ -92,7 +93,7 @@ func (g *Generation) sendReceipts(p *predecessor) error {
 		return err
 	}
 	for _, m := range frames {
-		if err := p.link.send(m); err != nil {
+		if err := p.link.Send(m); err != nil {
 			return err
 		}
 	}

@@ -1,8 +1,9 @@
 package handoff
 
 import (
-	"errors"
 	"fmt"
+
+	"github.com/segue-go/segue/handoff/internal/link"
 )
 
 // Transport is how descriptors come from the predecessor to the successor.
@@ -33,7 +34,7 @@ func (t Transport) String() string {
 }
 
 // ErrTransport means that the only [Transport] that Config allows does not work here. The error says why, and what helps.
-var ErrTransport = errors.New("the configured transport is not available")
+var ErrTransport = link.ErrTransport
 
 // check refuses a value that is none of the constants.
 func (t Transport) check() error {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/segue-go/segue/handoff/fdpass"
+	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/spares"
 	"github.com/segue-go/segue/handoff/internal/wire"
 	"github.com/segue-go/segue/listener"
@@ -19,11 +20,11 @@ import (
 
 // pullable reports whether both sides want the successor to take its descriptors itself, and fails if one of them wants
 // nothing else. other is at the other end.
-func (t Transport) pullable(agreed []string, other *link) (bool, error) {
+func (t Transport) pullable(agreed []string, other *link.Link) (bool, error) {
 	pull := slices.Contains(agreed, featurePull)
 	if t == TransportPidfd && !pull {
 		return false, fmt.Errorf("%w: %s does not take part in pidfd; set its Config.Transport to automatic, "+
-			"or that of process %d, which insists on it", ErrTransport, other.who(), os.Getpid())
+			"or that of process %d, which insists on it", ErrTransport, other.Who(), os.Getpid())
 	}
 	return pull, nil
 }
@@ -122,7 +123,7 @@ func (a *attempt) pullBatch(ctx context.Context, o *wire.Offer, fds []syscall.Co
 	}
 	defer done()
 	// The successor, which waits for this OFFER, has as much patience as this side for the turn and the answer.
-	withdraw, err := thisPtracer.allow(ctx, a.link.peer, a.g.cfg.StepTimeout/2)
+	withdraw, err := thisPtracer.allow(ctx, a.link.Peer, a.g.cfg.StepTimeout/2)
 	if err != nil {
 		return "", err
 	}
@@ -135,11 +136,11 @@ func (a *attempt) pullBatch(ctx context.Context, o *wire.Offer, fds []syscall.Co
 }
 
 func (a *attempt) offerBatch(ctx context.Context, o *wire.Offer, fds ...syscall.Conn) (*wire.Taken, error) {
-	if err := a.link.send(o, fds...); err != nil {
+	if err := a.link.Send(o, fds...); err != nil {
 		return nil, err
 	}
 	a.owe(time.Now())
-	taken, err := expect[*wire.Taken](ctx, a.link, a.g.cfg.StepTimeout)
+	taken, err := link.Expect[*wire.Taken](ctx, a.link, a.g.cfg.StepTimeout)
 	if err != nil {
 		return nil, fmt.Errorf("offer: %w", err)
 	}
@@ -152,7 +153,7 @@ func (a *attempt) offerBatch(ctx context.Context, o *wire.Offer, fds ...syscall.
 
 // pull takes what items name out of the incumbent, and makes sure that it is that.
 func (p *predecessor) pull(items []wire.Item) ([]*listener.FD, error) {
-	process, err := p.link.peer.Process()
+	process, err := p.link.Peer.Process()
 	if err != nil {
 		return nil, err
 	}

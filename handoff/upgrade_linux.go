@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/spares"
 	"github.com/segue-go/segue/handoff/internal/succession"
 )
@@ -66,9 +67,9 @@ func (g *Generation) startAndHandOver(ctx context.Context) error {
 		return err
 	}
 	g.log.Info("successor started", "successor", child.cmd.Process.Pid)
-	l := newLink(conn, g.cfg.StepTimeout, g.cfg.Trace, &g.spares)
+	l := link.New(conn, g.linkOptions("successor", true))
 	g.mu.Lock()
-	a.child, a.link, l.peer = child, l, child.peer
+	a.child, a.link, l.Peer = child, l, child.peer
 	g.mu.Unlock()
 
 	result := make(chan error, 1)

@@ -2,17 +2,14 @@ package handoff
 
 import (
 	"context"
-	"errors"
 )
-
-var errUnwatched = errors.New("Ready was called")
 
 // watch waits for an end of the predecessor, or of its patience, while the program prepares itself. If there is nothing
 // to wait for any more it gives up all copies at once: they would keep ports open with nobody behind.
 func (g *Generation) watch(ctx context.Context, p *predecessor) {
 	defer close(p.watched)
 	c, ok := p.next(ctx)
-	c.frame.raw.Close()
+	c.frame.Raw.Close()
 	if !ok || p.gone.happened() {
 		return // Ready was called, or Close
 	}

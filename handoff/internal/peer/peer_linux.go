@@ -1,10 +1,12 @@
 package peer
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -142,6 +144,19 @@ func (p *Peer) Dead() bool {
 		p.dead = pollIn(int(n))
 	})
 	return p.dead
+}
+
+// Await waits until the process has died, for at most d, or until ctx ends, and reports whether it is dead.
+func (p *Peer) Await(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-p.done:
+		return true
+	case <-t.C:
+	case <-ctx.Done():
+	}
+	return p.Dead()
 }
 
 // Kill sends SIGKILL and returns at once; wait for Done. It returns nil also if the process is dead already.

@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -8,11 +9,11 @@ import (
 	"os/exec"
 	"syscall"
 	"testing"
-
-	"golang.org/x/sys/unix"
+	"time"
 
 	"github.com/segue-go/segue/handoff/fdpass"
 	"github.com/segue-go/segue/listener"
+	"golang.org/x/sys/unix"
 )
 
 func pidfdOf(t *testing.T, pid int) *listener.FD {
@@ -239,4 +240,19 @@ func startIn(t *testing.T, role string, attr *syscall.SysProcAttr) *process {
 		attr.PidFD = cmd.SysProcAttr.PidFD
 		cmd.SysProcAttr = attr
 	})
+}
+
+// Await says that a process lives when its time is over, or its context ends; and that it is dead, even then.
+func TestAwait(t *testing.T) {
+	child := start(t, roleSpeaker, nil)
+	p := child.peer(t)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if p.Await(t.Context(), time.Nanosecond) || p.Await(ended, patience) {
+		t.Error("it lives, and is called dead")
+	}
+	child.tell(t, "exit 0")
+	if !p.Await(t.Context(), patience) || !p.Await(ended, 0) {
+		t.Error("it is dead, and is said to live")
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"time"
 
 	"github.com/segue-go/segue/handoff/fdpass"
 	"github.com/segue-go/segue/listener"
@@ -36,6 +37,14 @@ func (p *Peer) Done() <-chan struct{} { return nil }
 
 // Dead returns false.
 func (p *Peer) Dead() bool { return false }
+
+// Await waits until d is over, or ctx ends, and returns false.
+func (p *Peer) Await(ctx context.Context, d time.Duration) bool {
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	<-ctx.Done()
+	return false
+}
 
 // Kill returns an error that is [errors.ErrUnsupported].
 func (p *Peer) Kill() error { return unsupported() }

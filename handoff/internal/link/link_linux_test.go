@@ -1,4 +1,4 @@
-package handoff
+package link
 
 import (
 	"context"
@@ -12,27 +12,26 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/segue-go/segue/handoff/fdpass"
-	"github.com/segue-go/segue/handoff/internal/live"
 	"github.com/segue-go/segue/handoff/internal/sys"
 	"github.com/segue-go/segue/handoff/internal/wire"
 	"github.com/segue-go/segue/listener"
 )
 
 // linkPair returns two ends that talk to each other.
-func linkPair(t *testing.T) (a, b *link) {
+func linkPair(t *testing.T) (a, b *Link) {
 	t.Helper()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ends := make([]*link, 2)
+	ends := make([]*Link, 2)
 	for i, n := range pair {
 		c, err := sys.UnixConn(listener.NewFD(n))
 		if err != nil {
 			t.Fatal(err)
 		}
-		ends[i] = newLink(c, time.Second, &Trace{}, nil)
-		t.Cleanup(ends[i].close)
+		ends[i] = New(c, Options{Other: "successor", Step: time.Second})
+		t.Cleanup(ends[i].Close)
 	}
 	return ends[0], ends[1]
 }
@@ -44,13 +43,13 @@ func TestRecvLastLook(t *testing.T) {
 	done, cancel := context.WithCancel(t.Context())
 	cancel()
 	for round := range 20000 {
-		if err := a.send(&wire.Ping{}); err != nil {
+		if err := a.Send(&wire.Ping{}); err != nil {
 			t.Fatal(err)
 		}
 		for got := 0; ; got++ {
 			result := make(chan error, 1)
 			go func() {
-				_, err := b.recv(done, 0)
+				_, err := b.Recv(done, 0)
 				result <- err
 			}()
 			select {
@@ -81,7 +80,7 @@ func TestFlushReset(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	l := &link{conn: c, frames: make(chan frame, 10), synced: make(chan uint64, 1), quit: make(chan struct{}), trace: &Trace{}}
+	l := &Link{Conn: c, frames: make(chan Frame, 10), synced: make(chan uint64, 1), quit: make(chan struct{})}
 	unread, err := wire.Encode(&wire.Ping{})
 	if err != nil {
 		t.Fatal(err)
@@ -101,13 +100,13 @@ func TestFlushReset(t *testing.T) {
 	if len(l.frames) != 1 {
 		t.Fatalf("%d frames were passed on", len(l.frames))
 	}
-	if f := <-l.frames; f.err != nil || f.msg.Type() != "goodbye" {
+	if f := <-l.frames; f.err != nil || f.Msg.Type() != "goodbye" {
 		t.Errorf("got %+v", f)
 	}
 }
 
 // A batch waits while this user has too many descriptors in flight, which only other processes may know of.
-func TestSendConnsInFlight(t *testing.T) {
+func TestSendUntilInFlight(t *testing.T) {
 	var old unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
 		t.Fatal(err)
@@ -127,7 +126,7 @@ func TestSendConnsInFlight(t *testing.T) {
 	other, sink := listener.NewFD(pair[0]), listener.NewFD(pair[1])
 	defer other.Close()
 	a, b := linkPair(t)
-	a.step = time.Hour
+	a.Step = time.Hour
 	full := make(chan error)
 	sent := make(chan error)
 	over := make(chan struct{})
@@ -147,7 +146,7 @@ func TestSendConnsInFlight(t *testing.T) {
 			}
 		})
 		for _, stop := range []chan struct{}{over, nil} {
-			sent <- a.sendConns(&wire.Conns{Name: "x", Records: []byte{0, 0}}, []live.Conn{lasting{other}}, stop)
+			sent <- a.SendUntil(stop, &wire.Conns{Name: "x", Records: []byte{0, 0}}, other)
 		}
 	}()
 	if err := <-full; err != nil {
@@ -168,17 +167,9 @@ func TestSendConnsInFlight(t *testing.T) {
 	if err := <-sent; err != nil {
 		t.Error(err)
 	}
-	f, err := b.recv(t.Context(), 0)
+	f, err := b.Recv(t.Context(), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.raw.Close()
+	f.Raw.Close()
 }
-
-// lasting is a connection that nobody asks for more than its descriptor.
-type lasting struct{ *listener.FD }
-
-func (lasting) Leave() bool             { return true }
-func (lasting) Position() live.Position { return live.Position{} }
-func (lasting) Moved()                  {}
-func (lasting) Kept()                   {}
