@@ -13,7 +13,7 @@ func (c *tracked) cuts() bool {
 // to the request that is read, and what follows stays in the kernel.
 func (c *tracked) take(fd uintptr, k int) (n int, more bool, err error) {
 	p := c.buf[k:]
-	c.cut, c.body.looked = false, 0
+	c.body.looked = 0
 	// Into one byte, net/http reads while a request is answered. What is larger than its buffer takes only the body.
 	if len(p) <= 1 || len(c.buf) > bufferSize || !c.cuts() {
 		return readNow(fd, p)
@@ -38,8 +38,8 @@ func (c *tracked) take(fd uintptr, k int) (n int, more bool, err error) {
 // Of a header: all of it, and nothing after it. If there is no body, that is the end of the request. Of a body: all of it.
 //
 // Where the end of a body is not known, only net/http finds it. So it gets less than the next line break and the byte
-// before, which it may read by itself while it answers: no line of the next request is complete before that has its
-// turn, and then the size of the slice tells how much there is of it (see record).
+// before, which it may read in the background while it answers. Of the next request it has less than a line then, so that the
+// header of that one is cut where it ends, and the connection stands between two requests after it.
 func (c *tracked) ends(b []byte) int {
 	if c.stand.phase != active {
 		if n, ok := c.stand.headerEnd(b); ok {
@@ -50,7 +50,6 @@ func (c *tracked) ends(b []byte) int {
 	if n, ok := c.body.end(&c.stand, b); ok {
 		return n
 	}
-	c.cut = true
 	if n := bytes.IndexByte(b, '\n'); n >= 0 {
 		return max(n-1, 1)
 	}

@@ -66,7 +66,7 @@ func TestRecordBegins(t *testing.T) {
 			s := new(stand)
 			r.begin(s, bufferSize)
 			r.add(s, []byte(tt.give))
-			if r.on != tt.on || r.next != tt.next || string(r.buf) != tt.buf {
+			if r.on != tt.on || r.ahead != tt.next || string(r.buf) != tt.buf {
 				t.Errorf("%+v, %q, want %+v", r, r.buf, tt)
 			}
 		})

@@ -108,17 +108,17 @@ func TestFinishOver(t *testing.T) {
 	}
 }
 
-// Whoever waits for a beat is told, however many wait.
+// Whoever waits for a broadcast is told, however many wait.
 func TestBeat(t *testing.T) {
-	var b beat
-	b.strike() // for nobody
+	var b broadcast
+	b.send() // for nobody
 	first, second := b.next(), b.next()
 	select {
 	case <-first:
-		t.Fatal("a beat that is over is told")
+		t.Fatal("a broadcast that is over is told")
 	default:
 	}
-	b.strike()
+	b.send()
 	<-first
 	<-second
 	if waits(&b) {
@@ -187,8 +187,8 @@ func finishing(t *testing.T) (n *node, tr *tracker, answer func()) {
 }
 
 // waits reports whether somebody waits for b.
-func waits(b *beat) bool {
+func waits(b *broadcast) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.beat != nil
+	return b.waiting != nil
 }

@@ -84,7 +84,7 @@ func (st *httpState) Hold(ctx context.Context, again bool) error {
 			break
 		}
 		select {
-		case <-st.poked:
+		case <-st.recheck:
 		case <-look:
 			done = st.unread(busy, done)
 		case <-half:
@@ -234,13 +234,13 @@ func (t *tracker) hold(yes bool) {
 	}
 }
 
-// poke makes Hold look again.
-func (t *tracker) poke() {
+// recheckHold makes Hold look again.
+func (t *tracker) recheckHold() {
 	if !t.mode().holding() {
 		return
 	}
 	select {
-	case t.st.poked <- struct{}{}:
+	case t.st.recheck <- struct{}{}:
 	default:
 	}
 }

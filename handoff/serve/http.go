@@ -95,7 +95,7 @@ type httpState struct {
 	trackers []*tracker
 	holds    bool // requests can be held
 	gate     gate
-	poked    chan struct{} // a connection may have become quiet; holds one
+	recheck  chan struct{} // a connection may have become quiet; holds one
 	asked    bool          // a hold wants endless responses to end
 	unhold   func()        // undoes AddHolder
 	scope    scope         // of requests whose context the program has replaced
@@ -125,7 +125,7 @@ func (h *httpServer) attach(r *runner) func(net.Conn) net.Conn {
 }
 
 func newHTTPState(s *http.Server) *httpState {
-	st := &httpState{server: s, poked: make(chan struct{}, 1), unhold: func() {}}
+	st := &httpState{server: s, recheck: make(chan struct{}, 1), unhold: func() {}}
 	st.scope.st = st
 	s.Handler = &handler{next: s.Handler, st: st}
 	s.ConnState = st.connState(s.ConnState)

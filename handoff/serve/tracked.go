@@ -51,7 +51,6 @@ type tracked struct {
 	inRead  bool
 	starved bool // try found nothing to read
 	stopped bool // try found that it must not read
-	cut     bool // it got the next line of a body, of which no more is known
 	woken   bool // a past deadline was set to end the wait; the one asked for is in deadline
 	buf     []byte
 	n       int
@@ -135,7 +134,7 @@ func (c *tracked) depart(m mode) bool {
 		return false
 	}
 	c.fate, c.moved = moving, m.departure()
-	c.t.parted.strike()
+	c.t.parted.send()
 	if c.stand.phase == fresh && c.arrival == nil && !c.inRead && c.deadline.IsZero() {
 		// Accepted a moment ago, and net/http has not come to set the deadline.
 		if d := headerTimeout(c.t.server); d > 0 {
@@ -176,7 +175,7 @@ func (c *tracked) Moved() {
 func (c *tracked) Kept() {
 	c.mu.Lock()
 	c.fate, c.kept = here, c.moved
-	c.t.parted.strike()
+	c.t.parted.send()
 	closing := c.deferred
 	c.closed = c.closed || closing
 	if c.inRead && !closing && c.stops() {
@@ -229,7 +228,7 @@ func (c *tracked) closeConn() error {
 	first := !c.closed
 	c.closed = true
 	c.settled.Broadcast()
-	c.t.parted.strike()
+	c.t.parted.send()
 	c.mu.Unlock()
 	if !first {
 		return c.under.Close()

@@ -14,7 +14,7 @@ func (c *tracked) read(p []byte) (int, error) {
 		// There is nothing to be known of it, or it is not net/http any more who reads.
 		if c.inRead && !c.stand.pinned {
 			c.stand.pinned = true
-			c.t.parted.strike()
+			c.t.parted.send()
 		}
 		c.mu.Unlock()
 		return c.under.Read(p)
@@ -49,7 +49,7 @@ func (c *tracked) read(p []byte) (int, error) {
 			c.stopped = false
 		case c.fate != here:
 		case c.woken:
-			c.calm()
+			c.restoreDeadline()
 		default:
 			c.leave()
 			c.mu.Unlock()
@@ -73,7 +73,7 @@ func (c *tracked) pause() (waited bool) {
 			c.mu.Lock()
 			continue
 		case c.fate == here:
-			c.t.poke()
+			c.t.recheckHold()
 		}
 		c.settled.Wait()
 	}
@@ -112,7 +112,7 @@ func (c *tracked) try(fd uintptr) bool {
 		switch {
 		case !ready:
 			c.starved = true
-			c.t.poke()
+			c.t.recheckHold()
 			return false
 		case err != nil:
 			c.n, c.err = 0, c.readError(err)
@@ -142,13 +142,13 @@ func (c *tracked) deliver(n int) {
 	switch {
 	case c.record.on:
 		c.record.add(&c.stand, b)
-	case c.stand.phase == active && (c.cut || c.record.next || c.record.over):
-		c.record.spill(b, c.cut)
+	case c.stand.phase == active:
+		c.record.addBackground(b, len(c.buf))
 	}
 	c.stand.deliver(b)
 	if c.stand.pinned {
-		c.t.poke()
-		c.t.parted.strike()
+		c.t.recheckHold()
+		c.t.parted.send()
 	}
 	c.n, c.err = n, nil
 	c.leave()
@@ -157,11 +157,11 @@ func (c *tracked) deliver(n int) {
 // leave ends a Read.
 func (c *tracked) leave() {
 	c.inRead, c.starved, c.buf = false, false, nil
-	c.calm()
+	c.restoreDeadline()
 }
 
-// calm puts the deadline back that was set aside to wake a Read.
-func (c *tracked) calm() {
+// restoreDeadline puts the deadline back that was set aside to wake a Read.
+func (c *tracked) restoreDeadline() {
 	if c.woken && c.fate == here {
 		c.woken = false
 		_ = c.under.SetReadDeadline(c.deadline)

@@ -34,7 +34,7 @@ type tracker struct {
 	st       *httpState
 	server   *http.Server
 	arrivals *arrivals
-	parted   beat // a connection may have left, or will not any more; for Finish
+	parted   broadcast // a connection may have left, or will not any more; for Finish
 
 	now atomic.Uint64 // the mode
 
@@ -96,8 +96,8 @@ func (t *tracker) remove(c *tracked) {
 	t.mu.Lock()
 	t.conns.remove(c)
 	t.mu.Unlock()
-	t.poke()
-	t.parted.strike()
+	t.recheckHold()
+	t.parted.send()
 }
 
 // all returns the connections there are, the oldest first.
@@ -160,7 +160,7 @@ func (t *tracker) Stay() {
 	if !held {
 		t.free()
 	}
-	t.parted.strike()
+	t.parted.send()
 }
 
 // Finish is of [live.Server]. It waits for the rest of a header too, if the connection cannot move in the midst of it.

@@ -46,7 +46,7 @@ func (c *tracked) pin() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.stand.pinned = true
-	c.t.parted.strike()
+	c.t.parted.send()
 }
 
 // trackedOf returns what is tracked of the connection c, nil if it is not.
