@@ -18,7 +18,7 @@ func (l *Lot) due() []arrival {
 		}
 		l.unwatch(i)
 		if s := l.spots.at(i); s.state != "" {
-			if !s.lacking && !l.leaves(i) { // or it is to be tried again
+			if !s.retried && !l.leaves(i) { // or it is to be tried again
 				ready = append(ready, l.takeOut(i))
 			}
 			continue
@@ -26,9 +26,9 @@ func (l *Lot) due() []arrival {
 		_ = l.vacate(i).Close()
 		l.used.add(-1)
 	}
-	if l.lacking > 0 && l.again <= now {
+	if l.retried > 0 && l.again <= now {
 		for i, s := range l.spots.all() { // it is rare enough to look at all
-			if s.lacking && !l.leaves(i) {
+			if s.retried && !l.leaves(i) {
 				ready = append(ready, l.takeOut(i))
 			}
 		}
@@ -43,7 +43,7 @@ func (l *Lot) next() time.Duration {
 	if len(l.dues) > 0 {
 		next = l.spots.at(l.dues[0]).expires
 	}
-	if l.lacking > 0 && (next == 0 || l.again < next) {
+	if l.retried > 0 && (next == 0 || l.again < next) {
 		next = l.again
 	}
 	return next
@@ -53,7 +53,7 @@ func (l *Lot) next() time.Duration {
 func (l *Lot) schedule() {
 	if next := l.next(); next > 0 && (l.wakes == 0 || next < l.wakes) {
 		l.wakes = next
-		l.ring()
+		l.wake()
 	}
 }
 

@@ -45,7 +45,7 @@ func (l *Lot) Evict() {
 		return
 	}
 	for i, s := range l.spots.all() {
-		if !s.moving && !s.lacking && l.stays(s.key) {
+		if !s.moving && !s.retried && l.stays(s.key) {
 			l.evict(i)
 		}
 	}
@@ -58,7 +58,7 @@ func (l *Lot) stays(k *Key) bool { return l.leave == nil || l.leave(*k) == nil }
 // evict has a spot arrive at once. Callers call schedule.
 func (l *Lot) evict(i int32) {
 	l.unwatch(i)
-	l.lack(i)
+	l.retryLater(i)
 	l.again = time.Since(l.base)
 }
 

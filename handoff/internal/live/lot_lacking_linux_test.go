@@ -39,7 +39,7 @@ func await(t *testing.T, what string, n int, got func() int) {
 func (l *Lot) triedAgain() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.lacking
+	return l.retried
 }
 
 // Without descriptors a connection that has something to read waits until there are some.
@@ -94,8 +94,8 @@ func TestLotKeptWhileLacking(t *testing.T) {
 	next(t, "empty", l.Empty())
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.used.n != 0 || l.lacking != 0 || l.out.n != 0 || len(l.spots.free) != int(l.spots.n) {
-		t.Errorf("used: %d, lacking: %d, out: %d, free: %d of %d", l.used.n, l.lacking, l.out.n, len(l.spots.free), l.spots.n)
+	if l.used.n != 0 || l.retried != 0 || l.out.n != 0 || len(l.spots.free) != int(l.spots.n) {
+		t.Errorf("used: %d, lacking: %d, out: %d, free: %d of %d", l.used.n, l.retried, l.out.n, len(l.spots.free), l.spots.n)
 	}
 }
 

@@ -23,13 +23,13 @@ type Lot struct {
 
 	mu      sync.Mutex
 	epoll   *listener.FD  // nil before the first Park
-	bell    *listener.FD  // an eventfd in epoll that wakes the watcher
+	wakeFD  *listener.FD  // an eventfd in epoll that wakes the watcher
 	done    chan struct{} // closed when the watcher has ended
 	closed  bool
 	spots   spots
 	dues    dues
 	wakes   time.Duration       // when the watcher looks at what is due; 0: only when it is woken
-	lacking int                 // spots that are tried again
+	retried int                 // spots that are tried again
 	again   time.Duration       // when
 	used    tally               // connections that are parked, or about to arrive
 	out     tally               // those that are about to
@@ -150,10 +150,10 @@ func (l *Lot) Close() {
 	for _, s := range l.spots.all() {
 		_ = s.fd.Close()
 	}
-	l.spots, l.dues, l.lacking = spots{}, nil, 0
+	l.spots, l.dues, l.retried = spots{}, nil, 0
 	l.used.add(-l.used.n)
 	done := l.done
-	l.ring()
+	l.wake()
 	l.mu.Unlock()
 	if done != nil {
 		<-done
@@ -177,9 +177,9 @@ func (l *Lot) start() error {
 		_ = epoll.Close()
 		return os.NewSyscallError("eventfd", err)
 	}
-	l.epoll, l.bell = epoll, listener.NewFD(n)
-	if err := l.watch([]*listener.FD{l.bell}, []int32{theBell}); err != nil {
-		_ = l.bell.Close()
+	l.epoll, l.wakeFD = epoll, listener.NewFD(n)
+	if err := l.watch([]*listener.FD{l.wakeFD}, []int32{wakeSpot}); err != nil {
+		_ = l.wakeFD.Close()
 		_ = epoll.Close()
 		l.epoll = nil
 		return err
@@ -199,7 +199,7 @@ func (l *Lot) start() error {
 func (l *Lot) run(reserve *spares) {
 	defer close(l.done)
 	defer l.epoll.Close()
-	defer l.bell.Close()
+	defer l.wakeFD.Close()
 	defer reserve.close()
 	_ = l.epoll.Control(func(epoll uintptr) {
 		events := make([]unix.EpollEvent, maxEvents)
@@ -232,9 +232,9 @@ func (l *Lot) patience() int {
 	return int((d + time.Millisecond - 1) / time.Millisecond)
 }
 
-// ring wakes the watcher. Callers hold mu.
-func (l *Lot) ring() {
-	_ = l.bell.Control(func(n uintptr) {
+// wake wakes the watcher. Callers hold mu.
+func (l *Lot) wake() {
+	_ = l.wakeFD.Control(func(n uintptr) {
 		_, _ = unix.Write(int(n), []byte{1, 0, 0, 0, 0, 0, 0, 0})
 	})
 }
@@ -242,15 +242,15 @@ func (l *Lot) ring() {
 // deliver makes a connection of what was parked.
 func (l *Lot) deliver(a arrival, reserve *spares) {
 	c, err := listener.ConnFromFD(a.fd)
-	if lacks(err) {
+	if exhausted(err) {
 		reserve.close()
 		c, err = listener.ConnFromFD(a.fd)
 		reserve.refill()
 	}
 	l.mu.Lock()
 	closed := l.closed
-	lacking := lacks(err)
-	if lacking && !closed {
+	retry := exhausted(err)
+	if retry && !closed {
 		l.postpone(a)
 		l.out.add(-1)
 		l.mu.Unlock()
@@ -273,7 +273,8 @@ func (l *Lot) deliver(a arrival, reserve *spares) {
 	}
 }
 
-func lacks(err error) bool {
+// exhausted reports whether err says that descriptors, or memory for them, have run out.
+func exhausted(err error) bool {
 	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.ENOMEM)
 }
 

@@ -17,7 +17,7 @@ type spot struct {
 	uses    uint32        // how often it was vacated
 	moving  bool          // it has left by a Departure, which has not decided yet; or Park waits for its ack
 	polled  bool          // it is in the epoll instance
-	lacking bool          // it is neither moving nor polled, but tried again: descriptors were lacking
+	retried bool          // it is neither moving nor polled, but tried again: descriptors were lacking
 }
 
 // spots are numbered from 0. They are in blocks, which never move: a slice that grows would leave its former selves to the
@@ -98,27 +98,27 @@ func (l *Lot) position(i int32) Position {
 
 // vacate empties a spot that is neither watched nor due, and gives the descriptor to the caller.
 func (l *Lot) vacate(i int32) *listener.FD {
-	l.suffice(i)
+	l.cancelRetry(i)
 	return l.spots.vacate(i)
 }
 
-// lack has a spot tried again before long.
-func (l *Lot) lack(i int32) {
-	l.spots.at(i).lacking = true
-	l.lacking++
+// retryLater has a spot tried again before long.
+func (l *Lot) retryLater(i int32) {
+	l.spots.at(i).retried = true
+	l.retried++
 	l.again = time.Since(l.base) + retryAfter
 }
 
-// suffice undoes lack, if need be.
-func (l *Lot) suffice(i int32) {
-	if s := l.spots.at(i); s.lacking {
-		s.lacking = false
-		l.lacking--
+// cancelRetry undoes retryLater, if need be.
+func (l *Lot) cancelRetry(i int32) {
+	if s := l.spots.at(i); s.retried {
+		s.retried = false
+		l.retried--
 	}
 }
 
 // setMoving marks a spot as one whose connection has left by a Departure.
 func (l *Lot) setMoving(i int32) {
-	l.suffice(i)
+	l.cancelRetry(i)
 	l.spots.at(i).moving = true
 }

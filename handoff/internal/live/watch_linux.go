@@ -9,8 +9,8 @@ import (
 	"github.com/segue-go/segue/listener"
 )
 
-// theBell is the place of the bell in the epoll instance.
-const theBell = -1
+// wakeSpot is what stands for wakeFD in the epoll instance.
+const wakeSpot = -1
 
 // watch adds the descriptors of spots to the epoll instance. On error some may be there.
 func (l *Lot) watch(fds []*listener.FD, spots []int32) error {
@@ -23,7 +23,7 @@ func (l *Lot) watch(fds []*listener.FD, spots []int32) error {
 					addErr = os.NewSyscallError("epoll_ctl", err)
 					return
 				}
-				if i := spots[j]; i != theBell {
+				if i := spots[j]; i != wakeSpot {
 					l.spots.at(i).polled = true
 				}
 			}
@@ -58,7 +58,7 @@ func (l *Lot) rewatch(i int32) {
 		return
 	}
 	if err := l.watch([]*listener.FD{s.fd}, []int32{i}); err != nil {
-		l.lack(i)
+		l.retryLater(i)
 	}
 }
 
@@ -77,8 +77,8 @@ func (l *Lot) ready(epoll int, events []unix.EpollEvent) ([]arrival, bool) {
 	var ready []arrival
 	for _, e := range events[:n] {
 		i := e.Fd
-		if i == theBell {
-			_ = l.bell.Control(func(n uintptr) { _, _ = unix.Read(int(n), make([]byte, 8)) })
+		if i == wakeSpot {
+			_ = l.wakeFD.Control(func(n uintptr) { _, _ = unix.Read(int(n), make([]byte, 8)) })
 			continue
 		}
 		l.unwatch(i)
@@ -118,7 +118,7 @@ func (l *Lot) postpone(a arrival) {
 	i := l.spots.occupy(spot{fd: a.fd, key: a.key, state: string(a.pos.State), expires: l.since(a.pos.Expires)})
 	l.dues.add(&l.spots, i)
 	if !l.leaves(i) {
-		l.lack(i)
+		l.retryLater(i)
 	}
 	l.schedule()
 }
