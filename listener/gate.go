@@ -99,10 +99,7 @@ func (g *gate) wait() error {
 			}
 			expired = time.After(d)
 		}
-		if g.changed == nil {
-			g.changed = make(chan struct{})
-		}
-		changed := g.changed
+		changed := g.changes()
 		g.mu.Unlock()
 		select {
 		case <-changed:
@@ -120,6 +117,23 @@ func (g *gate) leave(epoch uint32, err error) (again bool) {
 	}
 	n := g.state.Load()
 	return n&opened == 0 || uint32(n>>32) != epoch
+}
+
+// rest waits for d, or until the gate opens or closes or has another deadline.
+func (g *gate) rest(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	g.mu.Lock()
+	if !g.live {
+		g.mu.Unlock()
+		return
+	}
+	changed := g.changes()
+	g.mu.Unlock()
+	select {
+	case <-changed:
+	case <-timer.C:
+	}
 }
 
 func (g *gate) exit() {
@@ -226,6 +240,14 @@ func (g *gate) setDeadline(t time.Time) error {
 
 // isOpen reports whether the gate lets calls through. Callers hold op if the answer is to last.
 func (g *gate) isOpen() bool { return g.state.Load()&opened != 0 }
+
+// changes returns what notify closes. Callers hold mu.
+func (g *gate) changes() <-chan struct{} {
+	if g.changed == nil {
+		g.changed = make(chan struct{})
+	}
+	return g.changed
+}
 
 // notify makes those who queue look again. Callers hold mu.
 func (g *gate) notify() {

@@ -132,8 +132,11 @@ func newListener(addr net.Addr, o Options) *Listener {
 // Accept waits until the listener is open and a connection comes. The caller closes the connection.
 //
 // It blocks while the listener is paused or parked. The error is a *net.OpError as from package net: of
-// [os.ErrDeadlineExceeded] past the deadline, in any state, and of [net.ErrClosed] after Close or Discard.
+// [os.ErrDeadlineExceeded] past the deadline, in any state, and of [net.ErrClosed] after Close or Discard. On Linux, a want of
+// descriptors is an error only when a client waits: accept(2) says it of an empty queue too, and so each pause, which wakes
+// Accept, would end the loop of a program that takes any error for the end.
 func (l *Listener) Accept() (net.Conn, error) {
+	retry := minRetry
 	for {
 		epoch, err := l.gate.enter()
 		if err != nil {
@@ -144,7 +147,13 @@ func (l *Listener) Accept() (net.Conn, error) {
 		}
 		c, err := l.ln.Accept()
 		rebuilt := l.rebuilt
+		idle := err != nil && lacksDescriptors(err) && emptyQueue(l.ln)
 		if l.gate.leave(epoch, err) {
+			continue
+		}
+		if idle {
+			l.gate.rest(retry)
+			retry = min(2*retry, maxRetry)
 			continue
 		}
 		if err != nil {
@@ -156,6 +165,13 @@ func (l *Listener) Accept() (net.Conn, error) {
 		return c, nil
 	}
 }
+
+// minRetry and maxRetry bound how long Accept waits before it tries again without a descriptor. The runtime's poller cannot wait
+// for a client without accepting it.
+const (
+	minRetry = 5 * time.Millisecond
+	maxRetry = 100 * time.Millisecond
+)
 
 // Addr returns the address of the socket, in each state, also after Close.
 func (l *Listener) Addr() net.Addr { return l.addr }

@@ -50,3 +50,14 @@ func readable(ln netListener) (bool, error) {
 	}
 	return n > 0, os.NewSyscallError("poll", pollErr)
 }
+
+// lacksDescriptors reports whether err is that of accept(2) when this process, or the system, has no descriptor left.
+func lacksDescriptors(err error) bool {
+	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE)
+}
+
+// emptyQueue reports whether no client waits.
+func emptyQueue(ln netListener) bool {
+	waiting, err := readable(ln)
+	return err == nil && !waiting
+}
