@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -196,6 +198,24 @@ func (w *world) gate() (target string, open func()) {
 		_ = f.Close()
 	})
 	return "/until?gate=" + url.QueryEscape(path) + "&", open
+}
+
+// underWay waits until the program has begun to handle what was sent last on each of the connections.
+func (w *world) underWay(ks ...*lane) {
+	w.t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		handled, err := os.ReadFile(w.conf.Handled)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			w.t.Fatal(err)
+		}
+		i := slices.IndexFunc(ks, func(k *lane) bool { return !bytes.Contains(handled, []byte(k.token)) })
+		if i < 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			w.t.Fatalf("the request %s does not begin", ks[i].token)
+		}
+	}
 }
 
 // reply reads the answer to what was sent: who answered, and whether the connection ends with it.

@@ -161,7 +161,8 @@ func TestCheckFailsWhileAnswering(t *testing.T) {
 				ks = append(ks, k)
 			}
 			idle := w.connect(200)
-			idle.answeredBy(t, b.pid) // so the others are under way
+			idle.answeredBy(t, b.pid)
+			w.underWay(ks...)
 			w.signal(b, unix.SIGUSR1)
 			w.wait(mark, a.pid, "log", "this generation serves again")
 			if way == "upgrade" {
@@ -194,7 +195,7 @@ func TestAnotherWhileOneReturns(t *testing.T) {
 	if err := slow.send(target); err != nil {
 		t.Fatal(err)
 	}
-	ks[1].answeredBy(t, b.pid) // the slow one is under way
+	w.underWay(slow)
 	mark := w.mark()
 	w.signal(b, unix.SIGUSR1)
 	w.wait(mark, a.pid, "log", "this generation serves again")
@@ -296,7 +297,7 @@ func TestFailedForTooLong(t *testing.T) {
 	if err := k.send(target); err != nil {
 		t.Fatal(err)
 	}
-	w.connect(2).answeredBy(t, b.pid) // so that one is under way
+	w.underWay(k)
 	w.signal(b, unix.SIGUSR1)
 	w.wait(mark, a.pid, "log", "the failed successor has not drained in time and was killed")
 	w.ended(b)

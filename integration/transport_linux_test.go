@@ -176,8 +176,7 @@ func TestTransportNoCopies(t *testing.T) {
 		{"", "", "", "", ""},
 		{"", "pidfd", "", "transport", "the incumbent (process %d) sends its descriptors; its log says why"},
 		{"pidfd", "", "", "", ""},
-		// A quarter is too little, and the rest is enough, also with the pipes that splice(2) in package net leaves behind with
-		// the race detector.
+		// A quarter is too little for the copies, and the rest is enough.
 		{"pidfd", "", "nofile=224", "aborted", "the incumbent (process %d) says: "},
 	} {
 		t.Run(c.incumbent+"_"+c.successor+"_"+c.start, func(t *testing.T) {
