@@ -12,6 +12,7 @@ import (
 	"github.com/segue-go/segue/handoff/fdpass"
 	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/spares"
+	"github.com/segue-go/segue/handoff/internal/spawn"
 	"github.com/segue-go/segue/handoff/internal/succession"
 	"github.com/segue-go/segue/handoff/internal/wire"
 )
@@ -20,7 +21,7 @@ import (
 type attempt struct {
 	g     *Generation
 	link  *link.Link
-	child *child // nil if the successor called at the rendezvous
+	child *spawn.Child // nil if the successor called at the rendezvous
 	hello *wire.Hello
 	token token
 
@@ -237,13 +238,13 @@ func (g *Generation) beginLocked(a *attempt, own bool) error {
 		return busy
 	}
 	if g.waiting > 0 && !own {
-		return &BusyError{PID: os.Getpid(), Name: g.origin.name(), Phase: g.phase}
+		return &BusyError{PID: os.Getpid(), Name: g.origin.Name(), Phase: g.phase}
 	}
 	switch {
 	case g.closing || g.phase == PhaseStopped:
 		return net.ErrClosed
 	case g.phase == PhaseProbation: // this generation has itself to prove first
-		return &BusyError{PID: os.Getpid(), Name: g.origin.name(), Phase: g.phase}
+		return &BusyError{PID: os.Getpid(), Name: g.origin.Name(), Phase: g.phase}
 	case g.phase != PhaseServing && g.phase != PhaseStarting:
 		return ErrNotOwner
 	}
@@ -345,7 +346,7 @@ func (a *attempt) dismiss(cause error) {
 	if !said || a.link.Peer == nil || a.link.Peer.Self() {
 		return
 	}
-	if a.child != nil && a.child.peer.PID == a.link.Peer.PID {
+	if a.child != nil && a.child.Peer.PID == a.link.Peer.PID {
 		return // it is going to be ended anyway; one that a wrapper has started is not
 	}
 	// A successor that is alive gives up its copies of the sockets and hangs up. One that does not would keep the ports

@@ -13,6 +13,7 @@ import (
 	"github.com/segue-go/segue/handoff/internal/live"
 	"github.com/segue-go/segue/handoff/internal/peer"
 	"github.com/segue-go/segue/handoff/internal/spares"
+	"github.com/segue-go/segue/handoff/internal/spawn"
 	"github.com/segue-go/segue/handoff/internal/succession"
 	"github.com/segue-go/segue/handoff/internal/wire"
 	"github.com/segue-go/segue/listener"
@@ -37,10 +38,8 @@ type chain struct {
 	returners []*returner // successors whose connections come back; likewise
 	backSince time.Time   // when the sockets went back to the predecessor; likewise
 
-	origin origin          // what successors are started with
-	output [3]*listener.FD // what to put in place of descriptors 1 and 2 once this generation owns
-	broken chan os.Signal  // SIGPIPE, which nobody receives; nil unless this process was spawned
-	pipes  [3]uint64       // the inodes of what 1 and 2 were when it joined
+	origin spawn.Origin // what successors are started with
+	stdio  spawn.Stdio  // standard output and error
 }
 
 // errSilent: the incumbent took the connection, or the kernel did for it, and says nothing.
@@ -55,10 +54,10 @@ var errIncumbentLeft = errors.New("the incumbent ended before it answered")
 
 func (g *Generation) join(ctx context.Context) error {
 	g.spares.Alone = g.withoutAccepting
-	g.origin = newOrigin()
+	g.origin = spawn.NewOrigin()
 	err := g.meet(ctx)
 	if err == nil && g.cfg.Command == nil {
-		g.origin.report(g.log)
+		g.origin.Report(g.log)
 	}
 	return err
 }
@@ -66,12 +65,12 @@ func (g *Generation) join(ctx context.Context) error {
 // meet finds the incumbent and succeeds it, or makes this generation the first.
 func (g *Generation) meet(ctx context.Context) error {
 	g.lot = live.NewLot(g.exchange.Arrive)
-	conn, err := inheritedConn(g.cfg.Path, g.log)
+	conn, err := spawn.Inherited(g.cfg.Path, g.log)
 	if err != nil {
 		return err
 	}
 	if conn != nil {
-		g.survivePipe()
+		g.stdio.SurviveSIGPIPE()
 		return g.succeed(ctx, conn)
 	}
 	if g.cfg.Path == "" {
@@ -325,8 +324,6 @@ func (g *Generation) letGo(owner bool) {
 	g.mu.Lock()
 	r := g.rendezvous
 	g.rendezvous = nil
-	output := g.output
-	g.output = [3]*listener.FD{}
 	p := g.predecessor
 	g.mu.Unlock()
 	g.spares.Close()
@@ -334,9 +331,7 @@ func (g *Generation) letGo(owner bool) {
 		p.close()
 	}
 	g.lot.Close()
-	for _, fd := range output {
-		_ = fd.Close()
-	}
+	g.stdio.Close()
 	if r == nil {
 		return
 	}

@@ -1,13 +1,12 @@
 package handoff
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
 	"github.com/segue-go/segue/handoff/internal/link"
+	"github.com/segue-go/segue/handoff/internal/spawn"
 	"github.com/segue-go/segue/handoff/internal/wire"
 )
 
@@ -69,7 +68,7 @@ func endText(err error) string {
 
 // seeOff sees a child to its end that has handed back and answers what it has accepted. If kill, it has DrainTimeout for
 // that, and a step to end.
-func (g *Generation) seeOff(c *child, kill bool) {
+func (g *Generation) seeOff(c *spawn.Child, kill bool) {
 	var late <-chan time.Time
 	if d := g.cfg.DrainTimeout; kill && d > 0 {
 		t := time.NewTimer(d + g.cfg.StepTimeout)
@@ -77,23 +76,11 @@ func (g *Generation) seeOff(c *child, kill bool) {
 		late = t.C
 	}
 	select {
-	case <-c.peer.Done():
+	case <-c.Peer.Done():
 	case <-g.ctx.Done():
 	case <-late:
-		g.log.Warn("the failed successor has not drained in time and was killed", "successor", c.cmd.Process.Pid, "error", c.peer.Kill())
-		<-c.peer.Done()
+		g.log.Warn("the failed successor has not drained in time and was killed", "successor", c.PID(), "error", c.Peer.Kill())
+		<-c.Peer.Done()
 	}
-	c.leave()
-}
-
-// outcome says how a child that has handed back ended, if it does within grace. Otherwise it lives on, to answer what it has
-// accepted.
-func (c *child) outcome(cause error, grace time.Duration) error {
-	if c.peer.Await(context.Background(), grace) {
-		return c.end(cause, 0)
-	}
-	return &ChildError{
-		Output: c.output.String(),
-		Err:    fmt.Errorf("%w; successor pid %d still answers what it has accepted", cause, c.cmd.Process.Pid),
-	}
+	c.Release()
 }

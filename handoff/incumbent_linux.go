@@ -290,7 +290,7 @@ func (a *attempt) awaitDeath() succession.IncumbentEvent {
 	a.buried = true
 	wished := a.wished()
 	if a.child != nil {
-		a.child.leave()
+		a.child.Release()
 	}
 	a.because(a.state(), fmt.Errorf("%s ended at last%s", a.link.Who(), exitText(a.link.Peer)))
 	if wished {

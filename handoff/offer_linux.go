@@ -110,17 +110,17 @@ func (a *attempt) offer(ctx context.Context) error {
 		items, fds = append(items, item), append(fds, r.conn())
 	}
 	if c := a.child; c != nil {
-		if c.stdout != nil {
-			items, fds = append(items, wire.Item{Name: "stdout", Kind: wire.KindStdout}), append(fds, c.stdout)
+		if c.Stdout != nil {
+			items, fds = append(items, wire.Item{Name: "stdout", Kind: wire.KindStdout}), append(fds, c.Stdout)
 		}
-		if c.stderr != nil {
-			items, fds = append(items, wire.Item{Name: "stderr", Kind: wire.KindStderr}), append(fds, c.stderr)
+		if c.Stderr != nil {
+			items, fds = append(items, wire.Item{Name: "stderr", Kind: wire.KindStderr}), append(fds, c.Stderr)
 		}
 	}
 	a.items = len(items)
 	a.heir = g.isFirstOrReleased()
 	welcome := &wire.Welcome{
-		Version: a.version, Features: a.features, Generation: number, Name: a.g.origin.name(), PID: os.Getpid(), Heir: a.heir,
+		Version: a.version, Features: a.features, Generation: number, Name: a.g.origin.Name(), PID: os.Getpid(), Heir: a.heir,
 		StateWithin: g.stateWithin(),
 	}
 	a.nameSections(welcome)

@@ -110,7 +110,7 @@ func (g *Generation) succeed(ctx context.Context, conn *net.UnixConn) error {
 // beWelcomed says HELLO and waits for WELCOME, from somebody who is authorized.
 func (g *Generation) beWelcomed(ctx context.Context, p *predecessor) error {
 	l := p.link
-	err := l.Send(&wire.Hello{Versions: wire.Versions(), Features: g.cfg.features(), Name: g.origin.name(), PID: os.Getpid()})
+	err := l.Send(&wire.Hello{Versions: wire.Versions(), Features: g.cfg.features(), Name: g.origin.Name(), PID: os.Getpid()})
 	if err != nil && !link.Over(err) { // who hangs up before that may have said why
 		return err
 	}
@@ -277,11 +277,9 @@ func (g *Generation) takeOffer(p *predecessor, m *wire.Offer, fds []*listener.FD
 		fds[i] = nil
 		switch item.Kind {
 		case wire.KindStdout:
-			_ = g.output[1].Close() // there is one, unless somebody plays tricks
-			g.output[1] = fd
+			g.stdio.Final(1, fd)
 		case wire.KindStderr:
-			_ = g.output[2].Close()
-			g.output[2] = fd
+			g.stdio.Final(2, fd)
 		case wire.KindRendezvous:
 			if g.rendezvous != nil || g.cfg.Path == "" {
 				_ = fd.Close()

@@ -295,7 +295,7 @@ func (g *Generation) heardEarly(p *predecessor, c cue) error {
 	case c.event == succession.PredecessorLeaves:
 		g.log.Info("the incumbent stops and leaves the sockets to this process", "incumbent", p.link.Peer.PID)
 	default:
-		_ = g.replaceOutput() // nobody reads the pipe any more; beginServing has no more to replace
+		_ = g.replaceOutput(p) // nobody reads the pipe any more; beginServing has no more to replace
 		g.log.Warn("the incumbent died; this process takes the sockets when it is ready", "incumbent", p.link.Peer.PID)
 	}
 	p.left = true
@@ -312,15 +312,20 @@ func (g *Generation) beginServing(p *predecessor) {
 	if p == nil {
 		return
 	}
-	if err := g.replaceOutput(); err != nil {
+	if err := g.replaceOutput(p); err != nil {
 		g.log.Warn("standard output still goes through the predecessor", "error", err)
 	}
-	g.watchOutput()
+	g.stdio.Watch(g.ctx, g.log, g.task)
 	g.closeUnclaimed()
 	if err := g.openRendezvous(); err != nil {
 		g.log.Error("the rendezvous is out of order; only a signal or Upgrade starts a successor", "path", g.cfg.Path, "error", err)
 	}
 	g.keepRendezvous()
+}
+
+// replaceOutput makes the incumbent's own standard output and error this process's.
+func (g *Generation) replaceOutput(p *predecessor) error {
+	return g.stdio.Replace(g.ctx, p.gone.c, g.task)
 }
 
 // attend hears the predecessor until its link ends, and beyond: one that lives may yet end this generation, and take the

@@ -10,6 +10,7 @@ import (
 
 	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/spares"
+	"github.com/segue-go/segue/handoff/internal/spawn"
 	"github.com/segue-go/segue/handoff/internal/succession"
 )
 
@@ -52,12 +53,12 @@ func (g *Generation) startAndHandOver(ctx context.Context) error {
 		g.end(a)
 		return err
 	}
-	var child *child
+	var child *spawn.Child
 	var conn *net.UnixConn
-	cmd := g.command()
+	cmd := g.origin.Command(g.cfg.Command, g.log)
 	var err error
 	_ = g.spares.Do(spares.Spawn, 1, func() error {
-		child, conn, err = g.spawn(cmd)
+		child, conn, err = spawn.Start(cmd, g.cfg.Path)
 		return nil // a command cannot be started again
 	})
 	if err != nil {
@@ -66,10 +67,10 @@ func (g *Generation) startAndHandOver(ctx context.Context) error {
 		g.end(a)
 		return err
 	}
-	g.log.Info("successor started", "successor", child.cmd.Process.Pid)
+	g.log.Info("successor started", "successor", child.PID())
 	l := link.New(conn, g.linkOptions("successor", true))
 	g.mu.Lock()
-	a.child, a.link, l.Peer = child, l, child.peer
+	a.child, a.link, l.Peer = child, l, child.Peer
 	g.mu.Unlock()
 
 	result := make(chan error, 1)
@@ -78,22 +79,37 @@ func (g *Generation) startAndHandOver(ctx context.Context) error {
 		if a.handedBack {
 			g.makeRoom(a)
 			if err != nil {
-				result <- child.outcome(err, killGrace)
+				result <- outcome(child, err)
 			}
 			g.seeOff(child, err != nil)
 			g.tasks.Done()
 			return
 		}
 		// A successor that owns lives on, whatever becomes of this generation.
-		if err != nil && (g.currentPhase().owner() || child.peer.Dead()) {
-			err = child.end(err, killGrace)
+		if err != nil && (g.currentPhase().owner() || child.Peer.Dead()) {
+			child.End(killGrace)
+			err = childError(child, err)
 		}
 		g.makeRoom(a) // before the caller hears of a failure, so that it can try again
 		if err != nil {
 			result <- err
 		}
-		child.leave()
+		child.Release()
 		g.tasks.Done()
 	}()
 	return <-result
+}
+
+// outcome says how a child that has handed back ended, if it does within killGrace. Otherwise it lives on, to answer what it
+// has accepted.
+func outcome(c *spawn.Child, cause error) error {
+	if !c.Peer.Await(context.Background(), killGrace) {
+		return childError(c, fmt.Errorf("%w; successor pid %d still answers what it has accepted", cause, c.PID()))
+	}
+	c.End(0)
+	return childError(c, cause)
+}
+
+func childError(c *spawn.Child, cause error) error {
+	return &ChildError{State: c.State(), Output: c.LastLines(), Err: cause}
 }

@@ -1,4 +1,4 @@
-package handoff
+package spawn
 
 import (
 	"errors"
@@ -18,27 +18,28 @@ import (
 	"github.com/segue-go/segue/handoff/internal/wire"
 )
 
-// origin is how this process was started, as of Join: successors are started alike, whatever the program does to its
+// Origin is how this process was started, as of Join: successors are started alike, whatever the program does to its
 // environment, arguments and directory later.
-type origin struct {
+type Origin struct {
 	args    []string
 	env     []string
 	dir     string // "": unknown, since it was removed or may not be read; successors are started where this process is then
-	told    bool   // by $PWD, which keeps symbolic links as they are
+	fromPWD bool   // dir is $PWD, which keeps symbolic links as they are
 	program string // what is looked up anew for each successor
 }
 
-func newOrigin() origin {
-	o := origin{args: slices.Clone(os.Args)}
-	o.env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, envHandoff+"=") })
+// NewOrigin is called by Join, before the program changes anything.
+func NewOrigin() Origin {
+	o := Origin{args: slices.Clone(os.Args)}
+	o.env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, envConn+"=") })
 	o.dir, _ = os.Getwd()
-	o.told = o.dir != "" && o.dir == os.Getenv("PWD")
+	o.fromPWD = o.dir != "" && o.dir == os.Getenv("PWD")
 	o.program = o.choose()
 	return o
 }
 
-// name is what other generations call this process in their logs. argv[0] may be anything, a name on the wire may not.
-func (o *origin) name() string {
+// Name is what other generations call this process in their logs. argv[0] may be anything, a name on the wire may not.
+func (o *Origin) Name() string {
 	name := o.program
 	if len(o.args) > 0 && o.args[0] != "" {
 		name = o.args[0]
@@ -54,7 +55,7 @@ func (o *origin) name() string {
 //	os.Executable     the file that runs, by the name that it had then, without symbolic links
 //
 // The first that leads to the file that runs is taken. If none does, that file has been replaced since.
-func (o *origin) choose() string {
+func (o *Origin) choose() string {
 	argv0, execfn := "", execName()
 	if len(o.args) > 0 {
 		argv0 = o.args[0]
@@ -106,7 +107,7 @@ type found struct {
 
 // find looks a name up as a shell would have, at the time and place of Join. An error is that nobody could execute it; the
 // path is there all the same, if there is only one.
-func (o *origin) find(name string) (found, error) {
+func (o *Origin) find(name string) (found, error) {
 	if name == "" {
 		return found{}, os.ErrNotExist
 	}
@@ -121,7 +122,7 @@ func (o *origin) find(name string) (found, error) {
 	return found{}, &exec.Error{Name: name, Err: exec.ErrNotFound}
 }
 
-func (o *origin) look(name string) (f found, err error) {
+func (o *Origin) look(name string) (f found, err error) {
 	f = found{path: name, relative: !filepath.IsAbs(name)}
 	if f.relative && o.dir != "" {
 		f.path = filepath.Join(o.dir, name)
@@ -138,7 +139,7 @@ func (o *origin) look(name string) (f found, err error) {
 }
 
 // variable is the last of that name, as for os/exec.
-func (o *origin) variable(name string) (value string) {
+func (o *Origin) variable(name string) (value string) {
 	for _, v := range o.env {
 		if rest, ok := strings.CutPrefix(v, name+"="); ok {
 			value = rest
@@ -147,14 +148,14 @@ func (o *origin) variable(name string) (value string) {
 	return value
 }
 
-// report tells at Join what an operator would else find out at the first upgrade.
-func (o *origin) report(log *slog.Logger) {
+// Report tells at Join what an operator would else find out at the first upgrade.
+func (o *Origin) Report(log *slog.Logger) {
 	f, err := o.find(o.program)
 	argv0 := slices.Concat(o.args, []string{""})[0]
 	switch {
 	case err != nil:
 		log.Warn("the program of this process is not to be found; Upgrade needs it, or Config.Command", "program", o.program, "error", err)
-	case f.relative && !o.told:
+	case f.relative && !o.fromPWD:
 		log.Warn("started by a relative path in a directory that $PWD does not name; upgrades do not follow a symbolic link to it",
 			"program", o.program, "directory", o.dir)
 	case o.program != argv0:
@@ -162,9 +163,22 @@ func (o *origin) report(log *slog.Logger) {
 	}
 }
 
-// command makes the command for a successor: the program looked up anew, so that a replaced file or symbolic link is
-// followed.
-func (o *origin) command(log *slog.Logger) *exec.Cmd {
+// Command is the command for a successor: that of custom, which is Config.Command, if there is one. What it leaves out of its
+// environment is that of Join. Otherwise it is this program as it was started, looked up anew, so that a replaced file or
+// symbolic link is followed.
+func (o *Origin) Command(custom func() *exec.Cmd, log *slog.Logger) *exec.Cmd {
+	if custom == nil {
+		return o.again(log)
+	}
+	cmd := custom()
+	if cmd != nil && cmd.Env == nil {
+		cmd.Env = slices.Clone(o.env)
+	}
+	return cmd
+}
+
+// again is the command that starts this program again.
+func (o *Origin) again(log *slog.Logger) *exec.Cmd {
 	f, err := o.find(o.program)
 	cmd := exec.Command(f.path)
 	cmd.Path, cmd.Dir, cmd.Env, cmd.Err = f.path, o.dir, slices.Clone(o.env), nil
@@ -182,7 +196,7 @@ func (o *origin) command(log *slog.Logger) *exec.Cmd {
 
 // leftBehind reports whether this process's program was in its directory, or below, and the successor's program is not:
 // that of another release, to be started in the directory of the old one.
-func (o *origin) leftBehind(path string) (dir string, is bool) {
+func (o *Origin) leftBehind(path string) (dir string, is bool) {
 	exe, err1 := os.Executable()
 	dir, err2 := filepath.EvalSymlinks(o.dir)
 	path, err3 := filepath.EvalSymlinks(path)

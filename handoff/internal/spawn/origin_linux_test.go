@@ -1,4 +1,4 @@
-package handoff
+package spawn
 
 import (
 	"bytes"
@@ -38,7 +38,7 @@ func TestOriginFind(t *testing.T) {
 		{"", "c/app", "c/app", true, fs.ErrNotExist},
 		{"b", "", "", false, fs.ErrNotExist},
 	} {
-		o := origin{dir: dir, env: []string{"PATH=/nonexistent", "PATH=" + tt.path}}
+		o := Origin{dir: dir, env: []string{"PATH=/nonexistent", "PATH=" + tt.path}}
 		f, err := o.find(tt.name)
 		want := tt.want
 		if want != "" {
@@ -52,14 +52,14 @@ func TestOriginFind(t *testing.T) {
 
 // TestOriginReport: a program that cannot be found is told of when it starts, and its upgrade fails without a panic.
 func TestOriginReport(t *testing.T) {
-	for _, o := range []origin{{}, {program: "/nonexistent/app"}, {program: "app", args: []string{"app"}}, {program: "app", dir: "/"}} {
+	for _, o := range []Origin{{}, {program: "/nonexistent/app"}, {program: "app", args: []string{"app"}}, {program: "app", dir: "/"}} {
 		var b bytes.Buffer
 		log := slog.New(slog.NewTextHandler(&b, nil))
-		o.report(log)
+		o.Report(log)
 		if !strings.Contains(b.String(), "the program of this process is not to be found") {
 			t.Errorf("%+v: the log has %q", o, b.String())
 		}
-		if err := o.command(log).Start(); err == nil {
+		if err := o.Command(nil, log).Start(); err == nil {
 			t.Errorf("%+v was started", o)
 		}
 	}

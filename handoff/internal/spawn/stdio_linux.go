@@ -1,14 +1,16 @@
-package handoff
+package spawn
 
 import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -18,7 +20,41 @@ import (
 	"github.com/segue-go/segue/listener"
 )
 
-// survivePipe keeps SIGPIPE from ending this process, which another generation has started. Its standard output and error
+// Stdio is standard output and error of this process, if another generation has started it. The zero value is for a process
+// that was started otherwise, of which it changes nothing.
+type Stdio struct {
+	broken chan os.Signal // SIGPIPE, which nobody receives; nil unless this process was spawned
+	pipes  [3]uint64      // the inodes of what 1 and 2 were when it joined
+
+	mu    sync.Mutex
+	final [3]*listener.FD // what to put in place of descriptors 1 and 2 once this generation owns
+}
+
+// Final takes fd, which is the incumbent's own descriptor n, 1 or 2.
+func (s *Stdio) Final(n int, fd *listener.FD) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_ = s.final[n].Close() // there is one, unless somebody plays tricks
+	s.final[n] = fd
+}
+
+// takeFinal returns what Final took. The caller owns it.
+func (s *Stdio) takeFinal() [3]*listener.FD {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	final := s.final
+	s.final = [3]*listener.FD{}
+	return final
+}
+
+// Close closes what Final took.
+func (s *Stdio) Close() {
+	for _, fd := range s.takeFinal() {
+		_ = fd.Close()
+	}
+}
+
+// SurviveSIGPIPE keeps SIGPIPE from ending this process, which another generation has started. Its standard output and error
 // may lose their readers at two moments at which the first generation's do not: when the incumbent, which reads them until
 // this one owns, dies; and later, when a supervisor stops reading because its own child, the first generation, has ended.
 //
@@ -32,12 +68,12 @@ import (
 //	signal.Ignore, at any time  stays ignored, in its children too
 //	signal.Notify, at any time  the program is notified as well
 //	signal.Reset, before Join   as if it had called nothing
-//	signal.Reset, after Join    as if it had called nothing, once the lack of a reader was noticed (see watchOutput)
-func (g *Generation) survivePipe() {
-	g.broken = make(chan os.Signal, 1)
-	tolerate(g.broken)
-	for n := 1; n < len(g.pipes); n++ {
-		g.pipes[n] = pipeInode(n)
+//	signal.Reset, after Join    as if it had called nothing, once the lack of a reader was noticed (see Watch)
+func (s *Stdio) SurviveSIGPIPE() {
+	s.broken = make(chan os.Signal, 1)
+	tolerate(s.broken)
+	for n := 1; n < len(s.pipes); n++ {
+		s.pipes[n] = pipeInode(n)
 	}
 }
 
@@ -57,15 +93,16 @@ func pipeInode(n int) uint64 {
 	return st.Ino
 }
 
-// replaceOutput makes the incumbent's own standard output and error this process's, in place of the pipes through which
-// the incumbent watched it start: with the incumbent gone, nobody would read them.
-func (g *Generation) replaceOutput() error {
+// Replace makes the incumbent's own standard output and error this process's, in place of the pipes through which
+// the incumbent watched it start: with the incumbent gone, nobody would read them. gone is closed when it is. task runs a
+// function in the background, which ends with ctx.
+func (s *Stdio) Replace(ctx context.Context, gone <-chan struct{}, task func(f func())) error {
 	var errs error
-	for n, fd := range g.output {
+	for n, fd := range s.takeFinal() {
 		if fd == nil {
 			continue
 		}
-		if ino := pipeInode(n); ino == 0 || ino != g.pipes[n] { // the program has put something else there
+		if ino := pipeInode(n); ino == 0 || ino != s.pipes[n] { // the program has put something else there
 			_ = fd.Close()
 			continue
 		}
@@ -78,37 +115,37 @@ func (g *Generation) replaceOutput() error {
 			_ = fd.Close()
 			continue
 		}
-		g.task(func() { g.readOn(pipe, fd.File("output")) })
+		task(func() { readOn(ctx, gone, pipe, fd.File("output")) })
 	}
-	g.output = [3]*listener.FD{}
 	return errs
 }
 
-// readOn takes the place of the predecessor at the pipe, for those who write to it still: processes that this one started
-// before it owned, and copies of descriptors 1 and 2. Without them the pipe is at its end at once. It takes both files.
-func (g *Generation) readOn(pipe, to *os.File) {
+// readOn takes the place of the predecessor at the pipe once that is gone, for those who write to it still: processes that
+// this one started before it owned, and copies of descriptors 1 and 2. Without them the pipe is at its end at once. It takes
+// both files.
+func readOn(ctx context.Context, gone <-chan struct{}, pipe, to *os.File) {
 	defer pipe.Close()
 	defer to.Close()
 	select {
-	case <-g.predecessor.gone.c:
-	case <-g.ctx.Done():
+	case <-gone:
+	case <-ctx.Done():
 		return
 	}
-	defer context.AfterFunc(g.ctx, func() { _ = pipe.SetReadDeadline(time.Now()) })()
+	defer context.AfterFunc(ctx, func() { _ = pipe.SetReadDeadline(time.Now()) })()
 	_, _ = io.Copy(ignoreErrors{to}, pipe)
 }
 
-// watchOutput says, once, when standard output and error of a spawned generation have no reader any more.
+// Watch says, once, when standard output and error of a spawned generation have no reader any more.
 //
 // They are watched in an epoll instance, which holds no copy: a reader that waits for the end of a pipe is not kept from
-// it when the program closes its end. Nothing but errors and hang-ups is asked for, so a line that is read wakes nobody.
-func (g *Generation) watchOutput() {
-	if g.broken == nil {
+// it when the program closes its end. Nothing but errors and hang-ups is asked for, so a line that is read wakes nobody. task runs a function in the background, which ends with ctx.
+func (s *Stdio) Watch(ctx context.Context, log *slog.Logger, task func(f func())) {
+	if s.broken == nil {
 		return
 	}
 	ep, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
-		g.log.Debug("standard output and error are not watched", "error", err)
+		log.Debug("standard output and error are not watched", "error", err)
 		return
 	}
 	var watched [3]unix.Stat_t
@@ -128,16 +165,19 @@ func (g *Generation) watchOutput() {
 	}
 	_ = unix.SetNonblock(ep, true) // so that the runtime watches it
 	file := os.NewFile(uintptr(ep), "output")
-	g.task(func() {
+	task(func() {
 		defer file.Close()
-		defer context.AfterFunc(g.ctx, func() { _ = file.SetReadDeadline(time.Now()) })()
+		defer context.AfterFunc(ctx, func() { _ = file.SetReadDeadline(time.Now()) })()
 		raw, err := file.SyscallConn()
 		for err == nil && left > 0 {
 			if err = raw.Read(func(ep uintptr) bool { return pollable(int(ep)) }); err != nil {
 				return
 			}
-			pause(g.ctx, outputPause)
-			err = raw.Control(func(ep uintptr) { left -= g.tellLost(int(ep), watched) })
+			select {
+			case <-time.After(outputPause):
+			case <-ctx.Done():
+			}
+			err = raw.Control(func(ep uintptr) { left -= s.logLost(int(ep), watched, log) })
 		}
 	})
 }
@@ -152,9 +192,9 @@ func pollable(ep int) bool {
 	return err != nil && !errors.Is(err, unix.EINTR) || n > 0
 }
 
-// tellLost logs which of descriptors 1 and 2 have lost their readers. It returns for how many there is nothing more to wait
+// logLost logs which of descriptors 1 and 2 have lost their readers. It returns for how many there is nothing more to wait
 // for, those included that are something else by now.
-func (g *Generation) tellLost(ep int, watched [3]unix.Stat_t) int {
+func (s *Stdio) logLost(ep int, watched [3]unix.Stat_t, log *slog.Logger) int {
 	var events [2]unix.EpollEvent
 	n, err := unix.EpollWait(ep, events[:], 0)
 	if err != nil { // interrupted: the events are still there
@@ -170,8 +210,8 @@ func (g *Generation) tellLost(ep int, watched [3]unix.Stat_t) int {
 	}
 	if len(lost) > 0 {
 		slices.Sort(lost)
-		tolerate(g.broken)
-		g.log.Warn("nobody reads what this process prints; it is lost", "output", strings.Join(lost, ", "))
+		tolerate(s.broken)
+		log.Warn("nobody reads what this process prints; it is lost", "output", strings.Join(lost, ", "))
 	}
 	return n
 }
