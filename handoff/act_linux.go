@@ -27,7 +27,7 @@ func (a *attempt) act(action succession.Action) (report succession.IncumbentEven
 			return succession.LinkEnd, true
 		}
 	case succession.ReadToken:
-		taken, err := a.token.take()
+		taken, err := a.token.Take()
 		if taken {
 			return succession.TokenTaken, true
 		}

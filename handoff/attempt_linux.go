@@ -14,6 +14,8 @@ import (
 	"github.com/segue-go/segue/handoff/internal/spares"
 	"github.com/segue-go/segue/handoff/internal/spawn"
 	"github.com/segue-go/segue/handoff/internal/succession"
+	"github.com/segue-go/segue/handoff/internal/token"
+	"github.com/segue-go/segue/handoff/internal/transport"
 	"github.com/segue-go/segue/handoff/internal/wire"
 )
 
@@ -23,7 +25,7 @@ type attempt struct {
 	link  *link.Link
 	child *spawn.Child // nil if the successor called at the rendezvous
 	hello *wire.Hello
-	token token
+	token token.Token
 
 	version  int      // the highest in common
 	features []string // in common
@@ -145,7 +147,7 @@ func (a *attempt) greet(ctx context.Context) error {
 	a.features = wire.Common(a.g.cfg.features(), hello.Features)
 	a.moves = slices.Contains(a.features, featureConns)
 	a.returns = a.moves && slices.Contains(a.features, featureReturn)
-	_, err = a.g.cfg.Transport.pullable(a.features, a.link)
+	_, err = transport.Agreed(a.features, a.g.cfg.Transport == TransportPidfd, a.link)
 	return err
 }
 
@@ -269,7 +271,7 @@ func (g *Generation) end(a *attempt) {
 
 // makeRoom ends a for everybody but its own goroutine: the next attempt can begin.
 func (g *Generation) makeRoom(a *attempt) {
-	a.token.close()
+	a.token.Close()
 	if a.link != nil && !a.parted {
 		a.link.Close()
 	}
@@ -336,7 +338,7 @@ func (a *attempt) dismiss(cause error) {
 		return
 	}
 	var m wire.Message = &wire.Abort{Reason: cause.Error()}
-	if a.token.fd == nil && errors.Is(cause, net.ErrClosed) {
+	if !a.token.Exists() && errors.Is(cause, net.ErrClosed) {
 		m = refusal(cause) // it has not been welcomed, and may be the first when this generation is gone
 	}
 	said := a.link != nil && a.link.Send(m) == nil

@@ -110,7 +110,7 @@ func (g *Generation) putBack(p *predecessor, c cue) bool {
 	}
 	var err error
 	if held == nil {
-		err = p.token.put()
+		err = p.token.Put()
 	}
 	if err == nil {
 		err = p.link.Send(&wire.Failed{Reason: cause.Error(), Returned: held == nil})

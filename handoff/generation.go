@@ -126,7 +126,8 @@ func (e event) happened() bool {
 }
 
 // pathlessJoined is kept per process: the environment and the signals through which a Generation without a Path hands over
-// belong to the process too, so two of them would take each other's successors. On Linux, thisPtracer is the other such thing.
+// belong to the process too, so two of them would take each other's successors. What transport
+// tells Yama is the other such thing.
 var pathlessJoined atomic.Bool
 
 // Join makes this process the next generation on c.Path: the successor of the incumbent that serves there, or of the one

@@ -194,7 +194,7 @@ func (a *attempt) event(state succession.Incumbent, m wire.Message) succession.I
 	a.said = m
 	switch m := m.(type) {
 	case *wire.Owned:
-		if state == succession.Committed && a.token.present() && !a.hasPutBack() {
+		if state == succession.Committed && a.token.Present() && !a.hasPutBack() {
 			a.because(state, fmt.Errorf("%w: %s says OWNED and has not read the token", ErrProtocol, a.link.Who()))
 			return succession.OwnedUnread
 		}

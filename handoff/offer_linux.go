@@ -11,7 +11,8 @@ import (
 
 	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/succession"
-	"github.com/segue-go/segue/handoff/internal/sys"
+	"github.com/segue-go/segue/handoff/internal/token"
+	"github.com/segue-go/segue/handoff/internal/transport"
 	"github.com/segue-go/segue/handoff/internal/wire"
 	"github.com/segue-go/segue/listener"
 )
@@ -84,7 +85,7 @@ func (a *attempt) offer(ctx context.Context) error {
 	g.keepRendezvous()
 	var err error
 	err = g.spares.Do(1, 1, func() (err error) {
-		a.token, err = newToken()
+		a.token, err = token.New()
 		return err
 	})
 	if err != nil {
@@ -124,15 +125,18 @@ func (a *attempt) offer(ctx context.Context) error {
 		StateWithin: g.stateWithin(),
 	}
 	a.nameSections(welcome)
-	if err := a.welcome(ctx, welcome); err != nil {
-		return err
-	}
-	pull, err := g.cfg.Transport.pullable(a.features, a.link)
+	pull, err := transport.Agreed(a.features, g.cfg.Transport == TransportPidfd, a.link)
 	if err != nil {
 		return err
 	}
+	sender := &transport.Sender{
+		Link: a.link, Spares: &g.spares, Log: g.log, Pull: pull, Only: g.cfg.Transport == TransportPidfd, Owe: a.owe,
+	}
+	if err := sender.Welcome(ctx, welcome, a.token); err != nil {
+		return err
+	}
 	if pull {
-		reserve(items)
+		transport.Reserve(items)
 	}
 	offers, err := wire.Offers(items)
 	if err != nil {
@@ -140,51 +144,12 @@ func (a *attempt) offer(ctx context.Context) error {
 	}
 	for _, o := range offers {
 		n := len(o.Items)
-		if err := a.sendBatch(ctx, o, fds[:n], &pull); err != nil {
+		if err := sender.Offer(ctx, o, fds[:n]); err != nil {
 			return err
 		}
 		fds = fds[n:]
 	}
 	a.offered = true
-	return nil
-}
-
-// welcome sends m and the token. If this user has too many descriptors in flight, in whatever process, the successor is to
-// take the token itself; one that does not know how has to wait.
-func (a *attempt) welcome(ctx context.Context, m *wire.Welcome) error {
-	if !slices.Contains(a.features, featureToken) {
-		return a.link.Send(m, a.token.fd)
-	}
-	err := a.link.SendNow(m, a.token.fd)
-	if !errors.Is(err, syscall.ETOOMANYREFS) {
-		return err
-	}
-	a.g.log.Warn("the token cannot be sent; the successor takes it", "error", err)
-	var token *listener.FD // whose number is 3 at least
-	err = a.g.spares.Do(1, 1, func() (err error) {
-		token, err = listener.Dup(a.token.fd)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	defer token.Close()
-	if err := sys.Control(token, func(n int) error { m.Descriptor = n; return nil }); err != nil {
-		return err
-	}
-	withdraw, err := thisPtracer.allow(ctx, a.link.Peer, a.g.cfg.StepTimeout/2)
-	if err != nil {
-		return err
-	}
-	defer withdraw()
-	if err := a.link.SendNow(m); err != nil {
-		return err
-	}
-	a.owe(time.Now())
-	defer a.owe(time.Time{})
-	if _, err := link.Expect[*wire.Taken](ctx, a.link, a.g.cfg.StepTimeout); err != nil {
-		return fmt.Errorf("token: %w", err)
-	}
 	return nil
 }
 

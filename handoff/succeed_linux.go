@@ -13,24 +13,26 @@ import (
 	"github.com/segue-go/segue/handoff/fdpass"
 	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/succession"
+	"github.com/segue-go/segue/handoff/internal/token"
+	"github.com/segue-go/segue/handoff/internal/transport"
 	"github.com/segue-go/segue/handoff/internal/wire"
 	"github.com/segue-go/segue/listener"
 )
 
 // predecessor is the generation that this one succeeds.
 type predecessor struct {
-	link    *link.Link
-	token   token
-	ready   context.Context // of the call of Ready
-	pulls   bool            // descriptors are to be taken from it
-	state   bool            // sections may move
-	heir    bool            // nobody before it can be revived: if it ends, the sockets are ours
-	offered []offered       // by place in the offer
-	claimed []bool          // likewise: what the program had asked for when the receipts were sent
-	watched chan struct{}
-	unwatch context.CancelCauseFunc
-	lost    error // why it is no use to call Ready; valid once watched is closed
-	left    bool  // it stopped for good, and left the sockets to this generation, its heir
+	link     *link.Link
+	token    token.Token
+	receiver *transport.Receiver
+	ready    context.Context // of the call of Ready
+	state    bool            // sections may move
+	heir     bool            // nobody before it can be revived: if it ends, the sockets are ours
+	offered  []offered       // by place in the offer
+	claimed  []bool          // likewise: what the program had asked for when the receipts were sent
+	watched  chan struct{}
+	unwatch  context.CancelCauseFunc
+	lost     error // why it is no use to call Ready; valid once watched is closed
+	left     bool  // it stopped for good, and left the sockets to this generation, its heir
 
 	sections    []string      // that it has; none: unknown, if stateWithin is not 0
 	stateWithin time.Duration // how long sections may take, in each phase
@@ -55,7 +57,7 @@ type offered struct {
 func (p *predecessor) hangUp() {
 	p.hungUp.Do(func() {
 		p.gone.happen()
-		p.token.close()
+		p.token.Close()
 		p.link.HangUp()
 	})
 }
@@ -162,7 +164,8 @@ func (g *Generation) welcome(p *predecessor, f link.Frame, m *wire.Welcome) (err
 	if err := fdpass.PassCred(p.link.Conn, false); err != nil { // each message would cost a pidfd
 		return err
 	}
-	if err := p.receiveToken(f, m); err != nil {
+	p.receiver = &transport.Receiver{Link: p.link, Only: g.cfg.Transport == TransportPidfd}
+	if p.token, err = p.receiver.Token(f, m); err != nil {
 		return err
 	}
 	if !slices.Contains(wire.Versions(), m.Version) {
@@ -176,7 +179,7 @@ func (g *Generation) welcome(p *predecessor, f link.Frame, m *wire.Welcome) (err
 	p.state = slices.Contains(m.Features, featureState)
 	p.sections = m.Sections
 	p.stateWithin = min(time.Duration(m.StateWithin)*time.Millisecond, maxState)
-	if p.pulls, err = g.cfg.Transport.pullable(m.Features, p.link); err != nil {
+	if p.receiver.Pull, err = transport.Agreed(m.Features, p.receiver.Only, p.link); err != nil {
 		return err
 	}
 	g.mu.Lock()
@@ -185,31 +188,6 @@ func (g *Generation) welcome(p *predecessor, f link.Frame, m *wire.Welcome) (err
 	g.log = g.cfg.Logger.With("generation", m.Generation) // nobody else has it yet
 	g.log.Info("succeeding", "incumbent", m.PID, "program", m.Name)
 	return nil
-}
-
-// receiveToken takes the token out of f, or out of the incumbent, which then waits for the answer.
-func (p *predecessor) receiveToken(f link.Frame, m *wire.Welcome) (err error) {
-	if n := len(f.Raw.FDs); n == 1 {
-		fd := f.Raw.FDs[0]
-		f.Raw.FDs[0] = nil
-		p.token, err = adoptToken(fd)
-		return err
-	} else if n != 0 || m.Descriptor == 0 || !slices.Contains(m.Features, featureToken) {
-		return fmt.Errorf("%w: WELCOME with %d descriptors", ErrProtocol, n)
-	}
-	process, err := p.link.Peer.Process()
-	if err != nil {
-		return err
-	}
-	defer func() { _ = process.Close() }()
-	fd, err := process.Get(m.Descriptor)
-	if err != nil {
-		return fmt.Errorf("the token can neither be sent, since this user has too many descriptors in flight, nor be taken: %w", err)
-	}
-	if p.token, err = adoptToken(fd); err != nil {
-		return err
-	}
-	return p.link.Send(&wire.Taken{})
 }
 
 // takeOffers receives the manifest, batch by batch.
@@ -227,26 +205,17 @@ func (g *Generation) takeOffers(ctx context.Context, p *predecessor) error {
 			f.Raw.Close()
 			return p.link.Unexpected(f.Msg)
 		}
-		pulled := p.pulls && len(f.Raw.FDs) == 0
-		if pulled {
-			f.Raw.FDs, err = p.pull(m.Items)
-			if err != nil && refusable(err) && g.cfg.Transport != TransportPidfd {
-				f.Raw.Close()
-				p.pulls = false
-				if err := p.link.Send(&wire.Taken{Batch: batch, Refused: err.Error()}); err != nil {
-					return p.link.Explain(err)
-				}
-				batch-- // it comes again, with descriptors
-				continue
+		again, err := p.receiver.Fill(&f, m, batch)
+		if again {
+			f.Raw.Close()
+			if err != nil {
+				return p.link.Explain(err)
 			}
-		}
-		if len(f.Raw.FDs) > 0 && err == nil && !pulled && g.cfg.Transport == TransportPidfd {
-			err = fmt.Errorf("%w: %s sends its descriptors; its log says why", ErrTransport, p.link.Who())
+			batch-- // it comes again, with descriptors
+			continue
 		}
 		if err == nil {
 			err = g.takeOffer(p, m, f.Raw.FDs, batch)
-		} else if pulled && refusable(err) {
-			err = fmt.Errorf("%w: %w; or set Config.Transport to automatic", ErrTransport, err)
 		}
 		f.Raw.Close()
 		if err != nil {

@@ -89,7 +89,7 @@ func (g *Generation) act(p *predecessor, action succession.Action, c cue) (repor
 	case succession.SendReceipts:
 		return g.awaitCommit(p), true
 	case succession.ReadToken:
-		taken, err := p.token.take()
+		taken, err := p.token.Take()
 		if !taken {
 			if err == nil {
 				err = fmt.Errorf("%w: the incumbent took them back, this process was too late", ErrNotOwner)
@@ -132,7 +132,7 @@ func (g *Generation) act(p *predecessor, action succession.Action, c cue) (repor
 	case succession.SendFailed:
 		g.say(p, &wire.Failed{Reason: c.cause.Error()})
 	case succession.PutBack:
-		_ = p.token.put()
+		_ = p.token.Put()
 		g.say(p, &wire.Failed{Reason: c.cause.Error(), Returned: true})
 	case succession.HandBack:
 		if !g.putBack(p, c) {

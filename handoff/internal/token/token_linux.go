@@ -1,30 +1,34 @@
-package handoff
+package token
 
 import (
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
+	"syscall"
 
+	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/sys"
 	"github.com/segue-go/segue/listener"
 	"golang.org/x/sys/unix"
 )
 
-// token is ownership: an eventfd(2) that holds 1 while nobody has taken it. Reading is atomic, so one side gets the 1
+// Token is ownership: an eventfd(2) that holds 1 while nobody has taken it. Reading is atomic, so one side gets the 1
 // and every other EAGAIN, whatever either believes and however long it was stopped. Each attempt has a token of its own.
-type token struct{ fd *listener.FD }
+// The zero value is none.
+type Token struct{ fd *listener.FD }
 
-func newToken() (token, error) {
+// New makes a token that is there to be taken.
+func New() (Token, error) {
 	n, err := unix.Eventfd(1, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
-		return token{}, fmt.Errorf("eventfd: %w", err)
+		return Token{}, fmt.Errorf("eventfd: %w", err)
 	}
-	return token{fd: listener.NewFD(n)}, nil
+	return Token{fd: listener.NewFD(n)}, nil
 }
 
-// adoptToken takes fd, which came with WELCOME, if it is an eventfd. Of a pipe or a memfd two sides may read a 1.
-func adoptToken(fd *listener.FD) (token, error) {
+// Adopt takes fd, which came with WELCOME, if it is an eventfd. Of a pipe or a memfd two sides may read a 1.
+func Adopt(fd *listener.FD) (Token, error) {
 	err := sys.Control(fd, func(n int) error {
 		var st unix.Stat_t
 		if err := unix.Fstat(n, &st); err != nil {
@@ -44,17 +48,17 @@ func adoptToken(fd *listener.FD) (token, error) {
 				return err // again
 			}
 		}
-		return fmt.Errorf("%w: the token is no eventfd", ErrProtocol)
+		return fmt.Errorf("%w: the token is no eventfd", link.ErrProtocol)
 	})
 	if err != nil {
 		_ = fd.Close()
-		return token{}, err
+		return Token{}, err
 	}
-	return token{fd: fd}, nil
+	return Token{fd: fd}, nil
 }
 
-// take reports whether the caller owns from now on.
-func (t token) take() (bool, error) {
+// Take reports whether the caller owns from now on.
+func (t Token) Take() (bool, error) {
 	var b [8]byte
 	err := sys.Control(t.fd, func(n int) error {
 		_, err := unix.Read(n, b[:])
@@ -70,8 +74,8 @@ func (t token) take() (bool, error) {
 	}
 }
 
-// present reports whether somebody could take the token, without taking it.
-func (t token) present() bool {
+// Present reports whether somebody could take the token, without taking it.
+func (t Token) Present() bool {
 	var n int
 	err := sys.Control(t.fd, func(fd int) (err error) {
 		n, err = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
@@ -80,8 +84,8 @@ func (t token) present() bool {
 	return err == nil && n == 1
 }
 
-// put gives ownership up, for the other side to take.
-func (t token) put() error {
+// Put gives ownership up, for the other side to take.
+func (t Token) Put() error {
 	var b [8]byte
 	binary.NativeEndian.PutUint64(b[:], 1)
 	return sys.Control(t.fd, func(n int) error {
@@ -90,4 +94,14 @@ func (t token) put() error {
 	})
 }
 
-func (t token) close() { _ = t.fd.Close() }
+// Exists reports whether t is a token, which may have been closed.
+func (t Token) Exists() bool { return t.fd != nil }
+
+// SyscallConn lets t be sent.
+func (t Token) SyscallConn() (syscall.RawConn, error) { return t.fd.SyscallConn() }
+
+// Dup returns a descriptor of the same token, for another process to take.
+func (t Token) Dup() (*listener.FD, error) { return listener.Dup(t.fd) }
+
+// Close is idempotent. Others who hold the token keep it.
+func (t Token) Close() { _ = t.fd.Close() }

@@ -1,4 +1,4 @@
-package handoff
+package transport
 
 import (
 	"context"
@@ -7,9 +7,9 @@ import (
 	"os"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/peer"
+	"golang.org/x/sys/unix"
 )
 
 // ptracer is the PR_SET_PTRACER (prctl(2)) of a process: the one other process, besides its ancestors, that Yama lets
@@ -20,8 +20,8 @@ type ptracer struct {
 }
 
 // thisPtracer is that of this process. It is a variable of the package because the kernel has one per process, which
-// all Generations of a process share: a second one would undo what the first has allowed (pathlessJoined is of this
-// kind too; docs/adr/0011 says what else was thought of).
+// all that hand over in a process share: a second one would undo what the first has allowed (docs/adr/0011 says
+// what else was thought of).
 var thisPtracer = ptracer{turn: make(chan struct{}, 1), set: setPtracer}
 
 func setPtracer(pid int) error {
@@ -47,7 +47,7 @@ func (t *ptracer) allow(ctx context.Context, p *peer.Peer, patience time.Duratio
 	case <-timer.C:
 		return nothing, errNotAllowed
 	case <-p.Done():
-		return nothing, ErrPeerDied
+		return nothing, link.ErrPeerDied
 	case <-ctx.Done():
 		return nothing, context.Cause(ctx)
 	}
@@ -61,7 +61,7 @@ func (t *ptracer) allow(ctx context.Context, p *peer.Peer, patience time.Duratio
 	}
 	if p.Dead() { // and its number another's, perhaps; if it lives, the number was its own
 		withdraw()
-		return nothing, fmt.Errorf("before it could be allowed to take descriptors: %w", ErrPeerDied)
+		return nothing, fmt.Errorf("before it could be allowed to take descriptors: %w", link.ErrPeerDied)
 	}
 	return withdraw, nil
 }

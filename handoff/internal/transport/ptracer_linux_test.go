@@ -1,4 +1,4 @@
-package handoff
+package transport
 
 import (
 	"context"
@@ -10,10 +10,10 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/peer"
 	"github.com/segue-go/segue/listener"
+	"golang.org/x/sys/unix"
 )
 
 // told is what a kernel with Yama would have been told, in order.
@@ -120,7 +120,7 @@ func TestPtracerDead(t *testing.T) {
 		return kernel.set(pid)
 	}
 	withdraw, err := y.allow(t.Context(), p, time.Minute)
-	if !errors.Is(err, ErrPeerDied) {
+	if !errors.Is(err, link.ErrPeerDied) {
 		t.Errorf("got %v, want ErrPeerDied", err)
 	}
 	kernel.want(t, "dead", p.PID, 0)
