@@ -2,7 +2,6 @@ package handoff
 
 import (
 	"net"
-	"os"
 	"path/filepath"
 	"testing"
 
