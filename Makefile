@@ -29,8 +29,10 @@ build: ## compile everything, into the build cache
 demo: ## upgrade an HTTP and a chat server ten times under load, and show what their clients noticed
 	$(GO) run ./integration/demo
 
-test: tools ## all tests, with the race detector, shuffled
-	@set -e; for m in $(MODULES); do (cd $$m && echo "$$m" && $(GO) test -race -shuffle=on ./...); done
+test: tools ## all tests, with the race detector, shuffled; then whether they went through each row of the tables in docs/protocol.md
+	@set -e; decisions=$$(mktemp -d); trap 'rm -rf "$$decisions"' EXIT; export SEGUE_DECISIONS="$$decisions"; \
+	for m in $(MODULES); do (cd $$m && echo "$$m" && $(GO) test -race -shuffle=on ./...); done; \
+	$(GO) run ./integration/conform
 
 lint: ## golangci-lint, of the version that make lint-install installs
 	@test -x "$(GOLANGCI_LINT)" || { echo "missing: golangci-lint; see https://golangci-lint.run, or: make lint-install" >&2; exit 1; }

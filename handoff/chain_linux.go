@@ -307,10 +307,10 @@ func (g *Generation) leave() {
 	p, phase, refused := g.predecessor, g.phase, g.refused
 	g.mu.Unlock()
 	e, reason := succession.Stop, errors.New("closed")
-	switch {
-	case phase == PhaseStopped, g.handingBack():
+	switch phase {
+	case PhaseStopped:
 		return
-	case phase == PhaseStarting:
+	case PhaseStarting:
 		e, reason = succession.GiveUp, errors.New("closed before it was ready")
 		if refused != nil {
 			reason = fmt.Errorf("%w, after: %w", reason, refused)

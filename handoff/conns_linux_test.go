@@ -303,7 +303,7 @@ func TestConnsOverdue(t *testing.T) {
 			if !guarded {
 				c.Guard = -1
 			}
-			log := logs(&c)
+			log := logs(t, &c)
 			c.StepTimeout = 200 * time.Millisecond
 			a, l := first(t, c)
 			cr, _ := newCrowd(t, l, 200)

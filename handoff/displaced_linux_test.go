@@ -115,7 +115,7 @@ func TestSignalDisplacesTheSilent(t *testing.T) {
 	c.StepTimeout = time.Minute
 	c.Signals = []os.Signal{unix.SIGUSR2}
 	c.Command = func() *exec.Cmd { return exec.Command("false") }
-	log := logs(&c)
+	log := logs(t, &c)
 	_, _ = first(t, c)
 	r := silentRaw(t, path)
 	if err := unix.Kill(os.Getpid(), unix.SIGUSR2); err != nil {

@@ -52,9 +52,16 @@ func TestCommitTooEarly(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			path := rendezvous(t)
 			server := rawListener(t, path)
+			asked := make(chan struct{})
+			c := config(t, path)
+			c.Trace = &handoff.Trace{Phase: func(_, to handoff.Phase) {
+				if wait && to == handoff.PhaseStopped { // who sees it asks why at once
+					<-asked
+				}
+			}}
 			joined := make(chan *handoff.Generation, 1)
 			go func() {
-				g, err := handoff.Join(bounded(t), config(t, path))
+				g, err := handoff.Join(bounded(t), c)
 				if err != nil {
 					t.Error(err)
 				}
@@ -76,6 +83,7 @@ func TestCommitTooEarly(t *testing.T) {
 				awaitPhase(t, g, handoff.PhaseStopped)
 			}
 			err := g.Ready(bounded(t))
+			close(asked)
 			wantErr(t, "Ready", err, handoff.ErrProtocol)
 			if !r.takeToken() {
 				t.Error("the token was read")

@@ -18,9 +18,10 @@ import (
 )
 
 // logs makes c write to what is returned, for tests of what an operator gets to see.
-func logs(c *handoff.Config) *logWriter {
+func logs(t *testing.T, c *handoff.Config) *logWriter {
+	t.Helper()
 	w := &logWriter{}
-	c.Logger = slog.New(slog.NewTextHandler(w, nil))
+	c.Logger = loggerTo(t, w, slog.LevelInfo)
 	return w
 }
 
@@ -67,7 +68,7 @@ func TestUpgradeFails(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			c := config(t, rendezvous(t))
 			c.Command = tt.command
-			log := logs(&c)
+			log := logs(t, &c)
 			g, l := first(t, c)
 			before := descriptors(t)
 			for range tt.tries {
@@ -177,7 +178,7 @@ func TestPIDFileNotWritten(t *testing.T) {
 	path := rendezvous(t)
 	c := config(t, path)
 	c.PIDFile = filepath.Join(filepath.Dir(path), "missing", "pid")
-	log := logs(&c)
+	log := logs(t, &c)
 	a, _ := first(t, c)
 	log.says(t, "the PID file was not written")
 	b := join(t, c)
@@ -204,7 +205,7 @@ func TestReopening(t *testing.T) {
 		c := config(t, rendezvous(t))
 		c.Guard = time.Minute
 		b := c
-		log := logs(&c)
+		log := logs(t, &c)
 		a := join(t, c)
 		shared, own := listenAs(t, a, "shared", "tcp", "127.0.0.1:0"), listenAs(t, a, "own", "tcp", "127.0.0.1:0")
 		ready(t, a)
@@ -235,7 +236,7 @@ func TestReopening(t *testing.T) {
 		c := config(t, rendezvous(t))
 		c.Guard = time.Minute
 		b := c
-		log := logs(&c)
+		log := logs(t, &c)
 		a, l := first(t, c)
 		g := join(t, b)
 		listen(t, g, "tcp", "127.0.0.1:0")

@@ -99,7 +99,7 @@ func TestNobodyTakes(t *testing.T) {
 	ended := waiting(t, a, giving(a, "chat", servers))
 	c := config(t, path)
 	c.StepTimeout = 100 * time.Millisecond
-	log := logs(&c)
+	log := logs(t, &c)
 	b := join(t, c)
 	ready(t, b)
 	if err := result(t, "the end of Wait", ended); err != nil {

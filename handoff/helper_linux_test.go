@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/segue-go/segue/handoff"
+	"github.com/segue-go/segue/integration/decisions"
 )
 
 const (
@@ -52,8 +53,41 @@ func config(t *testing.T, path string) handoff.Config {
 		DrainTimeout: 5 * time.Second,
 		Guard:        20 * time.Millisecond,
 		Transport:    transportOf(),
-		Logger:       slog.New(slog.NewTextHandler(logTo(t), &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Logger:       loggerTo(t, logTo(t), slog.LevelDebug),
 	}
+}
+
+// loggerTo logs to w, and fails the test if a generation decides what is no row of the tables in docs/protocol.md. see is called
+// for each decision.
+func loggerTo(t *testing.T, w io.Writer, level slog.Level, see ...func(decisions.Decision)) *slog.Logger {
+	t.Helper()
+	table, err := decisions.Read("../docs/protocol.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	var seen []decisions.Decision
+	t.Cleanup(func() {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, err := range table.Check(seen) {
+			t.Error(err)
+		}
+		if err := decisions.Keep("handoff", seen); err != nil {
+			t.Error(err)
+		}
+	})
+	return slog.New(decisions.Handler{
+		Handler: slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}),
+		See: func(d decisions.Decision) {
+			mu.Lock()
+			defer mu.Unlock()
+			seen = append(seen, d)
+			for _, f := range see {
+				f(d)
+			}
+		},
+	})
 }
 
 // logTo collects what is written until the test ends, which t.Log would not survive in other goroutines.

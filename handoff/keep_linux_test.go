@@ -105,7 +105,7 @@ func TestSweptBeforeRevival(t *testing.T) {
 			path := rendezvous(t)
 			ca := config(t, path)
 			ca.Guard = time.Minute
-			log := logs(&ca)
+			log := logs(t, &ca)
 			a, la := first(t, ca)
 			cb := config(t, path)
 			if way == "check" {
@@ -136,7 +136,7 @@ func TestSweptBeforeRevival(t *testing.T) {
 func TestForeignRendezvousStays(t *testing.T) {
 	path := rendezvous(t)
 	c := failing(t, path)
-	log := logs(&c)
+	log := logs(t, &c)
 	a, la := first(t, c)
 	remove(t, path)
 	other, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})

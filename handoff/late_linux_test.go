@@ -38,7 +38,7 @@ func TestLateAnswers(t *testing.T) {
 			path := rendezvous(t)
 			c := config(t, path)
 			c.StepTimeout, c.Guard = 100*time.Millisecond, 100*time.Millisecond
-			log := logs(&c)
+			log := logs(t, &c)
 			a, la := first(t, c)
 			r := dialRaw(t, path)
 			tt.before(r)

@@ -129,7 +129,7 @@ func TestSlowOwned(t *testing.T) {
 	path := rendezvous(t)
 	ca := config(t, path)
 	ca.StepTimeout = 100 * time.Millisecond
-	log := logs(&ca)
+	log := logs(t, &ca)
 	a, _ := first(t, ca)
 	r := dialRaw(t, path)
 	r.committed(0)

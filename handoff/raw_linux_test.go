@@ -22,7 +22,9 @@ type rawPeer struct {
 	items []wire.Item
 	fds   []*listener.FD // parallel to items
 
-	features []string // that it takes part in
+	features []string           // that it takes part in
+	voice    func(wire.Message) // says HELLO, if another process is to be the peer
+	path     string             // of the rendezvous, if a test needs it
 }
 
 func newRaw(t *testing.T, c *net.UnixConn) *rawPeer {
@@ -130,7 +132,11 @@ func (r *rawPeer) welcomed() *wire.Welcome {
 	r.t.Helper()
 	h := hello()
 	h.Features = r.features
-	r.send(h)
+	if r.voice != nil {
+		r.voice(h)
+	} else {
+		r.send(h)
+	}
 	m, raw, err := r.recv()
 	if err != nil {
 		r.t.Fatalf("waiting for WELCOME: %v", err)
@@ -298,7 +304,12 @@ func acceptRaw(t *testing.T, l *net.UnixListener) *rawPeer {
 func (r *rawPeer) welcome(n uint) {
 	r.t.Helper()
 	r.token = newEventfd(r.t, n)
-	r.send(&wire.Welcome{Version: wire.Version, Generation: 2, Name: "raw", PID: os.Getpid(), Heir: true, Features: r.features}, r.token)
+	r.send(r.welcomes(true), r.token)
+}
+
+// welcomes is WELCOME, to an heir or not.
+func (r *rawPeer) welcomes(heir bool) *wire.Welcome {
+	return &wire.Welcome{Version: wire.Version, Generation: 2, Name: "raw", PID: os.Getpid(), Heir: heir, Features: r.features}
 }
 
 // offer sends one batch and waits until it is taken.

@@ -14,19 +14,18 @@ func (g *Generation) busyLocked() bool { return g.attempt != nil && g.attempt.ow
 func (g *Generation) passRequestOn(by string) {
 	g.mu.Lock()
 	a, successor := g.attempt, 0
+	known := a != nil && slices.Contains(a.features, featureUpgrade)
 	if a != nil {
 		successor = a.pid()
+		a.passedOn = known // before it is said: the sockets may be back at once
 	}
 	g.mu.Unlock()
 	switch {
-	case a == nil || !slices.Contains(a.features, featureUpgrade):
+	case !known:
 		g.log.Warn("an upgrade was asked for too late, and the successor cannot be told; send the signal to that process", "by", by, "successor", successor)
 	case a.link.Send(&wire.Upgrade{}) != nil:
 		g.log.Warn("an upgrade was asked for too late, and the successor does not hear it", "by", by, "successor", successor)
 	default:
-		g.mu.Lock()
-		a.passedOn = true
-		g.mu.Unlock()
 		g.log.Info("an upgrade was asked for too late; passed on", "by", by, "successor", successor)
 	}
 }

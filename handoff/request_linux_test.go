@@ -22,7 +22,7 @@ func TestRequestTooLate(t *testing.T) {
 			path := rendezvous(t)
 			c := longGuard(t, path)
 			c.Signals = []os.Signal{unix.SIGUSR2}
-			log := logs(&c)
+			log := logs(t, &c)
 			a, _ := first(t, c)
 			r := dialRaw(t, path)
 			r.features = features
@@ -47,7 +47,13 @@ func TestRequestComesBack(t *testing.T) {
 	c := longGuard(t, path)
 	c.Signals = []os.Signal{unix.SIGUSR2}
 	c.Command = func() *exec.Cmd { return exec.Command("false") }
-	log := logs(&c)
+	log := logs(t, &c)
+	back := make(chan struct{})
+	c.Trace = &handoff.Trace{Sent: func(m string) {
+		if m == "upgrade" { // the successor is quicker than the goroutine that has said it
+			<-back
+		}
+	}}
 	a, _ := first(t, c)
 	r := dialRaw(t, path)
 	r.features = []string{"upgrade"}
@@ -61,6 +67,8 @@ func TestRequestComesBack(t *testing.T) {
 	r.putToken()
 	r.send(&wire.Failed{Returned: true})
 	r.hangsUp()
+	log.says(t, "serves again")
+	close(back)
 	log.says(t, "upgrade failed") // it was begun
 }
 

@@ -14,22 +14,22 @@ import (
 	"github.com/segue-go/segue/handoff"
 	"github.com/segue-go/segue/handoff/fdpass"
 	"github.com/segue-go/segue/handoff/internal/wire"
+	"golang.org/x/sys/unix"
 )
 
 const speakerEnv = "SEGUE_TEST_SPEAKER"
 
-// TestSpeaker is no test of its own: run by speaker, it says WELCOME, which makes this process the incumbent, and lives on until
-// its standard input ends.
+// TestSpeaker is no test of its own: run by speaker, it sends the frame in speakerEnv, which is WELCOME and makes this process the
+// incumbent, and lives on until its standard input ends.
 func TestSpeaker(t *testing.T) {
-	if os.Getenv(speakerEnv) == "" {
+	frame := os.Getenv(speakerEnv)
+	if frame == "" {
 		return
 	}
 	link, token := os.NewFile(3, "link"), os.NewFile(4, "token")
 	conn, err := net.FileConn(link)
 	must(t, err)
-	b, err := wire.Encode(&wire.Welcome{Version: wire.Version, Generation: 2, Name: "raw", PID: os.Getpid(), Heir: true})
-	must(t, err)
-	must(t, fdpass.Send(conn.(*net.UnixConn), b, token))
+	must(t, fdpass.Send(conn.(*net.UnixConn), []byte(frame), token))
 	for _, c := range []io.Closer{conn, link, token} {
 		must(t, c.Close()) // so that the link ends with the other end of it
 	}
@@ -37,21 +37,21 @@ func TestSpeaker(t *testing.T) {
 	_, _ = io.Copy(io.Discard, os.Stdin)
 }
 
-// speaker has another process say WELCOME to r. The one that is returned ends it, and waits for that.
-func (r *rawPeer) speaker() (end func()) {
+// speaker has another process say m to r, with r.token. The one that is returned ends it, and waits for that.
+func (r *rawPeer) speaker(m *wire.Welcome) (end func()) {
 	r.t.Helper()
-	r.token = newEventfd(r.t, 1)
+	frame, err := wire.Encode(m)
+	must(r.t, err)
 	dup := func(c syscall.Conn, name string) *os.File {
 		raw, err := c.SyscallConn()
 		must(r.t, err)
 		var n int
-		must(r.t, raw.Control(func(fd uintptr) { n, err = syscall.Dup(int(fd)) }))
+		must(r.t, raw.Control(func(fd uintptr) { n, err = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0) }))
 		must(r.t, err)
-		syscall.CloseOnExec(n)
 		return os.NewFile(uintptr(n), name)
 	}
 	cmd := exec.CommandContext(bounded(r.t), os.Args[0], "-test.run=^TestSpeaker$")
-	cmd.Env = append(os.Environ(), speakerEnv+"=1")
+	cmd.Env = append(os.Environ(), speakerEnv+"="+string(frame), "GORACE="+os.Getenv("GORACE")+" atexit_sleep_ms=0")
 	cmd.ExtraFiles = []*os.File{dup(r.conn, "link"), dup(r.token, "token")}
 	stdin, err := cmd.StdinPipe()
 	must(r.t, err)
@@ -89,7 +89,7 @@ func TestSevered(t *testing.T) {
 	c := config(t, path)
 	c.StepTimeout = time.Second
 	log := &logWriter{} // decisions are for debugging
-	c.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	c.Logger = loggerTo(t, log, slog.LevelDebug)
 	joined := make(chan *handoff.Generation, 1)
 	go func() {
 		g, err := handoff.Join(bounded(t), c)
@@ -100,7 +100,8 @@ func TestSevered(t *testing.T) {
 	}()
 	a := acceptRaw(t, l)
 	hear[*wire.Hello](a)
-	end := a.speaker()
+	a.token = newEventfd(t, 1)
+	end := a.speaker(a.welcomes(true))
 	a.offer([]wire.Item{{Name: "r", Kind: wire.KindRendezvous}}, l)
 	b := result(t, "Join", joined)
 	if b == nil {

@@ -284,9 +284,15 @@ func (g *Generation) hearQueued(p *predecessor) error {
 // there is nothing to be ready for any more.
 func (g *Generation) heardEarly(p *predecessor, c cue) error {
 	c.cause = p.link.Explain(c.cause)
-	g.hear(p, c)
+	g.hearIf(p, c, func() bool {
+		g.lost = c.cause // at once: who sees that this generation is over asks why
+		return true
+	})
 	g.mu.Lock()
 	inherits := g.toPredecessor == succession.Inheriting
+	if inherits {
+		g.lost = nil
+	}
 	g.mu.Unlock()
 	switch {
 	case !inherits:

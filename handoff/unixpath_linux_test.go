@@ -2,7 +2,6 @@ package handoff_test
 
 import (
 	"errors"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -37,8 +36,7 @@ func changePath(t *testing.T, path string) {
 func logged(t *testing.T, path string) (handoff.Config, *logWriter) {
 	t.Helper()
 	c := config(t, path)
-	w := &logWriter{}
-	c.Logger = slog.New(slog.NewTextHandler(w, nil))
+	w := logs(t, &c)
 	return c, w
 }
 

@@ -16,8 +16,5 @@ func (g *Generation) watch(ctx context.Context, p *predecessor) {
 	if p.lost = g.heardEarly(p, c); p.lost == nil {
 		return
 	}
-	g.mu.Lock()
-	g.lost = p.lost
-	g.mu.Unlock()
 	g.stop()
 }

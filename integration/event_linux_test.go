@@ -14,13 +14,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/segue-go/segue/handoff"
+	"github.com/segue-go/segue/integration/decisions"
 )
 
 // event is one line that a role writes. Tests wait for events.
 type event struct {
 	PID    int
 	At     int64  // time.Now().UnixNano()
-	Ev     string // start listen join ready phase sent received fault log upgrade wait closed state stats exit
+	Ev     string // start listen join ready phase decided sent received fault log upgrade wait closed state stats exit
 	Msg    string `json:",omitempty"` // what was sent, the log's message, ...
 	Err    string `json:",omitempty"`
 	Is     string `json:",omitempty"` // which sentinels Err is, by name
@@ -28,12 +29,17 @@ type event struct {
 	N      int    `json:",omitempty"`
 	FDs    int    `json:",omitempty"`
 	Gs     int    `json:",omitempty"`
+
+	Decided *decisions.Decision `json:",omitempty"`
 }
 
 func (e event) String() string {
 	s := fmt.Sprintf("%s %d %s %s", time.Unix(0, e.At).Format("05.000000"), e.PID, e.Ev, e.Msg)
 	if e.Err != "" {
 		s += fmt.Sprintf(" error=%q is=%s", e.Err, e.Is)
+	}
+	if e.Decided != nil {
+		s += e.Decided.String()
 	}
 	if e.Parent != 0 {
 		s += fmt.Sprintf(" parent=%d", e.Parent)
@@ -124,11 +130,18 @@ func (e *emitter) logger() *slog.Logger { return slog.New(eventHandler{e}) }
 
 type eventHandler struct{ e *emitter }
 
-func (h eventHandler) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelInfo }
+// Enabled is true for debug, because of the decisions.
+func (h eventHandler) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelDebug }
 func (h eventHandler) WithAttrs([]slog.Attr) slog.Handler           { return h }
 func (h eventHandler) WithGroup(string) slog.Handler                { return h }
 
 func (h eventHandler) Handle(_ context.Context, r slog.Record) error {
+	if d, ok := decisions.Of(r); ok {
+		h.e.emit(event{Ev: "decided", Decided: &d})
+	}
+	if r.Level < slog.LevelInfo {
+		return nil
+	}
 	ev := event{Ev: "log", Msg: r.Message, N: int(r.Level)}
 	r.Attrs(func(a slog.Attr) bool {
 		ev.Err += fmt.Sprintf("%s=%v ", a.Key, a.Value)

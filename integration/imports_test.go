@@ -33,7 +33,7 @@ var layers = []struct {
 }
 
 // independent are packages of the highest layer that use nothing of ours: they judge it.
-var independent = []string{"integration/load", "integration/raw", "integration/leak"}
+var independent = []string{"integration/load", "integration/raw", "integration/leak", "integration/decisions"}
 
 // foreign says what else than the standard library, x/sys and ours a package may link, itself or by what it imports.
 // Everything in no row: nothing.

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/segue-go/segue/integration/decisions"
 	"github.com/segue-go/segue/integration/leak"
 )
 
@@ -58,26 +59,21 @@ func TestMain(m *testing.M) {
 	}
 	used.roles = map[string]bool{}
 	code := leak.Main(m)
-	if code == 0 && whole() {
+	if code == 0 && decisions.All() {
 		for _, role := range slices.Sorted(maps.Keys(roles)) {
 			if !used.roles[role] {
 				fmt.Fprintf(os.Stderr, "role %q: no test has started it\n", role)
 				code = 1
 			}
 		}
-	}
-	os.Exit(code)
-}
-
-// whole reports whether all tests were asked for.
-func whole() bool {
-	for _, name := range []string{"run", "skip", "list"} {
-		if f := flag.Lookup("test." + name); f != nil && f.Value.String() != "" {
-			return false
+		if code == 0 {
+			if err := decisions.Whole("integration"); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				code = 1
+			}
 		}
 	}
-	f := flag.Lookup("test.bench")
-	return !testing.Short() && (f == nil || f.Value.String() == "")
+	os.Exit(code)
 }
 
 // play is main of a role. Status 64 is a mistake in a test.

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/segue-go/segue/integration/decisions"
 )
 
 // patience bounds each wait for an event.
@@ -391,6 +393,7 @@ func (w *world) close(events *os.File) {
 			w.t.Errorf("%s in the output of the processes", bad)
 		}
 	}
+	w.judge()
 	if w.t.Failed() || os.Getenv("SEGUE_TEST_EVENTS") != "" {
 		var s strings.Builder
 		for _, e := range w.events {
@@ -399,4 +402,24 @@ func (w *world) close(events *os.File) {
 		w.t.Logf("events:\n%s\noutput:\n%s", s.String(), b)
 	}
 	_ = os.RemoveAll(w.dir)
+}
+
+// judge fails the test if a process has decided what is no row of the tables in docs/protocol.md.
+func (w *world) judge() {
+	table, err := decisions.Read("../docs/protocol.md")
+	if err != nil {
+		w.t.Error(err)
+	}
+	var seen []decisions.Decision
+	for _, e := range w.events {
+		if e.Decided != nil {
+			seen = append(seen, *e.Decided)
+		}
+	}
+	for _, err := range table.Check(seen) {
+		w.t.Error(err)
+	}
+	if err := decisions.Keep("integration", seen); err != nil {
+		w.t.Error(err)
+	}
 }
