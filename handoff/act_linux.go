@@ -78,7 +78,7 @@ func (a *attempt) act(action succession.Action) (report succession.IncumbentEven
 	case succession.SendPing:
 		a.say(&wire.Ping{}) // if that fails, the next await says what it means
 	case succession.Excuse:
-		a.departure.excuse()
+		a.departure.Excuse()
 	case succession.KeepDrop:
 		a.drops = append(a.drops, a.said.(*wire.Drop))
 	case succession.ApplyDrops:
@@ -88,15 +88,15 @@ func (a *attempt) act(action succession.Action) (report succession.IncumbentEven
 	case succession.ApplyDrop:
 		a.dropped(a.said.(*wire.Drop))
 	case succession.CountTaken:
-		a.departure.taken(a.said.(*wire.Taken))
+		a.departure.Taken(a.said.(*wire.Taken))
 	case succession.EndDeparture:
-		a.departure.end(g.ctx.Err() == nil)
+		a.departure.End(g.ctx.Err() == nil)
 	case succession.SendBye:
 		a.say(&wire.Bye{})
 	case succession.ReportOrphaned:
 		a.orphaned()
 	case succession.WarnStuck:
-		a.departure.warnStuck()
+		a.departure.WarnStuck()
 	case succession.ReportBlocked:
 		g.log.Error("the successor owns the sockets, does not answer and cannot be killed; this process stays paused until it ends; end it",
 			"successor", a.link.Peer.PID, "error", a.cause)

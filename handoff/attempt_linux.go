@@ -11,6 +11,7 @@ import (
 
 	"github.com/segue-go/segue/handoff/fdpass"
 	"github.com/segue-go/segue/handoff/internal/link"
+	"github.com/segue-go/segue/handoff/internal/migrate"
 	"github.com/segue-go/segue/handoff/internal/spares"
 	"github.com/segue-go/segue/handoff/internal/spawn"
 	"github.com/segue-go/segue/handoff/internal/succession"
@@ -46,7 +47,7 @@ type attempt struct {
 	displace  context.CancelCauseFunc // ends the preparation; likewise
 	departed  bool                    // it is decided whether connections depart; guarded by Generation.mu
 	judged    event                   // made with the guard; happens when it is known why a released successor has gone
-	departure *departure              // nil until the successor has confirmed, and if it takes no connections
+	departure *migrate.Departure      // of connections to the successor, once it has confirmed
 	sections  sectionsMoving
 
 	// What follows belongs to the driver, which is one goroutine.
@@ -90,7 +91,7 @@ func (a *attempt) pidNow() int {
 // when it is not any more.
 func (g *Generation) receive(ctx context.Context, conn *net.UnixConn, spoke func()) {
 	l := link.New(conn, g.linkOptions("successor", true))
-	a := &attempt{g: g, link: l}
+	a := &attempt{g: g, link: l, departure: migrate.NoDeparture()}
 	err := a.greet(ctx)
 	spoke()
 	if err == nil {

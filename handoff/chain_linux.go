@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/segue-go/segue/handoff/internal/link"
-	"github.com/segue-go/segue/handoff/internal/live"
 	"github.com/segue-go/segue/handoff/internal/peer"
 	"github.com/segue-go/segue/handoff/internal/spares"
 	"github.com/segue-go/segue/handoff/internal/spawn"
@@ -28,15 +27,6 @@ type chain struct {
 	predecessor *predecessor // nil for the first generation; guarded by Generation.mu once this generation owns
 
 	spares spares.Pool // descriptors for a handover
-
-	lot       *live.Lot  // connections of the predecessor whose clients are silent
-	departure *departure // the last one; guarded by Generation.mu
-	flushed   bool       // there will be no other; likewise
-	sent      int        // connections that went by earlier ones; likewise
-	received  int        // connections that came; likewise
-
-	returners []*returner // successors whose connections come back; likewise
-	backSince time.Time   // when the sockets went back to the predecessor; likewise
 
 	origin spawn.Origin // what successors are started with
 	stdio  spawn.Stdio  // standard output and error
@@ -64,7 +54,6 @@ func (g *Generation) join(ctx context.Context) error {
 
 // meet finds the incumbent and succeeds it, or makes this generation the first.
 func (g *Generation) meet(ctx context.Context) error {
-	g.lot = live.NewLot(g.exchange.Arrive)
 	conn, err := spawn.Inherited(g.cfg.Path, g.log)
 	if err != nil {
 		return err
@@ -282,11 +271,6 @@ func (g *Generation) peersLocked() (predecessor, successor int) {
 	return predecessor, successor
 }
 
-// movedLocked counts the live connections that came and went.
-func (g *Generation) movedLocked() (arrived, moved int) {
-	return g.received, g.sent + g.departure.count()
-}
-
 // sendDrop tells a predecessor in its guard that this generation has closed a socket, so that its copy does not keep the
 // port open with nobody behind.
 func (g *Generation) sendDrop(item int) {
@@ -330,7 +314,7 @@ func (g *Generation) letGo(owner bool) {
 	if p != nil {
 		p.close()
 	}
-	g.lot.Close()
+	g.conns.Close()
 	g.stdio.Close()
 	if r == nil {
 		return

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/segue-go/segue/handoff/internal/migrate"
 	"github.com/segue-go/segue/handoff/internal/succession"
 )
 
@@ -59,18 +60,14 @@ func (r *resource) noteBacklog()                       {}
 func (g *Generation) maybeUnreachable(err error) error { return err }
 
 func (g *Generation) peersLocked() (predecessor, successor int) { return 0, 0 }
-func (g *Generation) giveAway(*gift) error {
-	return fmt.Errorf("%w: %w", ErrNoSuccessor, errors.ErrUnsupported)
-}
-func (g *Generation) settle(context.Context, *superseding, int) bool { return false }
-func (g *Generation) arrived() int                                   { return 0 }
-func (g *Generation) movedLocked() (int, int)                        { return 0, 0 }
-func (g *Generation) busyLocked() bool                               { return false }
-func (g *Generation) passRequestOn(string)                           {}
-func (g *Generation) flush(time.Time)                                {}
-func (g *Generation) leave()                                         {}
-func (g *Generation) bye() error                                     { return nil }
-func (g *Generation) letGo(bool)                                     {}
-func (g *Generation) sendDrop(int)                                   {}
-func (g *Generation) handBack(error) bool                            { return false }
-func (g *Generation) awaitReturn(context.Context)                    {}
+func (g *Generation) busyLocked() bool                          { return false }
+func (g *Generation) passRequestOn(string)                      {}
+func (g *Generation) flush(time.Time)                           {}
+func (g *Generation) leave()                                    {}
+func (g *Generation) bye() error                                { return nil }
+func (g *Generation) letGo(bool)                                { g.conns.Close() }
+func (g *Generation) sendDrop(int)                              {}
+func (g *Generation) handBack(error) bool                       { return false }
+
+// standing is not asked where connections cannot move.
+func (g *Generation) standing() (migrate.Standing, <-chan struct{}) { return migrate.Over, nil }

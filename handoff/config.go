@@ -182,3 +182,11 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	return c, nil
 }
+
+// finishWithin bounds what somebody waits for who calls Close, even if draining has no bound.
+func (c Config) finishWithin() time.Duration {
+	if c.DrainTimeout <= 0 {
+		return defaultDrainTimeout
+	}
+	return c.DrainTimeout
+}

@@ -69,7 +69,8 @@ func (g *Generation) handBack(cause error) bool {
 	_, may = g.hearIf(p, cue{event: succession.Unfit, cause: cause, held: err}, func() bool {
 		may := succession.MayHandBack(g.toPredecessor, g.toSuccessor) && !p.link.Peer.Dead()
 		if may {
-			g.backSince = time.Now()
+			// It calls its sections before it serves again.
+			g.conns.HandsBack(g.cfg.StepTimeout + p.stateWithin)
 		}
 		return may
 	})
@@ -102,7 +103,7 @@ func (g *Generation) putBack(p *predecessor, c cue) bool {
 		g.log.Error("a socket does not pause", "error", err)
 	}
 	if p.in != nil {
-		p.in.close() // what is not answered when the predecessor hears of this stays with it
+		p.in.Close() // what is not answered when the predecessor hears of this stays with it
 	}
 	if held != nil {
 		g.log.Error("something that only one process may have is not let go of; the predecessor ends this process to have the sockets",

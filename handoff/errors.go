@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/segue-go/segue/handoff/internal/link"
+	"github.com/segue-go/segue/handoff/internal/migrate"
 )
 
 // Sentinels, for [errors.Is]. Every error of this package, but io.EOF of [Generation.Take], is an [*Error] around one of
@@ -35,7 +36,7 @@ var (
 	ErrChanged = errors.New("sockets were opened or closed meanwhile; try again")
 	// ErrNoSuccessor: there is nobody to give a connection to. This generation is not superseded (any more) or has ended, or
 	// the successor cannot take connections, or has no descriptors left.
-	ErrNoSuccessor = errors.New("no successor takes connections; go on serving this one, or close it")
+	ErrNoSuccessor = migrate.ErrNoSuccessor
 	// ErrSection: a [Section] that cannot be registered, or that the successor cannot restore. The error says why.
 	ErrSection = errors.New("this section of state cannot be moved")
 	// ErrState: a [Section] failed to move, or took too long. Nothing has happened: the incumbent serves on.

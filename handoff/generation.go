@@ -12,7 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/segue-go/segue/handoff/internal/live"
+	"github.com/segue-go/segue/handoff/internal/migrate"
 	"github.com/segue-go/segue/handoff/internal/succession"
 )
 
@@ -65,8 +65,7 @@ type Generation struct {
 	asked       chan struct{} // the predecessor passes on a request for an upgrade
 	toldControl atomic.Bool   // see tellControl
 
-	exchange live.Exchange // servers that track connections
-	gifts    gifts         // connections that the program has not taken yet
+	conns *migrate.Conns // live connections that move
 
 	chain // what differs by platform: peers, rendezvous, token
 }
@@ -164,6 +163,13 @@ func Join(ctx context.Context, c Config) (*Generation, error) {
 	g.ctx, g.cancel = context.WithCancelCause(context.Background())
 	g.quit, g.hurry = context.WithCancelCause(g.ctx)
 	g.back, g.yield = context.WithCancelCause(context.Background())
+	g.conns = migrate.New(g.log, migrate.Config{
+		Context:      g.ctx,
+		Task:         g.task,
+		StepTimeout:  c.StepTimeout,
+		FinishWithin: c.finishWithin(),
+		Standing:     g.standing,
+	})
 	signals := make(chan os.Signal, 1)
 	if len(c.Signals) > 0 {
 		signal.Notify(signals, c.Signals...)
@@ -242,7 +248,7 @@ func (g *Generation) Status() Status {
 	defer g.mu.Unlock()
 	s := Status{Generation: g.number, PID: os.Getpid(), Phase: g.phase, LastError: g.lastError}
 	s.Predecessor, s.Successor = g.peersLocked()
-	s.Arrived, s.Moved = g.movedLocked()
+	s.Arrived, s.Moved = g.conns.Count()
 	for _, r := range g.claimed {
 		s.Sockets = append(s.Sockets, SocketStatus{
 			Name: r.item.Name, Kind: r.item.Kind, Network: r.item.Network, Address: r.address(), Inherited: r.inherited(),
@@ -325,7 +331,6 @@ func (g *Generation) stop() {
 		g.removePIDFile()
 	}
 	g.letGo(owner)
-	g.gifts.close()
 	g.started.happen()
 	g.cancel(net.ErrClosed)
 }

@@ -1,9 +1,7 @@
 package handoff
 
 import (
-	"context"
 	"fmt"
-	"time"
 
 	"github.com/segue-go/segue/handoff/internal/wire"
 )
@@ -47,37 +45,9 @@ func (g *Generation) letGoOfCopies() {
 	g.released.happen()
 }
 
-// awaitReturn waits until the predecessor, which has the sockets again, has said what it takes of their connections, or that
-// it takes none.
-func (g *Generation) awaitReturn(ctx context.Context) {
-	g.mu.Lock()
-	p, since := g.predecessor, g.backSince
-	g.mu.Unlock()
-	// It calls its sections before it serves again.
-	t := time.NewTimer(time.Until(since.Add(g.cfg.StepTimeout + p.stateWithin)))
-	defer t.Stop()
-	select {
-	case <-p.returning.c:
-	case <-p.gone.c:
-	case <-t.C:
-	case <-ctx.Done():
-	}
-}
-
 // returnTo moves connections to the predecessor, which has the sockets again and has said m, until its link ends.
 func (g *Generation) returnTo(p *predecessor, m *wire.Confirm) {
-	g.mu.Lock()
-	sockets := make([]*resource, len(p.offered))
-	for _, r := range g.claimed {
-		if r.inherited() && r.offer < len(sockets) {
-			sockets[r.offer] = r
-		}
-	}
-	g.mu.Unlock()
-	d := g.depart(p.link, sockets, m)
-	p.returning.happen()
-	d.attend(g.ctx, p.link, func(wire.Message) {})
-	d.end(g.ctx.Err() == nil)
+	g.conns.Return(p.link, m, g.inheritedPlaces().Socket)
 }
 
 // handingBack reports whether the sockets go back to the predecessor, or have.

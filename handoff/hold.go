@@ -12,5 +12,5 @@ import (
 func (g *Generation) AddHolder(h live.Holder) (exact bool, remove func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return slices.ContainsFunc(g.sections, func(s *section) bool { return s.Save != nil }), g.exchange.AddHolder(h)
+	return slices.ContainsFunc(g.sections, func(s *section) bool { return s.Save != nil }), g.conns.Exchange.AddHolder(h)
 }

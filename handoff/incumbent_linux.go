@@ -24,7 +24,7 @@ func (a *attempt) handOver(ctx context.Context, confirmed func()) error {
 	g := a.g
 	a.ctx, a.confirmed = ctx, confirmed
 	defer func() { // ends what has begun meanwhile
-		a.departure.end(false)
+		a.departure.End(false)
 		if a.judged.c != nil {
 			a.judged.happen()
 		}
@@ -176,7 +176,7 @@ func (a *attempt) deadline(state succession.Incumbent) (e succession.IncumbentEv
 	}
 	moves := state == succession.Guard || state == succession.Released || state == succession.Relieved
 	if moves {
-		if t, ok := a.departure.overdue(); ok {
+		if t, ok := a.departure.Overdue(); ok {
 			sooner(succession.BatchOverdue, t)
 		}
 	}

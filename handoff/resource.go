@@ -126,7 +126,7 @@ func (l *sharedListener) Close() error { return l.gen.withdraw(l.res) }
 
 // Register is part of live.Registrar, by which package serve finds that connections of this listener can move.
 func (l *sharedListener) Register(protocol string, s live.Server) (unregister func()) {
-	return l.gen.exchange.Register(live.Key{Socket: l.res, Protocol: protocol}, s)
+	return l.gen.conns.Exchange.Register(live.Key{Socket: l.res, Protocol: protocol}, s)
 }
 
 // sharedUDP and sharedUnixgram are the same for packet sockets. They keep the methods of *net.UDPConn and *net.UnixConn,

@@ -213,7 +213,7 @@ func (t *transfer) hold(ctx context.Context) error {
 	}
 	t.at.Store("holding connections between requests")
 	h.connections = true
-	if err := g.exchange.Hold(ctx); err != nil {
+	if err := g.conns.Exchange.Hold(ctx); err != nil {
 		return fmt.Errorf("%w: %w", errHold, err)
 	}
 	t.at.Store("pausing the sockets")
@@ -287,6 +287,6 @@ func (m *sectionsMoving) letGo(g *Generation) {
 	m.held.letGo()
 	if m.held.connections {
 		m.held.connections = false
-		g.exchange.Resume()
+		g.conns.Exchange.Resume()
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/segue-go/segue/handoff/fdpass"
 	"github.com/segue-go/segue/handoff/internal/link"
+	"github.com/segue-go/segue/handoff/internal/migrate"
 	"github.com/segue-go/segue/handoff/internal/succession"
 	"github.com/segue-go/segue/handoff/internal/token"
 	"github.com/segue-go/segue/handoff/internal/transport"
@@ -38,10 +39,9 @@ type predecessor struct {
 	stateWithin time.Duration // how long sections may take, in each phase
 
 	hungUp, closed sync.Once
-	in             *inflow // of live connections; nil if none move
+	in             *migrate.Inflow // of live connections; nil if none move
 
-	returns   bool  // they go back with the sockets
-	returning event // it has said which ones it takes back
+	returns bool // they go back with the sockets
 
 	released event // it, or what it was, will never be revived
 	gone     event // its link is closed
@@ -79,11 +79,10 @@ func (g *Generation) succeed(ctx context.Context, conn *net.UnixConn) error {
 		return err
 	}
 	p := &predecessor{
-		link:      link.New(conn, g.linkOptions("incumbent", false)),
-		released:  newEvent(),
-		gone:      newEvent(),
-		returning: newEvent(),
-		watched:   make(chan struct{}),
+		link:     link.New(conn, g.linkOptions("incumbent", false)),
+		released: newEvent(),
+		gone:     newEvent(),
+		watched:  make(chan struct{}),
 	}
 	err := g.beWelcomed(ctx, p)
 	if err == nil {
@@ -98,6 +97,7 @@ func (g *Generation) succeed(ctx context.Context, conn *net.UnixConn) error {
 	}
 	g.mu.Lock()
 	g.predecessor = p
+	g.conns.Succeeds(p.gone.c)
 	g.toPredecessor = succession.Preparing
 	if p.heir {
 		g.toPredecessor = succession.PreparingHeir
@@ -174,7 +174,7 @@ func (g *Generation) welcome(p *predecessor, f link.Frame, m *wire.Welcome) (err
 	p.heir = m.Heir
 	if slices.Contains(m.Features, featureConns) {
 		p.returns = slices.Contains(m.Features, featureReturn)
-		p.in = &inflow{g: g, link: p.link, place: func(r *resource) (int, bool) { return r.offer, r.inherited() }}
+		p.in = g.conns.From(p.link, g.inheritedPlaces())
 	}
 	p.state = slices.Contains(m.Features, featureState)
 	p.sections = m.Sections
@@ -186,6 +186,7 @@ func (g *Generation) welcome(p *predecessor, f link.Frame, m *wire.Welcome) (err
 	g.number = m.Generation
 	g.mu.Unlock()
 	g.log = g.cfg.Logger.With("generation", m.Generation) // nobody else has it yet
+	g.conns.Log = g.log
 	g.log.Info("succeeding", "incumbent", m.PID, "program", m.Name)
 	return nil
 }

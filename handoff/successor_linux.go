@@ -113,7 +113,7 @@ func (g *Generation) act(p *predecessor, action succession.Action, c cue) (repor
 	case succession.SendConfirm:
 		m := &wire.Confirm{}
 		if p.in != nil {
-			m = p.in.confirmation()
+			m = p.in.Confirmation()
 		}
 		g.say(p, m)
 	case succession.Announce:
@@ -142,7 +142,7 @@ func (g *Generation) act(p *predecessor, action succession.Action, c cue) (repor
 		g.returnTo(p, c.frame.Msg.(*wire.Confirm)) // it returns when the link has ended
 		return cue{event: succession.Cut, cause: c.cause}, true
 	case succession.ReceiveConns:
-		if _, err := p.in.receive(c.frame.Msg.(*wire.Conns), c.frame); err != nil {
+		if _, err := p.in.Receive(c.frame.Msg.(*wire.Conns), c.frame); err != nil {
 			g.log.Debug("the predecessor got no answer", "error", err)
 			return cue{event: succession.Cut, cause: err}, true
 		}

@@ -160,7 +160,7 @@ func (g *Generation) resume(a *attempt) {
 	}
 	g.tellAncestor(&wire.Owned{})
 	a.sections.letGo(g)   // before connections come back, whose requests would be turned away
-	a.departure.end(true) // the successor is dead, or has let go
+	a.departure.End(true) // the successor is dead, or has let go
 	a.restoreBacklogs(true)
 	waiting, err := reopen(a.sockets)
 	if revived {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/segue-go/segue/handoff/internal/link"
+	"github.com/segue-go/segue/handoff/internal/migrate"
 	"github.com/segue-go/segue/handoff/internal/spares"
 	"github.com/segue-go/segue/handoff/internal/spawn"
 	"github.com/segue-go/segue/handoff/internal/succession"
@@ -45,7 +46,7 @@ func (g *Generation) startAndHandOver(ctx context.Context) error {
 	if os.Getpid() == 1 {
 		return errInit
 	}
-	a := &attempt{g: g}
+	a := &attempt{g: g, departure: migrate.NoDeparture()}
 	if err := g.begin(ctx, a); err != nil {
 		return err
 	}

@@ -94,7 +94,7 @@ func (g *Generation) ended(ctx context.Context, drain func(context.Context) erro
 
 // handedBack ends a generation whose sockets went back, and says why they did.
 func (g *Generation) handedBack(ctx context.Context, drain func(context.Context) error) error {
-	g.awaitReturn(ctx) // first, so that nobody is told to leave whose connection can return
+	g.conns.AwaitReturn(ctx) // first, so that nobody is told to leave whose connection can return
 	g.mu.Lock()
 	s := g.succession
 	g.mu.Unlock()
@@ -123,10 +123,10 @@ func (g *Generation) drain(ctx context.Context, s *superseding, drain func(conte
 		defer stop()
 	}
 	s.drain(cancel)
-	arrived := g.arrived()
+	arrived := g.conns.Arrived()
 	err := drain(ctx)
-	for err == nil && g.settle(ctx, s, arrived) { // what has come since is to be drained too
-		arrived = g.arrived()
+	for err == nil && g.conns.Quiesce(ctx, s.revived.c, arrived) { // what has come since is to be drained too
+		arrived = g.conns.Arrived()
 		err = drain(ctx)
 	}
 	switch {

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxBatch is how many connections a message carries (handoff/depart_linux.go: batchLen).
+// maxBatch is how many connections a message carries (handoff/internal/migrate: batchLen).
 const maxBatch = 128
 
 // moveCase is one process hit while connections move.

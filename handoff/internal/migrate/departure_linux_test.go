@@ -1,4 +1,4 @@
-package handoff
+package migrate
 
 import (
 	"log/slog"
@@ -23,30 +23,29 @@ func (w willing) Kept()                                 {}
 // TestPicked: what was taken off the lanes is neither queued nor in flight until its batch has been put together. Nobody
 // may take that for the end, and the successor's room is for it.
 func TestPicked(t *testing.T) {
-	g := &Generation{log: slog.New(slog.DiscardHandler)}
-	d := newDeparture(g, nil, 10)
+	d := New(slog.New(slog.DiscardHandler), Config{}).newDeparture(nil, 10)
 	l := &lane{d: d}
 	d.lanes = []*lane{l}
 	l.Move(willing(true))
 	l.Offer([]live.Conn{willing(true), willing(false), willing(true)})
-	_, conns, ok := d.next()
-	if !ok || len(conns) != 3 {
+	_, conns, err := d.next()
+	if err != nil || len(conns) != 3 {
 		t.Fatalf("picked %d of 4 connections, of which 3 leave", len(conns))
 	}
-	check := func(what string, room int) {
+	check := func(what string, credit int) {
 		t.Helper()
-		if d.room != room {
-			t.Errorf("%s: room for %d more, want %d", what, d.room, room)
+		if d.credit != credit {
+			t.Errorf("%s: credit for %d more, want %d", what, d.credit, credit)
 		}
-		if d.quiet() || d.shutIfIdle() {
+		if d.quiet() || d.stopIfIdle() {
 			t.Errorf("%s: they are taken for gone", what)
 		}
 	}
 	check("picked", 7)
-	d.flight = []shipment{{batch: 0, conns: make([]live.Conn, 2)}, {batch: 1, conns: make([]live.Conn, 1)}}
-	d.taken(&wire.Taken{Batch: 0, Room: 8}) // one in flight, three picked
+	d.inFlight = []batch{{number: 0, conns: make([]live.Conn, 2)}, {number: 1, conns: make([]live.Conn, 1)}}
+	d.Taken(&wire.Taken{Batch: 0, Room: 8}) // one in flight, three picked
 	check("after TAKEN", 4)
-	d.arrived, d.flight, d.closed = nil, nil, true
+	d.copies, d.inFlight, d.halted = nil, nil, true
 	d.send(&wire.Conns{}, conns)
 	if !d.quiet() {
 		t.Error("what was kept is taken for picked")
@@ -57,8 +56,7 @@ func TestPicked(t *testing.T) {
 // somebody began to wait.
 func TestPatience(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := &Generation{log: slog.New(slog.DiscardHandler), cfg: Config{StepTimeout: time.Second}}
-		d := newDeparture(g, nil, 10)
+		d := New(slog.New(slog.DiscardHandler), Config{StepTimeout: time.Second}).newDeparture(nil, 10)
 		l := &lane{d: d}
 		d.lanes = []*lane{l}
 		begun := time.Now()
@@ -75,9 +73,11 @@ func TestPatience(t *testing.T) {
 		time.Sleep(600 * time.Millisecond)
 		l.Move(willing(true))
 		check("more", 400*time.Millisecond)
-		d.next()
-		d.picked, d.flight = 0, []shipment{{batch: 0, conns: make([]live.Conn, 1)}, {batch: 1, conns: make([]live.Conn, 1)}}
-		d.taken(&wire.Taken{Batch: 0, Room: 8})
+		if _, _, err := d.next(); err != nil {
+			t.Fatal(err)
+		}
+		d.picked, d.inFlight = 0, []batch{{number: 0, conns: make([]live.Conn, 1)}, {number: 1, conns: make([]live.Conn, 1)}}
+		d.Taken(&wire.Taken{Batch: 0, Room: 8})
 		check("one of two batches was taken", time.Second)
 		time.Sleep(400 * time.Millisecond)
 		check("nothing since", 600*time.Millisecond)
@@ -86,13 +86,13 @@ func TestPatience(t *testing.T) {
 		if !d.await(nil) || time.Since(begun) != time.Second {
 			t.Errorf("await has not given up after a second, but after %v", time.Since(begun))
 		}
-		d.taken(&wire.Taken{Batch: 1, Room: 8})
+		d.Taken(&wire.Taken{Batch: 1, Room: 8})
 		check("all was taken", time.Second)
 		go func() {
 			time.Sleep(time.Minute)
 			d.mu.Lock()
 			defer d.mu.Unlock()
-			d.close()
+			d.stopLocked()
 		}()
 		if d.await(nil) {
 			t.Error("await has given up, where nothing moves any more")
@@ -100,15 +100,14 @@ func TestPatience(t *testing.T) {
 	})
 }
 
-// TestFlushLate: a generation whose DrainTimeout is over does not wait for its predecessor once more.
+// TestFlushLate: a process that has no time left to finish does not wait for its predecessor once more.
 func TestFlushLate(t *testing.T) {
-	g := &Generation{log: slog.New(slog.DiscardHandler), cfg: Config{StepTimeout: time.Second, DrainTimeout: time.Hour}}
-	g.lot = live.NewLot(nil)
-	g.predecessor = &predecessor{gone: newEvent()}
-	g.departure = newDeparture(g, nil, 10)
-	close(g.departure.offered)
-	g.flush(time.Now().Add(-time.Hour))
-	if g.departure.open() {
+	c := New(slog.New(slog.DiscardHandler), Config{StepTimeout: time.Second, FinishWithin: time.Hour})
+	c.Succeeds(make(chan struct{}))
+	c.departure = c.newDeparture(nil, 10)
+	close(c.departure.announced)
+	c.Flush(time.Now().Add(-time.Hour))
+	if c.departure.open() {
 		t.Error("connections still move")
 	}
 }

@@ -1,4 +1,4 @@
-package handoff
+package migrate
 
 import (
 	"slices"
@@ -8,9 +8,9 @@ import (
 	"github.com/segue-go/segue/handoff/internal/wire"
 )
 
-// lane has the connections that go to one place.
+// lane has the connections that go to one place: a socket and a protocol there, or a name by which the program gives them.
 type lane struct {
-	d       *departure
+	d       *Departure
 	head    wire.Conns  // without batch and records
 	left    []live.Conn // wait to be sent, and nobody reads from them meanwhile
 	offered []live.Conn // can be asked to leave
@@ -30,9 +30,9 @@ func (l *lane) Move(c live.Conn) bool {
 	return l.add(&l.left, c)
 }
 
-// add queues conns, and takes the slice. Callers hold mu.
+// add queues conns, and takes the slice. It reports false if nothing moves any more. Callers hold mu.
 func (l *lane) add(queue *[]live.Conn, conns ...live.Conn) bool {
-	if l.d.closed {
+	if l.d.halted {
 		return false
 	}
 	if !l.d.sending() {
@@ -44,7 +44,7 @@ func (l *lane) add(queue *[]live.Conn, conns ...live.Conn) bool {
 		*queue = append(*queue, conns...)
 	}
 	if l.d.queued += len(conns); l.d.queued == len(conns) {
-		l.d.change.Broadcast()
+		l.d.changed.Broadcast()
 	}
 	return true
 }
@@ -61,7 +61,7 @@ func (l *lane) cut(queue *[]live.Conn, n int) []live.Conn {
 }
 
 // pick takes up to n connections of one lane, those that have left first. Callers hold mu, which is let go of meanwhile.
-func (d *departure) pick(n int) (*lane, []live.Conn) {
+func (d *Departure) pick(n int) (*lane, []live.Conn) {
 	var l *lane
 	for i := range d.lanes {
 		at := d.lanes[(d.turn+i)%len(d.lanes)]
@@ -94,7 +94,7 @@ func (d *departure) pick(n int) (*lane, []live.Conn) {
 }
 
 // pickUp counts n connections more as picked, or less. Callers hold mu.
-func (d *departure) pickUp(n int) {
+func (d *Departure) pickUp(n int) {
 	d.picked += n
-	d.room -= n
+	d.credit -= n
 }

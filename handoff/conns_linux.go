@@ -1,0 +1,104 @@
+package handoff
+
+import (
+	"slices"
+	"time"
+
+	"github.com/segue-go/segue/handoff/internal/migrate"
+	"github.com/segue-go/segue/handoff/internal/succession"
+	"github.com/segue-go/segue/handoff/internal/wire"
+)
+
+// standing tells package migrate what becomes of connections that come to this generation.
+func (g *Generation) standing() (migrate.Standing, <-chan struct{}) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case g.phase == PhaseStopped:
+		return migrate.Over, g.news
+	case g.phase != PhaseDraining:
+		return migrate.Serving, g.news
+	case g.attempt != nil && !g.attempt.departed && g.toSuccessor == succession.Guard:
+		return migrate.Deciding, g.news
+	default:
+		return migrate.Draining, g.news
+	}
+}
+
+// places are those of this generation's sockets in an offer.
+type places struct {
+	g  *Generation
+	of func(*resource) (item int, ok bool)
+}
+
+// inheritedPlaces are those in the predecessor's offer.
+func (g *Generation) inheritedPlaces() places {
+	return places{g, func(r *resource) (int, bool) { return r.offer, r.inherited() }}
+}
+
+// places are those in the offer to the successor.
+func (a *attempt) places() places {
+	return places{a.g, func(r *resource) (int, bool) {
+		i := slices.Index(a.sockets, r)
+		return i, i >= 0
+	}}
+}
+
+// Item is part of migrate.Places.
+func (p places) Item(socket any) (item int, ok bool) {
+	r, ok := socket.(*resource)
+	if !ok {
+		return 0, false
+	}
+	return p.of(r)
+}
+
+// Socket is part of migrate.Places.
+func (p places) Socket(item int) (socket any, ok bool) {
+	p.g.mu.Lock()
+	defer p.g.mu.Unlock()
+	for _, r := range p.g.claimed {
+		if at, ok := p.of(r); ok && at == item {
+			return r, true
+		}
+	}
+	return nil, false
+}
+
+// depart begins to move connections, if the successor takes any.
+func (a *attempt) depart(m *wire.Confirm) {
+	if a.moves {
+		a.departure = a.g.conns.Depart(a.link, m, func(item int) (any, bool) {
+			if item >= len(a.sockets) {
+				return nil, false
+			}
+			return a.sockets[item], true
+		})
+	} else {
+		a.departure = a.g.conns.StayAll()
+	}
+	a.g.mu.Lock()
+	defer a.g.mu.Unlock()
+	a.departed = true
+	a.g.tellNewsLocked()
+}
+
+// flush lets what is moving arrive, or is about to move, before this generation ends. After it nothing moves any more. What
+// has been asked of this generation is answered before, within DrainTimeout from begun on.
+func (g *Generation) flush(begun time.Time) {
+	g.mu.Lock()
+	var settled event
+	if g.attempt != nil {
+		settled = g.attempt.settled
+	}
+	g.mu.Unlock()
+	if settled.c != nil { // the successor owns, or is about to, and says so at once
+		t := time.NewTimer(g.cfg.StepTimeout)
+		defer t.Stop()
+		select {
+		case <-settled.c:
+		case <-t.C:
+		}
+	}
+	g.conns.Flush(begun)
+}
