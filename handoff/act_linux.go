@@ -54,7 +54,7 @@ func (a *attempt) act(action succession.Action) (report succession.IncumbentEven
 	case succession.Dismiss:
 		a.over = true
 		if !a.failed { // otherwise resume has
-			a.restoreBacklogs(false)
+			a.manifest.RestoreBacklogs(false)
 		}
 		if !a.asked || !a.getBack(a.cause) {
 			a.dismiss(a.cause)
@@ -62,7 +62,7 @@ func (a *attempt) act(action succession.Action) (report succession.IncumbentEven
 	case succession.Bequeath:
 		a.bequeath()
 	case succession.Park:
-		if err := g.parkClaimed(a); err != nil {
+		if err := a.manifest.Park(); err != nil {
 			g.log.Warn("a paused socket stays in the poller, which costs the successor time", "error", err)
 		}
 	case succession.Supersede:
@@ -83,10 +83,10 @@ func (a *attempt) act(action succession.Action) (report succession.IncumbentEven
 		a.drops = append(a.drops, a.said.(*wire.Drop))
 	case succession.ApplyDrops:
 		for _, m := range a.drops {
-			a.dropped(m)
+			a.manifest.CloseCopy(m.Item)
 		}
 	case succession.ApplyDrop:
-		a.dropped(a.said.(*wire.Drop))
+		a.manifest.CloseCopy(a.said.(*wire.Drop).Item)
 	case succession.CountTaken:
 		a.departure.Taken(a.said.(*wire.Taken))
 	case succession.EndDeparture:

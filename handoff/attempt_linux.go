@@ -12,6 +12,7 @@ import (
 	"github.com/segue-go/segue/handoff/fdpass"
 	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/migrate"
+	"github.com/segue-go/segue/handoff/internal/sockets"
 	"github.com/segue-go/segue/handoff/internal/spares"
 	"github.com/segue-go/segue/handoff/internal/spawn"
 	"github.com/segue-go/segue/handoff/internal/succession"
@@ -35,10 +36,8 @@ type attempt struct {
 	heir     bool     // the successor was told that nobody older can be revived
 	offered  bool     // it has everything
 
-	changes       int         // Generation.changes at the time of the offer
-	sockets       []*resource // what was offered, by place
-	items         int         // how many things were, with the standard output
-	claimed       []bool      // by the successor
+	manifest      sockets.Manifest // what was offered
+	items         int              // how many things were, with the standard output
 	confirmWithin time.Duration
 	settled       event // made with the commit, if CONFIRM is to follow at once; happens with it, or when it will not come
 
@@ -375,7 +374,7 @@ func (a *attempt) dismiss(cause error) {
 func (a *attempt) bequeath() {
 	g := a.g
 	g.log.Info("closed; the sockets are left to the successor that prepares itself", "successor", a.pidNow())
-	if err := g.parkClaimed(nil); err != nil {
+	if err := g.park(); err != nil {
 		g.log.Error("a socket does not pause", "error", err)
 	}
 	if err := a.link.Send(&wire.Goodbye{Reason: "closed; the sockets are yours"}); err != nil {

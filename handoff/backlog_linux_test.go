@@ -171,15 +171,16 @@ func TestBacklogFollowsUnix(t *testing.T) {
 }
 
 // given is a Source with one socket, made by somebody else.
-type given struct{ fd *listener.FD }
+type given struct {
+	handoff.BaseSource
+	fd *listener.FD
+}
 
 func (s *given) Open(context.Context, string, string, string) (*listener.FD, error) {
 	fd := s.fd
 	s.fd = nil
 	return fd, nil
 }
-
-func (*given) Phase(_, _ handoff.Phase) {}
 
 // TestBacklogOfOthers: what came from a Source, or what the program has set itself, stays, over generations.
 func TestBacklogOfOthers(t *testing.T) {
@@ -196,7 +197,7 @@ func TestBacklogOfOthers(t *testing.T) {
 		}
 		path := rendezvous(t)
 		c := config(t, path)
-		c.Sources = []handoff.Source{&given{fd}}
+		c.Sources = []handoff.Source{&given{fd: fd}}
 		var old *handoff.Generation
 		for generation := range 3 {
 			g := join(t, c)

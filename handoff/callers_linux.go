@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/segue-go/segue/handoff/internal/sockets"
 	"github.com/segue-go/segue/handoff/internal/spares"
 	"github.com/segue-go/segue/handoff/internal/sys"
 	"github.com/segue-go/segue/handoff/internal/wire"
@@ -30,8 +31,8 @@ var errEvicted = errors.New("it was silent while others waited")
 // Accept blocks, and callers wait in the queue for the one that does.
 //
 // Nobody can keep it from answering: who finds it silent may take it for dead, and kill it (Config.Rescue).
-func (g *Generation) acceptSuccessors(r *resource) {
-	ln := r.sock.(*listener.Listener)
+func (g *Generation) acceptSuccessors(r *sockets.Socket) {
+	ln := r.Pausable().(*listener.Listener)
 	defer context.AfterFunc(g.ctx, func() { _ = ln.SetDeadline(time.Now()) })()
 	callers := callers{slots: make(chan struct{}, maxCallers)}
 	for {

@@ -11,20 +11,20 @@ import (
 
 	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/peer"
+	"github.com/segue-go/segue/handoff/internal/sockets"
 	"github.com/segue-go/segue/handoff/internal/spares"
 	"github.com/segue-go/segue/handoff/internal/spawn"
 	"github.com/segue-go/segue/handoff/internal/succession"
 	"github.com/segue-go/segue/handoff/internal/wire"
-	"github.com/segue-go/segue/listener"
 	"golang.org/x/sys/unix"
 )
 
 // chain is what a generation has to do with the ones before and after it.
 type chain struct {
-	rendezvous  *resource    // nil without a Path
-	waiting     int          // upgrades that this process wants and that wait for a silent successor; guarded by Generation.mu
-	attempt     *attempt     // the handover under way, one at a time; guarded by Generation.mu
-	predecessor *predecessor // nil for the first generation; guarded by Generation.mu once this generation owns
+	rendezvous  *sockets.Socket // nil without a Path
+	waiting     int             // upgrades that this process wants and that wait for a silent successor; guarded by Generation.mu
+	attempt     *attempt        // the handover under way, one at a time; guarded by Generation.mu
+	predecessor *predecessor    // nil for the first generation; guarded by Generation.mu once this generation owns
 
 	spares spares.Pool // descriptors for a handover
 
@@ -162,10 +162,10 @@ func (g *Generation) openRendezvous() error {
 	if r == nil {
 		return nil
 	}
-	if err := relisten(r.sock); err != nil {
+	if err := relisten(r.Pausable()); err != nil {
 		return err
 	}
-	if err := r.sock.Open(); err != nil {
+	if err := r.Pausable().Open(); err != nil {
 		return err
 	}
 	g.fillSpares()
@@ -178,7 +178,7 @@ func (g *Generation) fillSpares() {
 	g.mu.Lock()
 	n := len(g.sections)
 	if g.cfg.Transport == TransportPidfd {
-		n += len(g.claimed) // copies that the successor takes; otherwise they are sent if there is no room
+		n += g.sockets.Len() // copies that the successor takes; otherwise they are sent if there is no room
 	}
 	g.mu.Unlock()
 	g.spares.Fill(n)
@@ -189,18 +189,11 @@ func (g *Generation) fillSpares() {
 func (g *Generation) withoutAccepting(f func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	var paused []*listener.Listener
-	if g.phase.owner() {
-		for _, r := range g.claimed {
-			if l, ok := r.sock.(*listener.Listener); ok && l.Pause() == nil {
-				paused = append(paused, l)
-			}
-		}
+	if !g.phase.owner() {
+		f()
+		return
 	}
-	f()
-	for _, l := range paused {
-		_ = l.Open() // it takes no descriptor, and the error is that it was closed
-	}
+	g.sockets.WithoutAccepting(f)
 }
 
 // authorize decides whether p may take part. conn's credentials are those with which the connection was made
@@ -319,21 +312,21 @@ func (g *Generation) letGo(owner bool) {
 	if r == nil {
 		return
 	}
-	if !owner && !r.fresh {
-		r.giveUp(false)
+	if !owner && !r.Sole() {
+		_ = r.CloseAs(false)
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), g.cfg.StepTimeout)
 	defer cancel()
 	err := g.withLock(ctx, func() error {
-		r.giveUp(true)
+		_ = r.CloseAs(true)
 		if _, err := os.Lstat(g.cfg.Path); errors.Is(err, os.ErrNotExist) {
 			_ = os.Remove(g.lockName()) // with nobody at the path nobody needs it
 		}
 		return nil
 	})
 	if err != nil {
-		r.giveUp(false)
+		_ = r.CloseAs(false)
 		g.log.Warn("the rendezvous was left behind; the next start replaces it", "path", g.cfg.Path, "error", err)
 	}
 }

@@ -31,7 +31,7 @@ func (g *Generation) own(ctx context.Context) error {
 	g.mu.Lock()
 	_, tell := g.asSuccessorLocked(succession.Ready)
 	opened := succession.Opened
-	err := g.openClaimedLocked()
+	err := g.openLocked()
 	if err != nil {
 		opened = succession.OpenFailed
 	}
@@ -56,7 +56,6 @@ func (g *Generation) upgrade(context.Context) error {
 // withLock calls f: without a rendezvous there is nobody to agree with.
 func (g *Generation) withLock(_ context.Context, f func() error) error { return f() }
 
-func (r *resource) noteBacklog()                       {}
 func (g *Generation) maybeUnreachable(err error) error { return err }
 
 func (g *Generation) peersLocked() (predecessor, successor int) { return 0, 0 }

@@ -96,10 +96,8 @@ func (g *Generation) cannotHandBack(cause error) bool {
 func (g *Generation) putBack(p *predecessor, c cue) bool {
 	cause, held := c.cause, c.held
 	g.log.Error("this generation fails; the sockets go back", "error", cause)
-	g.mu.Lock()
-	own := g.ownLocked()
-	g.mu.Unlock()
-	if err := g.parkClaimed(nil); err != nil {
+	own := g.sockets.Own()
+	if err := g.park(); err != nil {
 		g.log.Error("a socket does not pause", "error", err)
 	}
 	if p.in != nil {

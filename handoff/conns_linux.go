@@ -1,10 +1,10 @@
 package handoff
 
 import (
-	"slices"
 	"time"
 
 	"github.com/segue-go/segue/handoff/internal/migrate"
+	"github.com/segue-go/segue/handoff/internal/sockets"
 	"github.com/segue-go/segue/handoff/internal/succession"
 	"github.com/segue-go/segue/handoff/internal/wire"
 )
@@ -27,39 +27,30 @@ func (g *Generation) standing() (migrate.Standing, <-chan struct{}) {
 
 // places are those of this generation's sockets in an offer.
 type places struct {
-	g  *Generation
-	of func(*resource) (item int, ok bool)
+	set *sockets.Set
+	of  func(*sockets.Socket) (item int, ok bool)
 }
 
 // inheritedPlaces are those in the predecessor's offer.
-func (g *Generation) inheritedPlaces() places {
-	return places{g, func(r *resource) (int, bool) { return r.offer, r.inherited() }}
-}
+func (g *Generation) inheritedPlaces() places { return places{&g.sockets, (*sockets.Socket).Place} }
 
 // places are those in the offer to the successor.
-func (a *attempt) places() places {
-	return places{a.g, func(r *resource) (int, bool) {
-		i := slices.Index(a.sockets, r)
-		return i, i >= 0
-	}}
-}
+func (a *attempt) places() places { return places{&a.g.sockets, a.manifest.Place} }
 
 // Item is part of migrate.Places.
 func (p places) Item(socket any) (item int, ok bool) {
-	r, ok := socket.(*resource)
+	s, ok := socket.(*sockets.Socket)
 	if !ok {
 		return 0, false
 	}
-	return p.of(r)
+	return p.of(s)
 }
 
 // Socket is part of migrate.Places.
 func (p places) Socket(item int) (socket any, ok bool) {
-	p.g.mu.Lock()
-	defer p.g.mu.Unlock()
-	for _, r := range p.g.claimed {
-		if at, ok := p.of(r); ok && at == item {
-			return r, true
+	for _, s := range p.set.All() {
+		if at, ok := p.of(s); ok && at == item {
+			return s, true
 		}
 	}
 	return nil, false
@@ -69,10 +60,10 @@ func (p places) Socket(item int) (socket any, ok bool) {
 func (a *attempt) depart(m *wire.Confirm) {
 	if a.moves {
 		a.departure = a.g.conns.Depart(a.link, m, func(item int) (any, bool) {
-			if item >= len(a.sockets) {
+			if item >= a.manifest.Len() {
 				return nil, false
 			}
-			return a.sockets[item], true
+			return a.manifest.Sockets()[item], true
 		})
 	} else {
 		a.departure = a.g.conns.StayAll()

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/segue-go/segue/handoff/internal/migrate"
+	"github.com/segue-go/segue/handoff/internal/sockets"
 	"github.com/segue-go/segue/handoff/internal/succession"
 )
 
@@ -46,11 +47,8 @@ type Generation struct {
 	news          chan struct{}        // closed when the phase changes, or an attempt ends
 
 	number     int
-	claimed    []*resource // what this generation has, in the order in which it asked
-	unclaimed  []*resource // what the predecessor offered and nobody has asked for
-	sealed     bool        // the predecessor was told what nobody asked for: too late to ask
-	changes    int         // sockets opened and closed so far: an offer is void if it grew meanwhile
-	sections   []*section  // of state, in the order of registration; complete once Ready has begun
+	sections   []*section // of state, in the order of registration; complete once Ready has begun
+	sealed     bool       // the predecessor was told which ones there are: too late to register
 	succession *superseding
 	lost       error // why this generation cannot take over any more
 	died       error // how the successor died after the guard, unwished
@@ -62,10 +60,10 @@ type Generation struct {
 	closed     chan struct{} // Close is done
 	pathless   bool
 
-	asked       chan struct{} // the predecessor passes on a request for an upgrade
-	toldControl atomic.Bool   // see tellControl
+	asked chan struct{} // the predecessor passes on a request for an upgrade
 
-	conns *migrate.Conns // live connections that move
+	sockets sockets.Set    // listeners, packet sockets and files
+	conns   *migrate.Conns // live connections that move
 
 	chain // what differs by platform: peers, rendezvous, token
 }
@@ -163,6 +161,7 @@ func Join(ctx context.Context, c Config) (*Generation, error) {
 	g.ctx, g.cancel = context.WithCancelCause(context.Background())
 	g.quit, g.hurry = context.WithCancelCause(g.ctx)
 	g.back, g.yield = context.WithCancelCause(context.Background())
+	g.sockets.Log, g.sockets.Lock = g.log, g.withLock
 	g.conns = migrate.New(g.log, migrate.Config{
 		Context:      g.ctx,
 		Task:         g.task,
@@ -179,6 +178,9 @@ func Join(ctx context.Context, c Config) (*Generation, error) {
 		err = g.errorf("join", err)
 		_ = g.Close()
 		return nil, err
+	}
+	for _, s := range g.cfg.Sources { // with what a rescue has brought
+		g.sockets.Sources = append(g.sockets.Sources, s)
 	}
 	g.task(func() { g.upgradeWhenAsked(signals) })
 	return g, nil
@@ -249,9 +251,10 @@ func (g *Generation) Status() Status {
 	s := Status{Generation: g.number, PID: os.Getpid(), Phase: g.phase, LastError: g.lastError}
 	s.Predecessor, s.Successor = g.peersLocked()
 	s.Arrived, s.Moved = g.conns.Count()
-	for _, r := range g.claimed {
+	for _, o := range g.sockets.All() {
+		_, inherited := o.Place()
 		s.Sockets = append(s.Sockets, SocketStatus{
-			Name: r.item.Name, Kind: r.item.Kind, Network: r.item.Network, Address: r.address(), Inherited: r.inherited(),
+			Name: o.Name(), Kind: o.Kind(), Network: o.Network(), Address: o.Address(), Inherited: inherited,
 		})
 	}
 	return s
@@ -317,15 +320,14 @@ func (g *Generation) stop() {
 	defer g.stopping.Unlock()
 	g.mu.Lock()
 	owner := g.phase.owner()
-	claimed, unclaimed := g.claimed, g.unclaimed
-	g.claimed, g.unclaimed = nil, nil
+	all := g.sockets.Take()
 	tell := g.endStatesLocked()
 	g.mu.Unlock()
 	tell()
 
 	g.released.happen() // before Accept says so
-	for _, r := range append(claimed, unclaimed...) {
-		r.giveUp(owner || r.fresh)
+	for _, s := range all {
+		_ = s.CloseAs(owner || s.Sole())
 	}
 	if owner {
 		g.removePIDFile()
@@ -344,25 +346,12 @@ func (g *Generation) task(f func()) {
 	}()
 }
 
-// openClaimedLocked opens every socket. On an error none is open.
-func (g *Generation) openClaimedLocked() error {
+// openLocked opens every socket. On an error none is open.
+func (g *Generation) openLocked() error {
 	if g.closing {
 		return net.ErrClosed
 	}
-	for _, r := range g.claimed {
-		if r.sock == nil {
-			continue
-		}
-		if err := r.sock.Open(); err != nil {
-			for _, opened := range g.claimed {
-				if opened.sock != nil {
-					_ = opened.sock.Pause()
-				}
-			}
-			return fmt.Errorf("%s: %w", r.item.Name, err)
-		}
-	}
-	return nil
+	return g.sockets.Open()
 }
 
 // closedLocked is the error of a generation that is over: net.ErrClosed, and why.

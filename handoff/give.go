@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+
+	"github.com/segue-go/segue/handoff/internal/sockets"
 )
 
 // Give hands a live connection to the successor, or to the predecessor if that got the sockets back (see
@@ -31,7 +33,7 @@ func (g *Generation) give(ctx context.Context, name string, c net.Conn, state []
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	if err := checkName(name); err != nil {
+	if err := sockets.CheckName(name); err != nil {
 		return err
 	}
 	err := g.conns.Give(name, c, state)

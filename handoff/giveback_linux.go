@@ -3,6 +3,7 @@ package handoff
 import (
 	"fmt"
 
+	"github.com/segue-go/segue/handoff/internal/sockets"
 	"github.com/segue-go/segue/handoff/internal/wire"
 )
 
@@ -10,37 +11,23 @@ import (
 // accepted. With the feature, its connections follow the sockets as soon as the predecessor says CONFIRM: those that are idle at
 // once, the others when they are answered. Otherwise, and when the link ends, their clients are told to leave. Wait or Close sees
 // to the end. own is what the predecessor does not have, and so nobody serves any more.
-func (g *Generation) giveBack(own []*resource, cause error) {
-	for _, r := range own {
-		g.retire(r)
+func (g *Generation) giveBack(own []*sockets.Socket, cause error) {
+	for _, s := range own {
+		s.Retire(g.ctx)
 	}
 	g.letGoOfCopies()
 	g.yield(fmt.Errorf("%w: %w", ErrHandedBack, cause))
 }
 
-// ownLocked returns the sockets that this generation has bound, and nobody else has.
-func (g *Generation) ownLocked() (own []*resource) {
-	for _, r := range g.claimed {
-		if r.fresh && r.sock != nil {
-			own = append(own, r)
-		}
-	}
-	return own
-}
-
 // letGoOfCopies closes what somebody else owns: the copies would keep ports open, should that process end. Accept goes on
 // until this generation is over. It cannot be revived from here on.
 func (g *Generation) letGoOfCopies() {
+	g.sockets.Vacate()
 	g.mu.Lock()
-	claimed, rendezvous := g.claimed, g.rendezvous
+	rendezvous := g.rendezvous
 	g.mu.Unlock()
-	for _, r := range claimed {
-		if err := r.vacate(); err != nil {
-			g.log.Warn("close a copy", "name", r.item.Name, "error", err)
-		}
-	}
 	if rendezvous != nil {
-		rendezvous.giveUp(false)
+		_ = rendezvous.CloseAs(false)
 	}
 	g.released.happen()
 }

@@ -21,13 +21,7 @@ func (a *attempt) supersede(m *wire.Confirm) {
 	if a.settled.c != nil {
 		a.settled.happen()
 	}
-	for i, r := range a.sockets {
-		if a.claimed[i] || r.sock == nil {
-			continue
-		}
-		g.log.Info("the successor did not ask for it; closed", "name", r.item.Name)
-		g.retire(r)
-	}
+	a.manifest.RetireUnclaimed(g.ctx)
 	g.nowSuperseded()
 	a.confirmed()
 }
@@ -54,14 +48,4 @@ func (a *attempt) release() {
 		why = "somebody ended the successor: " + a.cause.Error()
 	}
 	g.log.Info("released: this generation cannot be revived any more", "why", why)
-}
-
-// dropped closes this generation's copy of a socket that the successor has closed.
-func (a *attempt) dropped(m *wire.Drop) {
-	if m.Item >= len(a.sockets) || a.sockets[m.Item].sock == nil || a.sockets[m.Item].item.Kind == wire.KindRendezvous {
-		return
-	}
-	if err := a.sockets[m.Item].vacate(); err != nil {
-		a.g.log.Warn("close a copy", "name", a.sockets[m.Item].item.Name, "error", err)
-	}
 }

@@ -221,7 +221,7 @@ func (a *attempt) event(state succession.Incumbent, m wire.Message) succession.I
 		}
 		return a.unless(state, succession.Pong)
 	case *wire.Drop:
-		if len(a.drops) == len(a.sockets) && (state == succession.Committed || state == succession.BlockedCommitted) {
+		if len(a.drops) == a.manifest.Len() && (state == succession.Committed || state == succession.BlockedCommitted) {
 			return a.unless(state, succession.OtherFrame) // more than were offered
 		}
 		return succession.Drop
@@ -237,7 +237,7 @@ func (a *attempt) event(state succession.Incumbent, m wire.Message) succession.I
 func (a *attempt) hasPutBack() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), min(a.g.cfg.StepTimeout, link.ExitGrace))
 	defer cancel()
-	for len(a.queued) <= len(a.sockets) {
+	for len(a.queued) <= a.manifest.Len() {
 		f, err := a.link.Recv(ctx, 0)
 		if err != nil {
 			return false // recv says it again
@@ -338,16 +338,12 @@ func blocked(state succession.Incumbent) bool {
 func (a *attempt) disagreesLocked() error {
 	g := a.g
 	switch {
-	case g.changes != a.changes:
+	case a.manifest.Changed():
 		return ErrChanged
 	case g.closing || !g.phase.owner() || !succession.MayCommit(g.toPredecessor):
 		return net.ErrClosed
 	}
-	for i, r := range a.sockets {
-		if a.claimed[i] {
-			r.fresh = false // from here on the path may be the successor's
-		}
-	}
+	a.manifest.Give()
 	if a.confirmWithin == 0 {
 		a.settled = newEvent()
 	}

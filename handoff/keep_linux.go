@@ -77,7 +77,7 @@ func (g *Generation) rendezvousInPlace() bool {
 	if r == nil || unix.Lstat(g.lockName(), &st) != nil || unix.Lstat(g.cfg.Path, &st) != nil {
 		return false
 	}
-	if u := r.item.Unlink; u != nil {
+	if u := r.File(); u != nil {
 		// No other file gets this number: the socket holds on to its inode (net/unix/af_unix.c: unix_bind_bsd).
 		return u.Dev == st.Dev && u.Ino == st.Ino
 	}
@@ -105,18 +105,19 @@ func (g *Generation) bindAgain() (bool, error) {
 	}
 	g.mu.Unlock()
 	if over {
-		r.giveUp(true)
+		_ = r.CloseAs(true)
 		return false, nil
 	}
 	if old != nil {
-		old.giveUp(false)
+		_ = old.CloseAs(false)
 	}
 	return true, g.openRendezvous()
 }
 
-// maybeUnreachable adds to the EADDRINUSE of a generation that took itself for the first who may have the address. The
-// caller holds mu.
+// maybeUnreachable adds to the EADDRINUSE of a generation that took itself for the first who may have the address.
 func (g *Generation) maybeUnreachable(err error) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	if g.cfg.Path == "" || g.predecessor != nil || g.phase != PhaseStarting {
 		return err
 	}

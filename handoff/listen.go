@@ -3,13 +3,11 @@ package handoff
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"os"
-	"strings"
-	"syscall"
 
-	"github.com/segue-go/segue/handoff/internal/wire"
+	"github.com/segue-go/segue/handoff/internal/live"
+	"github.com/segue-go/segue/handoff/internal/sockets"
 	"github.com/segue-go/segue/listener"
 )
 
@@ -44,42 +42,14 @@ func (g *Generation) ListenPacket(ctx context.Context, network, address string) 
 // *net.UnixConn. The listener may be closed at any time; its successor then inherits it no more. A Unix socket's path is
 // removed by whoever closes it as its owner. A path on which nobody listens any more is bound anew.
 func (g *Generation) ListenAs(ctx context.Context, name, network, address string, lc *net.ListenConfig) (net.Listener, error) {
-	r := &resource{log: g.log, offer: -1, item: wire.Item{Name: name, Kind: wire.KindListener, Network: network, Address: address}}
 	if lc == nil {
 		lc = &g.cfg.ListenConfig
 	}
-	bind := func() (listener.Pausable, net.Addr, error) {
-		l, err := lc.Listen(ctx, network, address)
-		if err != nil {
-			return nil, nil, err
-		}
-		r.item.Unlink = boundPath(l.Addr())
-		r.item.UnlinkOnClose = r.item.Unlink != nil
-		r.item.Bound = true
-		keepAlive(&r.item, lc)
-		s, err := listener.New(l, r.options())
-		if err != nil {
-			_ = l.Close()
-			return nil, nil, err
-		}
-		return s, l.Addr(), nil
-	}
-	adopt := func(fd *listener.FD) (listener.Pausable, net.Addr, error) {
-		if lc.KeepAlive != 0 || lc.KeepAliveConfig != (net.KeepAliveConfig{}) {
-			keepAlive(&r.item, lc)
-		}
-		s, err := listener.FromFD(fd, r.options())
-		if err != nil {
-			return nil, nil, err
-		}
-		return s, s.Addr(), nil
-	}
-	r.lc = lc
-	r.listen = func() (net.Listener, error) { return lc.Listen(g.ctx, network, r.addr.String()) }
-	if err := g.claim(ctx, r, bind, adopt); err != nil {
+	s, err := g.claim(func() (*sockets.Socket, error) { return g.sockets.Listen(ctx, name, network, address, lc) })
+	if err != nil {
 		return nil, g.errorf("listen", err)
 	}
-	return &sharedListener{Listener: r.sock.(*listener.Listener), gen: g, res: r}, nil
+	return &sharedListener{Listener: s.Pausable().(*listener.Listener), gen: g, socket: s}, nil
 }
 
 // ListenPacketAs is ListenAs for udp and unixgram networks. Reads block as Accept does; writes are always free, so that
@@ -87,42 +57,20 @@ func (g *Generation) ListenAs(ctx context.Context, name, network, address string
 // A protocol that keeps connections over UDP, such as QUIC, loses those that it has: their datagrams go to the successor,
 // which does not know them.
 func (g *Generation) ListenPacketAs(ctx context.Context, name, network, address string, lc *net.ListenConfig) (net.PacketConn, error) {
-	r := &resource{log: g.log, offer: -1, item: wire.Item{Name: name, Kind: wire.KindPacket, Network: network, Address: address}}
 	if lc == nil {
 		lc = &g.cfg.ListenConfig
 	}
-	bind := func() (listener.Pausable, net.Addr, error) {
-		c, err := lc.ListenPacket(ctx, network, address)
-		if err != nil {
-			return nil, nil, err
-		}
-		r.item.Unlink = boundPath(c.LocalAddr())
-		r.item.UnlinkOnClose = r.item.Unlink != nil
-		s, err := listener.NewPacket(c, r.options())
-		if err != nil {
-			_ = c.Close()
-			return nil, nil, err
-		}
-		return s, c.LocalAddr(), nil
-	}
-	adopt := func(fd *listener.FD) (listener.Pausable, net.Addr, error) {
-		s, err := listener.PacketFromFD(fd, r.options())
-		if err != nil {
-			return nil, nil, err
-		}
-		return s, s.LocalAddr(), nil
-	}
-	r.lc = lc
-	if err := g.claim(ctx, r, bind, adopt); err != nil {
+	s, err := g.claim(func() (*sockets.Socket, error) { return g.sockets.ListenPacket(ctx, name, network, address, lc) })
+	if err != nil {
 		return nil, g.errorf("listen", err)
 	}
-	switch s := r.sock.(type) {
+	switch c := s.Pausable().(type) {
 	case *listener.UDPConn:
-		return &sharedUDP{UDPConn: s, gen: g, res: r}, nil
+		return &sharedUDP{UDPConn: c, gen: g, socket: s}, nil
 	case *listener.UnixgramConn:
-		return &sharedUnixgram{UnixgramConn: s, gen: g, res: r}, nil
+		return &sharedUnixgram{UnixgramConn: c, gen: g, socket: s}, nil
 	default:
-		_ = g.withdraw(r)
+		_ = g.withdraw(s)
 		return nil, g.errorf("listen", net.UnknownNetworkError(network))
 	}
 }
@@ -131,164 +79,52 @@ func (g *Generation) ListenPacketAs(ctx context.Context, name, network, address 
 // included (dup(2)), anyone else what open returns. The file is the caller's to close; the generation keeps a copy of its
 // own, which is handed on whether or not the caller has closed its own.
 func (g *Generation) File(ctx context.Context, name string, open func() (*os.File, error)) (*os.File, error) {
-	r := &resource{log: g.log, offer: -1, item: wire.Item{Name: name, Kind: wire.KindFile}}
-	var opened *os.File
-	bind := func() (listener.Pausable, net.Addr, error) {
-		f, err := open()
-		if err != nil {
-			return nil, nil, err
-		}
-		// Where nothing is handed over, nothing has to be kept.
-		if r.fd, err = listener.Dup(f); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+	var f *os.File
+	_, err := g.claim(func() (s *sockets.Socket, err error) {
+		s, f, err = g.sockets.File(ctx, name, open)
+		return s, err
+	})
+	if err != nil {
+		if f != nil {
 			_ = f.Close()
-			return nil, nil, err
-		}
-		opened = f
-		return nil, nil, nil
-	}
-	adopt := func(fd *listener.FD) (listener.Pausable, net.Addr, error) {
-		own, err := listener.Dup(fd)
-		if err != nil {
-			return nil, nil, err
-		}
-		r.fd, opened = fd, own.File(name)
-		return nil, nil, nil
-	}
-	if err := g.claim(ctx, r, bind, adopt); err != nil {
-		if opened != nil {
-			_ = opened.Close()
 		}
 		return nil, g.errorf("file", err)
 	}
-	return opened, nil
+	return f, nil
 }
 
-// binder and adopter give a resource its socket, by binding it or from a descriptor that it takes.
-type (
-	binder  func() (listener.Pausable, net.Addr, error)
-	adopter func(*listener.FD) (listener.Pausable, net.Addr, error)
-)
-
-// claim finds r among what the predecessor offered, or binds it, and opens it if this generation owns.
-func (g *Generation) claim(ctx context.Context, r *resource, bind binder, adopt adopter) error {
-	err := g.findOrBind(ctx, r, bind, adopt)
+// claim adds what find returns to what this generation has, and opens it if this generation owns.
+func (g *Generation) claim(find func() (*sockets.Socket, error)) (*sockets.Socket, error) {
+	s, err := g.findAndAdd(find)
 	if err != nil {
 		g.mu.Lock()
 		g.refused = err
 		g.mu.Unlock()
 	}
-	return err
+	return s, err
 }
 
-func (g *Generation) findOrBind(ctx context.Context, r *resource, bind binder, adopt adopter) error {
-	if err := checkItem(r.item); err != nil {
-		return err
-	}
-	if err := context.Cause(ctx); err != nil {
-		return err
-	}
+func (g *Generation) findAndAdd(find func() (*sockets.Socket, error)) (*sockets.Socket, error) {
 	if err := g.mayClaim(); err != nil {
-		return err
+		return nil, err
 	}
-	found := g.takeOffered(func(o wire.Item) bool { return o.Name == r.item.Name && sameSocket(o, r.item) })
-	var given *sourced
-	var err error
-	if found == nil {
-		if given, err = g.openSource(ctx, r); err != nil {
-			return err
-		}
-	}
-	used := false
-	defer func() { given.done(used) }()
-	switch {
-	case found != nil:
-	case given != nil:
-		if err := r.adoptSourced(given, adopt); err != nil {
-			return fmt.Errorf("%s from a source: %w", r.item.Name, err)
-		}
-		g.tellControl(r)
-	default:
-		r.fresh = true
-		r.sock, r.addr, err = bind()
-		if errors.Is(err, syscall.EADDRINUSE) {
-			// Is it the predecessor's, under another name? Or the path of one that is no more?
-			if found = g.takeOffered(func(o wire.Item) bool { return sameSocket(o, r.item) }); found == nil && g.removeStale(ctx, r.item) {
-				r.sock, r.addr, err = bind()
-			}
-		}
-	}
-	if found != nil {
-		item := found.item
-		item.Name = r.item.Name
-		r.item, r.offer, r.fresh = item, found.offer, false
-		fd := found.fd
-		if r.sock, r.addr, err = adopt(fd); err != nil {
-			g.mu.Lock()
-			g.unclaimed = append(g.unclaimed, found) // it stays the predecessor's
-			g.mu.Unlock()
-			return fmt.Errorf("inherited %s: %w", r.item.Name, err)
-		}
-		g.tellBirth(r)
-	}
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return g.inUse(err)
+	s, err := find()
+	if inUse := (*sockets.InUseError)(nil); errors.As(err, &inUse) && len(inUse.Unclaimed) == 0 {
+		err = g.maybeUnreachable(err)
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if r.sock != nil {
-		r.sock.SetUnlinkOnClose(r.item.UnlinkOnClose)
-		r.noteBacklog()
+	g.mu.Lock()
+	if err = g.mayClaimLocked(); err == nil { // no switch begins meanwhile
+		err = g.sockets.Add(s, g.phase.owner())
 	}
-	err = g.admit(r)
-	used = err == nil
-	return err
-}
-
-// adoptSourced makes a socket of what a source gave.
-func (r *resource) adoptSourced(given *sourced, adopt adopter) error {
-	fd, err := given.copy()
+	g.mu.Unlock()
 	if err != nil {
-		return err
+		g.sockets.Abandon(s)
+		return nil, err
 	}
-	if r.sock, r.addr, err = adopt(fd); err != nil {
-		_ = fd.Close()
-	}
-	return err
-}
-
-// inUse adds to EADDRINUSE what the predecessor has that nobody asked for: most likely it is that, in other words.
-func (g *Generation) inUse(err error) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	var names []string
-	for _, r := range g.unclaimed {
-		names = append(names, fmt.Sprintf("%q (%s %s)", r.item.Name, r.item.Network, r.item.Address))
-	}
-	if len(names) == 0 {
-		return g.maybeUnreachable(err)
-	}
-	return fmt.Errorf("%w; if it is one of these of the predecessor, ask for it in the same words: %s", err, strings.Join(names, ", "))
-}
-
-// admit adds r to what this generation has.
-func (g *Generation) admit(r *resource) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if err := g.mayClaimLocked(); err != nil {
-		r.giveUp(r.fresh)
-		return err
-	}
-	// Under the lock, so that a switch that begins now finds it either open or not there.
-	if g.phase.owner() && r.sock != nil {
-		if err := r.sock.Open(); err != nil {
-			r.giveUp(r.fresh)
-			return err
-		}
-	}
-	g.claimed = append(g.claimed, r)
-	g.changes++
-	return nil
+	return s, nil
 }
 
 func (g *Generation) mayClaim() error {
@@ -308,78 +144,47 @@ func (g *Generation) mayClaimLocked() error {
 	}
 }
 
-// takeOffered removes the first offered resource that matches, and gives it to the caller.
-func (g *Generation) takeOffered(match func(wire.Item) bool) *resource {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.sealed {
-		return nil
-	}
-	for i, r := range g.unclaimed {
-		if match(r.item) {
-			g.unclaimed = append(g.unclaimed[:i:i], g.unclaimed[i+1:]...)
-			return r
-		}
-	}
-	return nil
+// sharedListener is a listener that a generation hands over. Closing it withdraws it.
+type sharedListener struct {
+	*listener.Listener
+	gen    *Generation
+	socket *sockets.Socket
 }
 
-func sameSocket(a, b wire.Item) bool {
-	return a.Kind == b.Kind && a.Network == b.Network && a.Address == b.Address
+func (l *sharedListener) Close() error { return l.gen.withdraw(l.socket) }
+
+// Register is part of live.Registrar, by which package serve finds that connections of this listener can move.
+func (l *sharedListener) Register(protocol string, s live.Server) (unregister func()) {
+	return l.gen.conns.Exchange.Register(live.Key{Socket: l.socket, Protocol: protocol}, s)
 }
 
-func keepAlive(i *wire.Item, lc *net.ListenConfig) {
-	i.KeepAlive = lc.KeepAlive
-	i.KeepAliveConfig = nil
-	if k := wire.KeepAliveConfig(lc.KeepAliveConfig); k != (wire.KeepAliveConfig{}) {
-		i.KeepAliveConfig = &k
-	}
+// sharedUDP and sharedUnixgram are the same for packet sockets. They keep the methods of *net.UDPConn and *net.UnixConn,
+// which programs find by interface assertion.
+type sharedUDP struct {
+	*listener.UDPConn
+	gen    *Generation
+	socket *sockets.Socket
 }
 
-// boundPath records which file a bind has made; nil for anything but a Unix socket with a path.
-func boundPath(a net.Addr) *wire.Unlink {
-	u, ok := a.(*net.UnixAddr)
-	if !ok || u.Name == "" || strings.HasPrefix(u.Name, "@") {
-		return nil
-	}
-	p, err := listener.StatUnixPath(u.Name)
-	if err != nil {
-		return nil // somebody was quicker to remove it; then it is not ours to remove
-	}
-	return (*wire.Unlink)(p)
+func (c *sharedUDP) Close() error { return c.gen.withdraw(c.socket) }
+
+type sharedUnixgram struct {
+	*listener.UnixgramConn
+	gen    *Generation
+	socket *sockets.Socket
 }
 
-// removeStale removes a Unix socket's path on which nobody listens: a process that was killed leaves it behind, and
-// programs that listen through segue cannot remove it themselves, since it might be their predecessor's.
-func (g *Generation) removeStale(ctx context.Context, i wire.Item) bool {
-	switch i.Network {
-	case "unix", "unixpacket", "unixgram":
-	default:
-		return false
+func (c *sharedUnixgram) Close() error { return c.gen.withdraw(c.socket) }
+
+// withdraw closes a socket at the program's wish. A second call gives the error that net gives.
+func (g *Generation) withdraw(s *sockets.Socket) error {
+	g.mu.Lock() // no switch begins meanwhile
+	owns := g.phase.owner()
+	owner := owns || s.Sole()
+	removed := g.sockets.Remove(s)
+	g.mu.Unlock()
+	if place, inherited := s.Place(); removed && inherited && owns {
+		g.sendDrop(place)
 	}
-	removed := false
-	err := g.withLock(ctx, func() error {
-		before, err := os.Lstat(i.Address)
-		if err != nil || before.Mode().Type() != os.ModeSocket {
-			return err
-		}
-		var d net.Dialer
-		c, err := d.DialContext(ctx, i.Network, i.Address)
-		if err == nil {
-			return c.Close()
-		}
-		if !errors.Is(err, syscall.ECONNREFUSED) {
-			return err
-		}
-		now, err := os.Lstat(i.Address)
-		if err != nil || !os.SameFile(before, now) {
-			return err
-		}
-		removed = true
-		return os.Remove(i.Address)
-	})
-	if err != nil {
-		g.log.Debug("a path in use was looked at", "path", i.Address, "error", err)
-	}
-	return removed && err == nil
+	return s.CloseAs(owner)
 }

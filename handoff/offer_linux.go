@@ -5,11 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
-	"syscall"
 	"time"
 
 	"github.com/segue-go/segue/handoff/internal/link"
+	"github.com/segue-go/segue/handoff/internal/sockets"
 	"github.com/segue-go/segue/handoff/internal/succession"
 	"github.com/segue-go/segue/handoff/internal/token"
 	"github.com/segue-go/segue/handoff/internal/transport"
@@ -92,24 +91,10 @@ func (a *attempt) offer(ctx context.Context) error {
 		return err
 	}
 	g.mu.Lock()
-	a.changes = g.changes
-	a.sockets = slices.Clone(g.claimed)
 	number := g.number + 1
-	if g.rendezvous != nil {
-		a.sockets = append(a.sockets, g.rendezvous)
-	}
+	a.manifest = g.sockets.Manifest(g.rendezvous)
 	g.mu.Unlock()
-	items := make([]wire.Item, 0, len(a.sockets)+2)
-	fds := make([]syscall.Conn, 0, len(a.sockets)+2)
-	for _, r := range a.sockets {
-		item := r.item
-		if r.sock != nil {
-			item.UnlinkOnClose = r.sock.UnlinkOnClose()
-			item.Unlink = r.unlinkNow()
-			item.Bound = r.offerBacklog()
-		}
-		items, fds = append(items, item), append(fds, r.conn())
-	}
+	items, fds := a.manifest.Items()
 	if c := a.child; c != nil {
 		if c.Stdout != nil {
 			items, fds = append(items, wire.Item{Name: "stdout", Kind: wire.KindStdout}), append(fds, c.Stdout)
@@ -197,18 +182,19 @@ func (a *attempt) awaitReceipts(ctx context.Context) error {
 	if len(receipts) != a.items {
 		return fmt.Errorf("%w: %d receipts for %d items", ErrProtocol, len(receipts), a.items)
 	}
-	a.claimed = make([]bool, len(a.sockets))
-	for i, r := range a.sockets {
-		info, err := listener.Describe(r.conn())
+	claimed := make([]bool, a.manifest.Len())
+	for i, s := range a.manifest.Sockets() {
+		info, err := listener.Describe(s)
 		if err != nil {
-			return fmt.Errorf("%w: %s: %w", ErrChanged, r.item.Name, err)
+			return fmt.Errorf("%w: %s: %w", ErrChanged, s.Name(), err)
 		}
-		want := receipt(info)
+		want := sockets.Receipt(info)
 		want.Item, want.Claimed = i, receipts[i].Claimed
 		if got := receipts[i]; got != want {
-			return fmt.Errorf("%w: the receipt for %s does not match: got %+v, want %+v", ErrProtocol, r.item.Name, got, want)
+			return fmt.Errorf("%w: the receipt for %s does not match: got %+v, want %+v", ErrProtocol, s.Name(), got, want)
 		}
-		a.claimed[i] = want.Claimed
+		claimed[i] = want.Claimed
 	}
+	a.manifest.Claim(claimed)
 	return a.agree(sections)
 }

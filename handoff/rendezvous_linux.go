@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/segue-go/segue/handoff/internal/peer"
+	"github.com/segue-go/segue/handoff/internal/sockets"
 	"github.com/segue-go/segue/handoff/internal/sys"
 	"github.com/segue-go/segue/handoff/internal/wire"
 	"github.com/segue-go/segue/listener"
@@ -164,23 +165,11 @@ func relisten(c syscall.Conn) error {
 }
 
 // adoptRendezvous takes fd.
-func (g *Generation) adoptRendezvous(fd *listener.FD, item wire.Item, offer int) error {
-	r := &resource{log: g.log, item: item, offer: offer, fresh: offer < 0}
-	if r.fresh {
-		p, err := listener.StatUnixPath(g.cfg.Path)
-		if err != nil {
-			_ = fd.Close()
-			return err
-		}
-		r.item.Unlink = (*wire.Unlink)(p)
-	}
-	l, err := listener.FromFD(fd, r.options())
+func (g *Generation) adoptRendezvous(fd *listener.FD, item wire.Item, place int) error {
+	r, err := sockets.Rendezvous(g.log, fd, item, place, relisten)
 	if err != nil {
-		_ = fd.Close()
 		return err
 	}
-	l.SetUnlinkOnClose(true)
-	r.sock, r.addr = l, l.Addr()
 	g.mu.Lock()
 	g.rendezvous = r
 	g.mu.Unlock()

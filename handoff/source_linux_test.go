@@ -15,6 +15,7 @@ import (
 
 // source is a handoff.Source that gives what it is told to, and remembers what it was asked.
 type source struct {
+	handoff.BaseSource
 	mu     sync.Mutex
 	fds    map[string][]*listener.FD // by name
 	err    error

@@ -102,7 +102,7 @@ func (a *attempt) pauseAndSave(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return a.g.pauseClaimed(a)
+		return a.manifest.Pause()
 	}
 	t := &transfer{a: a}
 	err := t.run(ctx, func(ctx context.Context) error {
@@ -138,7 +138,7 @@ func (a *attempt) unchanged() error {
 	switch {
 	case g.closing:
 		return net.ErrClosed
-	case g.changes != a.changes:
+	case a.manifest.Changed():
 		return ErrChanged
 	}
 	return nil
@@ -217,7 +217,7 @@ func (t *transfer) hold(ctx context.Context) error {
 		return fmt.Errorf("%w: %w", errHold, err)
 	}
 	t.at.Store("pausing the sockets")
-	if err := g.pauseClaimed(t.a); err != nil {
+	if err := t.a.manifest.Pause(); err != nil {
 		return err
 	}
 	for _, s := range t.a.sections.exact {

@@ -186,7 +186,7 @@ func (g *Generation) welcome(p *predecessor, f link.Frame, m *wire.Welcome) (err
 	g.number = m.Generation
 	g.mu.Unlock()
 	g.log = g.cfg.Logger.With("generation", m.Generation) // nobody else has it yet
-	g.conns.Log = g.log
+	g.sockets.Log, g.conns.Log = g.log, g.log
 	g.log.Info("succeeding", "incumbent", m.PID, "program", m.Name)
 	return nil
 }
@@ -263,9 +263,7 @@ func (g *Generation) takeOffer(p *predecessor, m *wire.Offer, fds []*listener.FD
 				return err
 			}
 		default:
-			g.mu.Lock()
-			g.unclaimed = append(g.unclaimed, &resource{item: item, fd: fd, offer: place})
-			g.mu.Unlock()
+			g.sockets.Adopt(item, fd, place)
 		}
 	}
 	return nil

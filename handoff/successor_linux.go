@@ -74,7 +74,7 @@ func (g *Generation) hearIf(p *predecessor, c cue, may func() bool) (last cue, h
 
 // openedLocked opens all sockets, and reports how that went.
 func (g *Generation) openedLocked() cue {
-	if err := g.openClaimedLocked(); err != nil {
+	if err := g.openLocked(); err != nil {
 		return cue{event: succession.OpenFailed, cause: err}
 	}
 	if g.predecessor != nil && (g.cfg.Probation > 0 || g.cfg.Check != nil) {
@@ -99,14 +99,14 @@ func (g *Generation) act(p *predecessor, action succession.Action, c cue) (repor
 		// At once, before code of the program, such as its Logger, can hang: from here on it is this process that somebody who
 		// comes to the rescue must find. An error comes up again in openRendezvous.
 		if r := g.rendezvous; r != nil {
-			_ = relisten(r.sock)
+			_ = relisten(r.Pausable())
 		}
 		return cue{event: succession.ReadTaken}, true
 	case succession.SendOwned:
 		if err := p.link.Send(&wire.Owned{}); err != nil {
 			g.log.Warn("the predecessor was not told that this generation owns", "error", err)
 		}
-		g.listenAgain()
+		g.sockets.ListenAgain()
 		g.dropClosed(p)
 	case succession.BeginServing:
 		g.beginServing(p)
@@ -322,7 +322,7 @@ func (g *Generation) beginServing(p *predecessor) {
 		g.log.Warn("standard output still goes through the predecessor", "error", err)
 	}
 	g.stdio.Watch(g.ctx, g.log, g.task)
-	g.closeUnclaimed()
+	g.sockets.CloseUnclaimed()
 	if err := g.openRendezvous(); err != nil {
 		g.log.Error("the rendezvous is out of order; only a signal or Upgrade starts a successor", "path", g.cfg.Path, "error", err)
 	}

@@ -7,10 +7,9 @@ import (
 	"time"
 
 	"github.com/segue-go/segue/handoff/internal/link"
+	"github.com/segue-go/segue/handoff/internal/sockets"
 	"github.com/segue-go/segue/handoff/internal/succession"
 	"github.com/segue-go/segue/handoff/internal/wire"
-	"github.com/segue-go/segue/listener"
-	"golang.org/x/sys/unix"
 )
 
 // arm makes every claimed socket ready to be opened, because after the commit nothing may fail.
@@ -20,16 +19,11 @@ func (g *Generation) arm() error {
 	if g.closing {
 		return net.ErrClosed
 	}
-	for _, r := range g.claimed {
-		if r.sock == nil {
-			continue
-		}
-		if err := r.sock.Arm(); err != nil {
-			return fmt.Errorf("inherited %s: %w", r.item.Name, err)
-		}
+	if err := g.sockets.Arm(); err != nil {
+		return err
 	}
 	if r := g.rendezvous; r != nil {
-		_ = r.sock.Arm() // clients may take all descriptors before it is opened, which says what is wrong
+		_ = r.Pausable().Arm() // clients may take all descriptors before it is opened, which says what is wrong
 	}
 	return nil
 }
@@ -66,15 +60,14 @@ func (g *Generation) awaitCommit(p *predecessor) cue {
 
 // sendReceipts sends what each offered thing was when it arrived, and whether the program asked for it.
 func (g *Generation) sendReceipts(p *predecessor) error {
-	claimed := make([]bool, len(p.offered))
 	g.mu.Lock()
 	g.sealed = true
-	for _, r := range g.claimed {
-		if r.inherited() {
-			claimed[r.offer] = true
-		}
-	}
 	g.mu.Unlock()
+	g.sockets.Seal()
+	claimed := make([]bool, len(p.offered))
+	for i, s := range g.sockets.Inherited(len(claimed)) {
+		claimed[i] = s != nil
+	}
 	p.claimed = slices.Clone(claimed)
 	receipts := make([]wire.Receipt, len(p.offered))
 	for i, o := range p.offered {
@@ -82,7 +75,7 @@ func (g *Generation) sendReceipts(p *predecessor) error {
 		case wire.KindRendezvous, wire.KindStdout, wire.KindStderr:
 			claimed[i] = true
 		}
-		receipts[i] = receipt(o.info)
+		receipts[i] = sockets.Receipt(o.info)
 		receipts[i].Item, receipts[i].Claimed = i, claimed[i]
 	}
 	frames, err := wire.Receipts(receipts, g.confirmWithin().Milliseconds())
@@ -100,23 +93,11 @@ func (g *Generation) sendReceipts(p *predecessor) error {
 	return nil
 }
 
-// receipt says what identifies an open file: status flags other than the access mode may change at any time.
-func receipt(i listener.Info) wire.Receipt {
-	return wire.Receipt{Cookie: i.Cookie, Dev: i.Dev, Ino: i.Ino, Flags: i.Flags & unix.O_ACCMODE}
-}
-
 // dropClosed tells the predecessor of the sockets that the program closed between their receipts and the commit.
 func (g *Generation) dropClosed(p *predecessor) {
-	closed := slices.Clone(p.claimed)
-	g.mu.Lock()
-	for _, r := range g.claimed {
-		if r.inherited() && r.offer < len(closed) {
-			closed[r.offer] = false
-		}
-	}
-	g.mu.Unlock()
-	for i, dropped := range closed { // none if the predecessor left before the receipts
-		if dropped {
+	inherited := g.sockets.Inherited(len(p.claimed))
+	for i, claimed := range p.claimed { // none if the predecessor left before the receipts
+		if claimed && inherited[i] == nil {
 			g.sendDrop(i)
 		}
 	}
@@ -129,15 +110,4 @@ func (g *Generation) confirmWithin() time.Duration {
 		d += g.cfg.ReadyTimeout
 	}
 	return d
-}
-
-func (g *Generation) closeUnclaimed() {
-	g.mu.Lock()
-	unclaimed := g.unclaimed
-	g.unclaimed = nil
-	g.mu.Unlock()
-	for _, r := range unclaimed {
-		g.log.Info("not asked for; the predecessor closes it", "name", r.item.Name)
-		r.giveUp(false)
-	}
 }

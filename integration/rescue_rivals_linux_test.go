@@ -21,6 +21,7 @@ import (
 
 // witness is a Source that has nothing, and remembers what it was told.
 type witness struct {
+	handoff.BaseSource
 	mu     sync.Mutex
 	opened int
 	phases []handoff.Phase

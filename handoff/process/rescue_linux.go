@@ -117,6 +117,7 @@ func (p *Process) salvage(s Socket) (*salvaged, error) {
 
 // rescued is the Source of what was taken.
 type rescued struct {
+	handoff.BaseSource
 	pid int
 
 	mu   sync.Mutex
@@ -171,11 +172,6 @@ func (r *rescued) Open(ctx context.Context, _, network, address string) (*listen
 	}
 	return nil, nil
 }
-
-var (
-	_ handoff.PathSource = (*rescued)(nil)
-	_ handoff.Returner   = (*rescued)(nil)
-)
 
 // Return takes back a socket that the generation could not use: there is no other copy of it.
 func (r *rescued) Return(fd *listener.FD) {

@@ -79,7 +79,7 @@ func TestRescue(t *testing.T) {
 				continue
 			}
 			cookies[i.Cookie] = true
-			p := src.(handoff.PathSource).UnixPath(fd)
+			p := src.UnixPath(fd)
 			if isPath := filepath.IsAbs(w.want); isPath != (p != nil) || isPath && p.Path != w.want {
 				t.Errorf("the path of %s %s: %v", w.network, w.address, p)
 			}
@@ -182,7 +182,7 @@ func TestRescueRelativePath(t *testing.T) {
 	if fd == nil {
 		t.Fatal("not found by its real path")
 	}
-	if p := src.(handoff.PathSource).UnixPath(fd); p == nil || p.Path != dir+"/app.sock" {
+	if p := src.UnixPath(fd); p == nil || p.Path != dir+"/app.sock" {
 		t.Errorf("its file is %v", p)
 	}
 }

@@ -64,11 +64,7 @@ type Source struct {
 	endErr  error
 }
 
-var (
-	_ handoff.Source   = (*Source)(nil)
-	_ handoff.Settler  = (*Source)(nil)
-	_ handoff.Returner = (*Source)(nil)
-)
+var _ handoff.Source = (*Source)(nil)
 
 // taken is a socket that was given to the generation.
 type taken struct {
@@ -196,6 +192,9 @@ func (s *Source) Return(fd *listener.FD) {
 	}
 	_ = fd.Close() // the process has it still
 }
+
+// UnixPath is called by the generation. It returns nil: the files of the process's Unix sockets are the process's to remove.
+func (s *Source) UnixPath(*listener.FD) *listener.UnixPath { return nil }
 
 // restore makes the socket as it was for the process.
 func (t *taken) restore() {

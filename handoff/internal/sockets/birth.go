@@ -1,4 +1,4 @@
-package handoff
+package sockets
 
 import (
 	"net"
@@ -10,19 +10,19 @@ import (
 // tellBirth logs what the program asks for, and a socket of the predecessor does not have and cannot get any more: some things are
 // set when a socket is made, or before it is bound (socket(2), ipv6(7)). Of Control nobody
 // can know what it would do.
-func (g *Generation) tellBirth(r *resource) {
-	lc := r.lc
+func (s *Set) tellBirth(o *Socket) {
+	lc := o.lc
 	if lc == nil {
 		return // a file
 	}
-	g.tellControl(r)
-	i, err := listener.Describe(r.sock)
+	s.tellControl(o)
+	i, err := listener.Describe(o.sock)
 	if err != nil {
 		return
 	}
 	differs := func(setting string, has bool) {
-		g.log.Warn("a socket is not what this program would bind; it stays as it is until the service is stopped and started",
-			"name", r.item.Name, "setting", setting, "has", has)
+		s.Log.Warn("a socket is not what this program would bind; it stays as it is until the service is stopped and started",
+			"name", o.item.Name, "setting", setting, "has", has)
 	}
 	var usual net.ListenConfig
 	// What is as usual need not be a wish: the socket may be from a time, or a kernel, in which something else was usual.
@@ -30,15 +30,22 @@ func (g *Generation) tellBirth(r *resource) {
 		differs("multipath TCP", has)
 	}
 	// Package net makes a socket for both families where the address is unspecified and the network leaves that open.
-	if only := strings.HasSuffix(r.item.Network, "6"); strings.HasPrefix(i.Address, "[::]:") && only != i.V6Only {
+	if only := strings.HasSuffix(o.item.Network, "6"); strings.HasPrefix(i.Address, "[::]:") && only != i.V6Only {
 		differs("IPV6_V6ONLY", i.V6Only)
 	}
 }
 
 // tellControl says once that Control is not called for what somebody else has bound.
-func (g *Generation) tellControl(r *resource) {
-	if r.lc != nil && r.lc.Control != nil && g.toldControl.CompareAndSwap(false, true) {
-		g.log.Info("ListenConfig.Control is not called for a socket that exists already, whose options stay", "name", r.item.Name)
+func (s *Set) tellControl(o *Socket) {
+	if o.lc == nil || o.lc.Control == nil {
+		return
+	}
+	s.mu.Lock()
+	told := s.toldControl
+	s.toldControl = true
+	s.mu.Unlock()
+	if !told {
+		s.Log.Info("ListenConfig.Control is not called for a socket that exists already, whose options stay", "name", o.item.Name)
 	}
 }
 

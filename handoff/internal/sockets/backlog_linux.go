@@ -1,11 +1,10 @@
-package handoff
+package sockets
 
 import (
 	"errors"
 	"math"
 	"net"
 	"os"
-	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -23,67 +22,64 @@ import (
 // longest is more than any somaxconn.
 const longest = math.MaxInt32
 
-// noteBacklog remembers how long r's queue may be, to see whether somebody changes that.
-func (r *resource) noteBacklog() {
-	if r.item.Kind == wire.KindListener {
-		r.backlog = backlogOf(r.sock)
+// noteBacklog remembers how long o's queue may be, to see whether somebody changes that.
+func (o *Socket) noteBacklog() {
+	if o.item.Kind == wire.KindListener {
+		o.backlog = backlogOf(o.sock)
 	}
 }
 
-// offerBacklog says whether a successor may listen again, and remembers what restoreBacklogs has to bring back.
-func (r *resource) offerBacklog() bool {
-	if r.item.Kind != wire.KindListener {
+// offerBacklog says whether a successor may listen again, and remembers what RestoreBacklogs has to bring back.
+func (o *Socket) offerBacklog() bool {
+	if o.item.Kind != wire.KindListener {
 		return false
 	}
-	r.kept = backlogOf(r.sock)
-	return r.ours()
+	o.kept = backlogOf(o.sock)
+	return o.ours()
 }
 
-// ours reports whether segue has bound r, and nobody has listened on it since: its length is as noted, as far as one can
+// ours reports whether segue has bound o, and nobody has listened on it since: its length is as noted, as far as one can
 // tell.
-func (r *resource) ours() bool {
-	return r.item.Bound && (r.kept == r.backlog || r.kept == 0 || r.backlog == 0)
+func (o *Socket) ours() bool {
+	return o.item.Bound && (o.kept == o.backlog || o.kept == 0 || o.backlog == 0)
 }
 
-// listenAgain is for a successor that has just become the owner, and serves already.
-func (g *Generation) listenAgain() {
-	g.mu.Lock()
-	claimed := slices.Clone(g.claimed)
-	g.mu.Unlock()
-	for _, r := range claimed {
-		if r.inherited() && r.item.Bound {
-			if r.kept = backlogOf(r.sock); r.ours() {
-				g.listenOn(r, longest)
-				r.noteBacklog()
+// ListenAgain is for a successor that has just become the owner, and serves already.
+func (s *Set) ListenAgain() {
+	for _, o := range s.All() {
+		if _, inherited := o.Place(); inherited && o.item.Bound {
+			if o.kept = backlogOf(o.sock); o.ours() {
+				s.listenOn(o, longest)
+				o.noteBacklog()
 			}
 		}
 	}
 }
 
-// restoreBacklogs is for who serves on. Its successor's program may have listened on what it prepared; and if it owned,
+// RestoreBacklogs is for who serves on. Its successor's program may have listened on what it prepared; and if it owned,
 // segue has done so there, with the credentials of a process that is gone.
-func (a *attempt) restoreBacklogs(owned bool) {
-	for i, r := range a.sockets {
+func (m *Manifest) RestoreBacklogs(owned bool) {
+	for i, o := range m.sockets {
 		switch {
-		case r.item.Kind != wire.KindListener || r.retired || i >= len(a.claimed) && owned:
-		case owned && a.claimed[i] && r.ours():
-			a.g.listenOn(r, longest)
-			r.noteBacklog()
-		case r.kept != 0 && r.kept != backlogOf(r.sock):
-			a.g.listenOn(r, r.kept)
+		case o.item.Kind != wire.KindListener || o.retired || i >= len(m.claimed) && owned:
+		case owned && m.claimed[i] && o.ours():
+			m.set.listenOn(o, longest)
+			o.noteBacklog()
+		case o.kept != 0 && o.kept != backlogOf(o.sock):
+			m.set.listenOn(o, o.kept)
 		}
 	}
 }
 
-func (g *Generation) listenOn(r *resource, n int) {
-	raw, err := r.sock.SyscallConn()
+func (s *Set) listenOn(o *Socket, n int) {
+	raw, err := o.sock.SyscallConn()
 	if err == nil {
 		var inner error
 		err = raw.Control(func(fd uintptr) { inner = os.NewSyscallError("listen", unix.Listen(int(fd), n)) })
 		err = errors.Join(err, inner)
 	}
 	if err != nil && !errors.Is(err, net.ErrClosed) {
-		g.log.Warn("the accept queue keeps its length", "name", r.item.Name, "error", err)
+		s.Log.Warn("the accept queue keeps its length", "name", o.item.Name, "error", err)
 	}
 }
 

@@ -1,0 +1,129 @@
+package sockets
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/segue-go/segue/listener"
+)
+
+// Park takes everything out of the poller, also the rendezvous, if there is one: it is somebody else's now.
+func (s *Set) Park(rendezvous *Socket) error {
+	all := s.All()
+	if rendezvous != nil {
+		all = append(all, rendezvous)
+	}
+	return park(all)
+}
+
+func park(all []*Socket) (errs error) {
+	for _, o := range all {
+		o.sole.Store(false)
+	}
+	for _, o := range all {
+		if o.sock == nil {
+			continue
+		}
+		if err := o.sock.Park(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = errors.Join(errs, fmt.Errorf("%s: %w", o.item.Name, err))
+		}
+	}
+	return errs
+}
+
+// Retire closes a listener that nobody serves any more, also its path, but not its Accept: that hands out what was still in the
+// queue, and then blocks until the listener is closed for good. A packet socket stays open, since answers go out through it. ctx
+// bounds how long it is tried for want of descriptors.
+func (o *Socket) Retire(ctx context.Context) {
+	l, ok := o.sock.(*listener.Listener)
+	if !ok { // it is served until this generation is done, and is nobody else's any more
+		o.sole.Store(true)
+		return
+	}
+	o.unlink()
+	if err := persist(ctx, l.Retire); err != nil {
+		o.log.Error("closed with connections in its queue", "name", o.item.Name, "error", err)
+		_ = l.Vacate()
+	}
+	o.retired = true
+}
+
+// persist calls f until it succeeds, for a second: descriptors may have run out for a moment.
+func persist(ctx context.Context, f func() error) error {
+	for try := 0; ; try++ {
+		err := f()
+		if err == nil || errors.Is(err, net.ErrClosed) {
+			return nil
+		}
+		if try == 20 {
+			return err
+		}
+		select {
+		case <-time.After(RetryAfter):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// Vacate is Retire for a listener whose queue is somebody else's: nothing in it is accepted here.
+func (o *Socket) Vacate() error {
+	l, ok := o.sock.(*listener.Listener)
+	if !ok {
+		return nil
+	}
+	if err := l.Vacate(); err != nil && !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
+}
+
+// RetryAfter is how long to wait before another try to open or close a socket.
+const RetryAfter = 50 * time.Millisecond
+
+// Reopen opens what was paused, parked or retired, and returns what is to be tried again, after RetryAfter, and why.
+func Reopen(ctx context.Context, sockets []*Socket) (again []*Socket, errs error) {
+	for _, o := range sockets {
+		if o.sock == nil {
+			continue
+		}
+		var err error
+		switch {
+		case o.renew != nil:
+			err = o.renew()
+		case o.retired:
+			err = o.rebind(ctx)
+		}
+		if err == nil {
+			err = o.sock.Open()
+		}
+		if err != nil && !errors.Is(err, net.ErrClosed) {
+			again, errs = append(again, o), errors.Join(errs, fmt.Errorf("%s: %w", o.item.Name, err))
+		}
+	}
+	return again, errs
+}
+
+// rebind undoes Retire.
+func (o *Socket) rebind(ctx context.Context) error {
+	l, ok := o.sock.(*listener.Listener)
+	if !ok {
+		return nil
+	}
+	ln, err := o.listen(ctx)
+	if err != nil {
+		return err
+	}
+	o.item.Unlink = boundPath(ln.Addr())
+	if err := l.Reset(ln, (*listener.UnixPath)(o.item.Unlink)); err != nil {
+		_ = ln.Close()
+		return err
+	}
+	l.SetUnlinkOnClose(o.item.UnlinkOnClose)
+	o.item.Bound, o.retired = true, false
+	o.noteBacklog()
+	return nil
+}
