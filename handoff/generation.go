@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/segue-go/segue/handoff/internal/live"
 	"github.com/segue-go/segue/handoff/internal/migrate"
 	"github.com/segue-go/segue/handoff/internal/sockets"
 	"github.com/segue-go/segue/handoff/internal/succession"
@@ -64,6 +65,7 @@ type Generation struct {
 
 	sockets sockets.Set    // listeners, packet sockets and files
 	conns   *migrate.Conns // live connections that move
+	host                   // for package serve
 
 	chain // what differs by platform: peers, rendezvous, token
 }
@@ -169,6 +171,7 @@ func Join(ctx context.Context, c Config) (*Generation, error) {
 		FinishWithin: c.finishWithin(),
 		Standing:     g.standing,
 	})
+	g.host = live.NewHost(g.addHolder)
 	signals := make(chan os.Signal, 1)
 	if len(c.Signals) > 0 {
 		signal.Notify(signals, c.Signals...)

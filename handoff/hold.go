@@ -6,10 +6,11 @@ import (
 	"github.com/segue-go/segue/handoff/internal/live"
 )
 
-// AddHolder is for package serve: h stops requests while sections of state move. exact reports whether there are any
-// that move in the gap of the switch: what Run does depends on it, so State comes before Run. remove undoes it. No other
-// package can make a Holder.
-func (g *Generation) AddHolder(h live.Holder) (exact bool, remove func()) {
+// host is how package serve adds a Holder to a generation: see [live.AddHolder]. What Run does depends on whether there are
+// sections that move in the gap, so State comes before Run.
+type host = live.Host
+
+func (g *Generation) addHolder(h live.Holder) (exact bool, remove func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return slices.ContainsFunc(g.sections, func(s *section) bool { return s.Save != nil }), g.conns.Exchange.AddHolder(h)

@@ -21,6 +21,7 @@ import (
 
 // fakeGeneration is a generation without sockets of its own, whose fate the test decides: supersede, revive, release.
 type fakeGeneration struct {
+	live.Host
 	onReady      func(context.Context) error
 	drainTimeout time.Duration // as Config's, but 0 is no limit
 	lns          []net.Listener
@@ -45,7 +46,12 @@ func newFakeSuccession() *fakeSuccession {
 }
 
 func newFake(lns ...net.Listener) *fakeGeneration {
-	return &fakeGeneration{current: newFakeSuccession(), closed: make(chan struct{}), released: make(chan struct{}), check: make(chan error, 1), lns: lns}
+	g := &fakeGeneration{current: newFakeSuccession(), closed: make(chan struct{}), released: make(chan struct{}), check: make(chan error, 1), lns: lns}
+	g.Host = live.NewHost(func(h live.Holder) (bool, func()) {
+		g.holder = h
+		return g.holds, func() {}
+	})
+	return g
 }
 
 func (g *fakeGeneration) succession() *fakeSuccession {
@@ -72,11 +78,6 @@ func (g *fakeGeneration) handBack(err error) {
 	time.Sleep(10 * time.Millisecond)
 	close(g.released)
 	g.check <- err
-}
-
-func (g *fakeGeneration) AddHolder(h live.Holder) (bool, func()) {
-	g.holder = h
-	return g.holds, func() {}
 }
 
 func (g *fakeGeneration) State(name string, s handoff.Section) error {

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/segue-go/segue/handoff/internal/live"
 )
 
 // HTTP makes a [Server] of an *http.Server and a listener, which should be of the generation that [Run] is given, or
@@ -97,7 +99,7 @@ type httpState struct {
 	gate     gate
 	recheck  chan struct{} // a connection may have become quiet; holds one
 	asked    bool          // a hold wants endless responses to end
-	unhold   func()        // undoes AddHolder
+	unhold   func()        // undoes live.AddHolder
 	scope    scope         // of requests whose context the program has replaced
 	tested   bool
 	order    error // if tested: how net/http differs from what moving depends on
@@ -114,7 +116,7 @@ func (h *httpServer) attach(r *runner) func(net.Conn) net.Conn {
 		st.waitHijacked = h.hijackedFor
 		st.released = r.gen.Released
 		st.spread.init(h.spreadOver, r.gen.DrainTimeout())
-		st.holds, st.unhold = r.gen.AddHolder(st)
+		st.holds, st.unhold = live.AddHolder(r.gen, st)
 		r.https[h.http] = st
 	}
 	h.httpState = st

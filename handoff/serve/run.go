@@ -41,8 +41,8 @@ func Run(ctx context.Context, gen *handoff.Generation, servers ...Server) error 
 
 // generation is what Run needs of a *handoff.Generation.
 type generation interface {
+	live.Hosted
 	State(string, handoff.Section) error
-	AddHolder(live.Holder) (exact bool, remove func())
 	Ready(context.Context) error
 	Wait(context.Context, func(context.Context) error) error
 	Released() <-chan struct{}
