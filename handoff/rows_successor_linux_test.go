@@ -127,13 +127,7 @@ func (s *successorScene) returned() bool {
 
 // elsewhere reports whether other tests go through a row: it needs more than a peer by hand.
 func elsewhere(row decisions.Row) bool {
-	switch row.Event {
-	case "a successor is to be committed to":
-		return true
-	case "drained":
-		return row.State == "DEPARTING" // Close ends the departure before
-	}
-	return false
+	return row.State == "DEPARTING" && row.Event == "drained" // Close ends the departure before
 }
 
 // TestSuccessorRows: see rows_linux_test.go.
@@ -243,6 +237,10 @@ func (s *successorScene) happen() {
 		go func() { s.ready <- s.g.Ready(ctx) }()
 	case "the program gives up":
 		s.close()
+	case "a successor is to be committed to":
+		next := dialRaw(s.t, s.r.path)
+		next.offered()
+		next.prepared(next.receipts(), 0)
 	case "it is well":
 		s.check <- nil
 	case "it is not well":
