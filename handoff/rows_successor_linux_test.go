@@ -168,8 +168,11 @@ func (s *successorScene) begin() {
 	path := rendezvous(s.t)
 	server := rawListener(s.t, path)
 	c := config(s.t, path)
-	if s.event == "no time left" || s.event == "the end" {
-		c.StepTimeout = 500 * time.Millisecond
+	switch {
+	case s.event == "no time left", s.event == "the end":
+		c.StepTimeout = 2 * time.Second
+	case s.mortal():
+		c.StepTimeout = 2 * patience // a process has to start
 	}
 	c.Logger = loggerTo(s.t, logTo(s.t), slog.LevelDebug, func(d decisions.Decision) {
 		if s.event == "a socket does not open" && d.Event == "the token was there" { // none does once it is being closed
@@ -192,7 +195,8 @@ func (s *successorScene) begin() {
 		}
 	}
 	joined := make(chan *handoff.Generation, 1)
-	ctx := bounded(s.t)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*patience)
+	s.t.Cleanup(cancel)
 	go func() {
 		g, err := handoff.Join(ctx, c)
 		if err != nil {

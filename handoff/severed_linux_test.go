@@ -2,6 +2,7 @@ package handoff_test
 
 import (
 	"bufio"
+	"context"
 	"io"
 	"log/slog"
 	"net"
@@ -50,7 +51,7 @@ func (r *rawPeer) speaker(m *wire.Welcome) (end func()) {
 		must(r.t, err)
 		return os.NewFile(uintptr(n), name)
 	}
-	cmd := exec.CommandContext(bounded(r.t), os.Args[0], "-test.run=^TestSpeaker$")
+	cmd := exec.CommandContext(context.Background(), os.Args[0], "-test.run=^TestSpeaker$")
 	cmd.Env = append(os.Environ(), speakerEnv+"="+string(frame), "GORACE="+os.Getenv("GORACE")+" atexit_sleep_ms=0")
 	cmd.ExtraFiles = []*os.File{dup(r.conn, "link"), dup(r.token, "token")}
 	stdin, err := cmd.StdinPipe()
