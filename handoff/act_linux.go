@@ -39,7 +39,7 @@ func (a *attempt) act(action succession.Action) (report succession.IncumbentEven
 		return a.fence(), true
 	case succession.Revive:
 		a.asked = true
-		if err := a.sections.revive(g); err != nil {
+		if err := a.sections.Revive(); err != nil {
 			a.cause = fmt.Errorf("%w; %w", err, a.cause)
 			return succession.Behind, true
 		}

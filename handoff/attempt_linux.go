@@ -15,6 +15,7 @@ import (
 	"github.com/segue-go/segue/handoff/internal/sockets"
 	"github.com/segue-go/segue/handoff/internal/spares"
 	"github.com/segue-go/segue/handoff/internal/spawn"
+	"github.com/segue-go/segue/handoff/internal/state"
 	"github.com/segue-go/segue/handoff/internal/succession"
 	"github.com/segue-go/segue/handoff/internal/token"
 	"github.com/segue-go/segue/handoff/internal/transport"
@@ -47,7 +48,7 @@ type attempt struct {
 	departed  bool                    // it is decided whether connections depart; guarded by Generation.mu
 	judged    event                   // made with the guard; happens when it is known why a released successor has gone
 	departure *migrate.Departure      // of connections to the successor, once it has confirmed
-	sections  sectionsMoving
+	sections  state.Sender
 
 	// What follows belongs to the driver, which is one goroutine.
 	ctx        context.Context // of the caller of Upgrade; bounds all up to the commit
@@ -316,7 +317,7 @@ func (a *attempt) prepare(ctx context.Context) succession.IncumbentEvent {
 		err = a.awaitReceipts(ctx)
 	}
 	if err == nil {
-		err = a.sendAhead(ctx)
+		err = a.sections.SendAhead(ctx)
 	}
 	if err == nil {
 		err = g.releaseAncestor(ctx)

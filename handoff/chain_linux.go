@@ -176,7 +176,7 @@ func (g *Generation) openRendezvous() error {
 // fillSpares keeps descriptors for a handover of what this generation has now.
 func (g *Generation) fillSpares() {
 	g.mu.Lock()
-	n := len(g.sections)
+	n := g.sections.Len()
 	if g.cfg.Transport == TransportPidfd {
 		n += g.sockets.Len() // copies that the successor takes; otherwise they are sent if there is no room
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/segue-go/segue/handoff/internal/migrate"
+	"github.com/segue-go/segue/handoff/internal/state"
 	"github.com/segue-go/segue/handoff/internal/succession"
 )
 
@@ -25,7 +26,7 @@ func (g *Generation) join(context.Context) error {
 
 // own asks the table as elsewhere; of its actions, only what follows has a meaning here.
 func (g *Generation) own(ctx context.Context) error {
-	if err := g.freshen(ctx, func(*section) bool { return false }); err != nil {
+	if err := g.sections.Fresh(ctx, func(*state.Section) bool { return false }); err != nil {
 		return err
 	}
 	g.mu.Lock()

@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/segue-go/segue/handoff/internal/state"
 	"github.com/segue-go/segue/handoff/internal/succession"
 	"github.com/segue-go/segue/handoff/internal/wire"
 )
@@ -64,8 +65,8 @@ func (g *Generation) handBack(cause error) bool {
 	}()
 	ctx, cancel := context.WithTimeout(g.ctx, g.cfg.StepTimeout*3/4)
 	defer cancel()
-	var kept held
-	err := g.holdExclusive(ctx, kept.add)
+	var kept state.Held
+	err := g.sections.HoldExclusive(ctx, kept.Add)
 	_, may = g.hearIf(p, cue{event: succession.Unfit, cause: cause, held: err}, func() bool {
 		may := succession.MayHandBack(g.toPredecessor, g.toSuccessor) && !p.link.Peer.Dead()
 		if may {
@@ -77,7 +78,7 @@ func (g *Generation) handBack(cause error) bool {
 	if may {
 		return true
 	}
-	kept.letGo()
+	kept.Release()
 	return g.cannotHandBack(cause)
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/migrate"
+	"github.com/segue-go/segue/handoff/internal/state"
 )
 
 // Sentinels, for [errors.Is]. Every error of this package, but io.EOF of [Generation.Take], is an [*Error] around one of
@@ -38,12 +39,12 @@ var (
 	// the successor cannot take connections, or has no descriptors left.
 	ErrNoSuccessor = migrate.ErrNoSuccessor
 	// ErrSection: a [Section] that cannot be registered, or that the successor cannot restore. The error says why.
-	ErrSection = errors.New("this section of state cannot be moved")
+	ErrSection = state.ErrSection
 	// ErrState: a [Section] failed to move, or took too long. Nothing has happened: the incumbent serves on.
-	ErrState = errors.New("the state did not move")
+	ErrState = state.ErrState
 	// ErrStale: a successor that had owned the sockets failed, and a [Section] forbids to serve with what this generation
 	// has of it, which is behind. The generation is over: exit with an error, so that the program is started anew.
-	ErrStale = errors.New("the successor failed and this generation's state is behind; it ends, to be started anew")
+	ErrStale = state.ErrStale
 	// ErrSuccessorDied: the successor died after the guard, at nobody's wish, while this generation drained, which cannot
 	// serve any more. It is drained all the same. Exit with an error, so that a supervisor starts the program anew.
 	ErrSuccessorDied = errors.New("the successor died after the guard, and nobody serves; start the program anew")

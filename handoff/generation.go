@@ -15,6 +15,7 @@ import (
 	"github.com/segue-go/segue/handoff/internal/live"
 	"github.com/segue-go/segue/handoff/internal/migrate"
 	"github.com/segue-go/segue/handoff/internal/sockets"
+	"github.com/segue-go/segue/handoff/internal/state"
 	"github.com/segue-go/segue/handoff/internal/succession"
 )
 
@@ -37,8 +38,7 @@ type Generation struct {
 	readying  sync.Mutex // held throughout Ready; taken before mu
 	stopping  sync.Mutex // held throughout stop; taken before mu
 	rows      sync.Mutex // held while the row of the table that begins to serve, or ends it, is carried out; taken before mu
-	yieldings sync.Mutex // held throughout handBack; taken before holding, rows and mu
-	holding   sync.Mutex // held while exclusive sections are; taken before mu
+	yieldings sync.Mutex // held throughout handBack; taken before the lock of exclusive sections, rows and mu
 
 	mu            sync.Mutex
 	toPredecessor succession.Successor // what this generation is to the one before it
@@ -48,8 +48,7 @@ type Generation struct {
 	news          chan struct{}        // closed when the phase changes, or an attempt ends
 
 	number     int
-	sections   []*section // of state, in the order of registration; complete once Ready has begun
-	sealed     bool       // the predecessor was told which ones there are: too late to register
+	sealed     bool // the predecessor was told which ones there are: too late to register
 	succession *superseding
 	lost       error // why this generation cannot take over any more
 	died       error // how the successor died after the guard, unwished
@@ -63,9 +62,10 @@ type Generation struct {
 
 	asked chan struct{} // the predecessor passes on a request for an upgrade
 
-	sockets sockets.Set    // listeners, packet sockets and files
-	conns   *migrate.Conns // live connections that move
-	host                   // for package serve
+	sections state.Set      // of state; has a lock of its own, taken before mu
+	sockets  sockets.Set    // listeners, packet sockets and files
+	conns    *migrate.Conns // live connections that move
+	host                    // for package serve
 
 	chain // what differs by platform: peers, rendezvous, token
 }
@@ -172,6 +172,8 @@ func Join(ctx context.Context, c Config) (*Generation, error) {
 		Standing:     g.standing,
 	})
 	g.host = live.NewHost(g.addHolder)
+	g.sections.Timeout, g.sections.Life, g.sections.Go = c.StateTimeout, g.ctx, g.task
+	g.sections.Log = func() *slog.Logger { return g.log }
 	signals := make(chan os.Signal, 1)
 	if len(c.Signals) > 0 {
 		signal.Notify(signals, c.Signals...)
@@ -282,7 +284,7 @@ func (g *Generation) Close() error {
 	g.hurry(net.ErrClosed)
 	g.readying.Lock() // a Ready under way finds out first whether it owns
 	if g.currentPhase().owner() {
-		if err := g.holdExclusive(context.Background(), nil); err != nil {
+		if err := g.sections.HoldExclusive(context.Background(), nil); err != nil {
 			g.log.Error("closed although something that only one process may have is not let go of; end this process", "error", err)
 		}
 	}

@@ -357,7 +357,7 @@ func (a *attempt) endsWith(cause error, e succession.IncumbentEvent) succession.
 	if !errors.Is(cause, net.ErrClosed) || g.quit.Err() == nil || a.child != nil || !a.offered || !a.heir {
 		return e
 	}
-	if err := g.holdExclusive(context.Background(), nil); err != nil {
+	if err := g.sections.HoldExclusive(context.Background(), nil); err != nil {
 		g.log.Error("the successor does not get the sockets: something that only one process may have is not let go of; "+
 			"start the program anew when this process has ended", "successor", a.pidNow(), "error", err)
 		return e

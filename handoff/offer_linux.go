@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/segue-go/segue/handoff/internal/link"
@@ -109,7 +110,9 @@ func (a *attempt) offer(ctx context.Context) error {
 		Version: a.version, Features: a.features, Generation: number, Name: a.g.origin.Name(), PID: os.Getpid(), Heir: a.heir,
 		StateWithin: g.stateWithin(),
 	}
-	a.nameSections(welcome)
+	if slices.Contains(a.features, featureState) {
+		g.sections.Names(welcome)
+	}
 	pull, err := transport.Agreed(a.features, g.cfg.Transport == TransportPidfd, a.link)
 	if err != nil {
 		return err

@@ -30,7 +30,7 @@ func (g *Generation) resume(a *attempt) {
 		old.end(errRevived) // before connections come back, so that no client whose connection stays is told to leave
 	}
 	g.tellAncestor(&wire.Owned{})
-	a.sections.letGo(g)   // before connections come back, whose requests would be turned away
+	a.sections.Release()  // before connections come back, whose requests would be turned away
 	a.departure.End(true) // the successor is dead, or has let go
 	a.manifest.RestoreBacklogs(true)
 	waiting, err := sockets.Reopen(g.ctx, a.manifest.Sockets())

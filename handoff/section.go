@@ -2,16 +2,10 @@ package handoff
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
-	"os"
-	"runtime/debug"
-	"slices"
-	"sync"
-	"time"
 
-	"github.com/segue-go/segue/handoff/internal/wire"
+	"github.com/segue-go/segue/handoff/internal/live"
+	"github.com/segue-go/segue/handoff/internal/state"
 )
 
 // Section is a part of a program's state that moves to the successor with the sockets. Register it with
@@ -105,14 +99,6 @@ const (
 	RevivalCall
 )
 
-// section is one that is registered.
-type section struct {
-	Section
-	name    string
-	running sync.Mutex // held while a callback of it runs
-	fresh   bool       // Fresh was called, or would have been; owned by Ready
-}
-
 // State registers a section of the program's state, which moves to the successor in the transaction that moves the
 // sockets, and comes from the predecessor likewise. It is called before Ready and before serve.Run, at most 64 times,
 // with names of 1 to 255 bytes that are unique; those that begin with segue/ are segue's own, for the keys of TLS
@@ -127,29 +113,15 @@ func (g *Generation) State(name string, s Section) error {
 }
 
 func (g *Generation) register(name string, s Section) error {
-	refuse := func(format string, args ...any) error {
-		return fmt.Errorf("%w: %.64q: "+format, append([]any{ErrSection, name}, args...)...)
+	one := &state.Section{
+		Name: name, Save: s.Save, Ahead: s.Ahead, Restore: s.Restore, RestoreAhead: s.RestoreAhead, Fresh: s.Fresh, Hold: s.Hold,
+		Revival: state.Revival(s.Revival), Revived: s.Revived,
 	}
-	if _, err := wire.Encode(&wire.State{Name: name}); err != nil || name == "" {
-		return refuse("a name has 1 to %d bytes, in UTF-8 and without NUL", wire.MaxName)
+	if err := one.Check(); err != nil {
+		return err
 	}
-	switch {
-	case s.Save == nil && s.Ahead == nil && s.Hold == nil:
-		return refuse("it needs Save, or Ahead, or Hold alone")
-	case (s.Save == nil) != (s.Restore == nil):
-		return refuse("Save and Restore go together")
-	case (s.Ahead == nil) != (s.RestoreAhead == nil):
-		return refuse("Ahead and RestoreAhead go together")
-	case s.Fresh != nil && s.Save == nil && s.Ahead == nil:
-		return refuse("Fresh is for what can be restored")
-	case s.Hold != nil && s.Save == nil && (s.Ahead != nil || s.Revival != RevivalForbid):
-		return refuse("Hold is for Save, which it does not have, or it stands alone")
-	case s.Revival < RevivalForbid || s.Revival > RevivalCall:
-		return refuse("there is no Revival %d", s.Revival)
-	case (s.Revived != nil) != (s.Revival == RevivalCall):
-		return refuse("Revived and RevivalCall go together")
-	case !s.Probation && (s.Save != nil || s.Ahead != nil) && (g.cfg.Probation > 0 || g.cfg.Check != nil):
-		return refuse("what is served before this generation confirms would be lost if it does not; set Section.Probation to " +
+	if !s.Probation && (s.Save != nil || s.Ahead != nil) && (g.cfg.Probation > 0 || g.cfg.Check != nil) {
+		return state.Refuse(name, "what is served before this generation confirms would be lost if it does not; set Section.Probation to "+
 			"accept that, or neither Config.Probation nor Config.Check")
 	}
 	g.mu.Lock()
@@ -158,118 +130,15 @@ func (g *Generation) register(name string, s Section) error {
 	case g.closing || g.phase == PhaseStopped:
 		return g.closedLocked()
 	case g.sealed || g.phase != PhaseStarting:
-		return refuse("State comes before Ready")
-	case len(g.sections) == wire.MaxSections:
-		return refuse("%d sections are the most", wire.MaxSections)
+		return state.Refuse(name, "State comes before Ready")
 	}
-	for _, other := range g.sections {
-		if other.name == name {
-			return refuse("there is already a section of that name")
-		}
-	}
-	g.sections = append(g.sections, &section{Section: s, name: name})
-	return nil
+	return g.sections.Add(one)
 }
 
-// stateTime bounds ctx by the time that sections may take.
-func (g *Generation) stateTime(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, g.cfg.StateTimeout,
-		fmt.Errorf("not done within %v (Config.StateTimeout): %w", g.cfg.StateTimeout, os.ErrDeadlineExceeded))
+// host is how package serve adds a Holder to a generation: see [live.AddHolder]. What Run does depends on whether there are
+// sections that move in the gap, so State comes before Run.
+type host = live.Host
+
+func (g *Generation) addHolder(h live.Holder) (exact bool, remove func()) {
+	return g.sections.Exact(), g.conns.Exchange.AddHolder(h)
 }
-
-// freshen calls Fresh for the sections that do not come, or have not, and for which it has not been called.
-func (g *Generation) freshen(ctx context.Context, comes func(*section) bool) error {
-	g.mu.Lock()
-	sections := slices.Clone(g.sections)
-	g.mu.Unlock()
-	for _, s := range sections {
-		if s.fresh || comes(s) {
-			continue
-		}
-		s.fresh = true
-		if s.Fresh == nil {
-			continue
-		}
-		if err := g.callBack(ctx, s, "Fresh", s.Fresh); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// sectionError is what a callback of a section did.
-type sectionError struct {
-	name, what string
-	err        error
-}
-
-func (e *sectionError) Error() string {
-	return fmt.Sprintf("%v: section %q: %s: %v", ErrState, e.name, e.what, e.err)
-}
-
-func (e *sectionError) Unwrap() []error { return []error{ErrState, e.err} }
-
-// Local: it says nothing of the process at the other end, whatever it wraps.
-func (*sectionError) Local() {}
-
-// isSection reports whether err is what a callback did, whatever that wraps.
-func isSection(err error) bool {
-	var s *sectionError
-	return errors.As(err, &s)
-}
-
-// errRunning: a callback that ignored its context still runs.
-var errRunning = errors.New("a callback of an earlier attempt has not returned yet; it must when its context ends")
-
-// callBack runs a callback of s until it returns, or does not although ctx has ended: then it goes on in a goroutine
-// that Close waits for.
-func (g *Generation) callBack(ctx context.Context, s *section, what string, f func(context.Context) error) error {
-	if ctx.Err() != nil {
-		return &sectionError{s.name, what, context.Cause(ctx)}
-	}
-	if !s.running.TryLock() {
-		return &sectionError{s.name, what, errRunning}
-	}
-	done := make(chan error, 1)
-	g.task(func() {
-		err := g.recovered(ctx, s, what, f)
-		s.running.Unlock() // before anybody hears of it, who may call the next one
-		done <- err
-	})
-	var err error
-	select {
-	case err = <-done:
-	case <-ctx.Done():
-		t := time.NewTimer(callbackGrace)
-		defer t.Stop()
-		select {
-		case err = <-done:
-		case <-t.C:
-			g.log.Error("a callback does not return although its context has ended", "section", s.name, "callback", what)
-			err = fmt.Errorf("it does not return: %w", context.Cause(ctx))
-		}
-	}
-	if err != nil {
-		return &sectionError{s.name, what, err}
-	}
-	return nil
-}
-
-// recovered calls f, and makes an error of a panic: the program could not recover from it itself, and it must not take what
-// serves with it.
-func (g *Generation) recovered(ctx context.Context, s *section, what string, f func(context.Context) error) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			g.log.Error("a callback panicked", "section", s.name, "callback", what, "panic", v, "stack", string(debug.Stack()))
-			if err, _ = v.(error); err != nil {
-				err = fmt.Errorf("panic: %w", err)
-			} else {
-				err = fmt.Errorf("panic: %v", v)
-			}
-		}
-	}()
-	return f(ctx)
-}
-
-// callbackGrace is how long a callback may take to return once its context has ended.
-const callbackGrace = 100 * time.Millisecond

@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/segue-go/segue/handoff/internal/link"
+	"github.com/segue-go/segue/handoff/internal/state"
 	"github.com/segue-go/segue/handoff/internal/succession"
 	"github.com/segue-go/segue/handoff/internal/wire"
 )
@@ -218,12 +219,12 @@ func (p *predecessor) cue(f link.Frame) cue {
 // own makes a generation the owner that is not: at once if it is the first, or after its predecessor has let go.
 func (g *Generation) own(ctx context.Context) error {
 	p := g.predecessor
-	none := func(*section) bool { return false }
+	none := func(*state.Section) bool { return false }
 	has := none
 	if p != nil {
 		has = p.has
 	}
-	if err := g.freshen(ctx, has); err != nil { // while the predecessor serves, and is watched
+	if err := g.sections.Fresh(ctx, has); err != nil { // while the predecessor serves, and is watched
 		g.hear(p, cue{event: succession.GiveUp, cause: err})
 		return err
 	}
@@ -241,7 +242,7 @@ func (g *Generation) own(ctx context.Context) error {
 			return err
 		}
 		if p.left {
-			if err := g.freshen(ctx, none); err != nil {
+			if err := g.sections.Fresh(ctx, none); err != nil {
 				g.hear(p, cue{event: succession.GiveUp, cause: err})
 				return err
 			}
@@ -251,15 +252,15 @@ func (g *Generation) own(ctx context.Context) error {
 	g.fillSpares() // before clients come
 	c := g.hear(p, cue{event: succession.Ready})
 	g.mu.Lock()
-	state := g.toPredecessor
+	now := g.toPredecessor
 	g.mu.Unlock()
-	if state == succession.Gone {
+	if now == succession.Gone {
 		return c.cause
 	}
 	if p != nil {
 		g.task(func() { g.attend(p) })
 	}
-	if state == succession.Trial || state == succession.TrialAlone {
+	if now == succession.Trial || now == succession.TrialAlone {
 		g.task(func() { g.prove(p) })
 	}
 	return nil

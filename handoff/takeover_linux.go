@@ -32,11 +32,11 @@ func (g *Generation) arm() error {
 // all sections that came are restored.
 func (g *Generation) awaitCommit(p *predecessor) cue {
 	err := g.sendReceipts(p)
-	r := g.newRestorer(p.ready, p)
-	defer r.end()
+	r := g.receiveSections(p)
+	defer r.Close()
 	c := cue{event: succession.GiveUp, cause: err}
 	if err == nil || link.Over(err) { // what it had said before it ended counts
-		c = r.awaitCommit()
+		c = p.awaitPermission(r)
 	}
 	commits := c.event == succession.Commit
 	inherits := p.heir && (c.event == succession.PredecessorDied || c.event == succession.PredecessorLeaves)
@@ -44,9 +44,9 @@ func (g *Generation) awaitCommit(p *predecessor) cue {
 		g.log.Warn("the incumbent died before the commit; this process takes the sockets", "incumbent", p.link.Peer.PID)
 	}
 	if commits || inherits {
-		err := r.finish()
+		err := r.Finish()
 		if err == nil {
-			err = g.freshen(p.ready, r.came)
+			err = g.sections.Fresh(p.ready, r.Came)
 		}
 		if err != nil {
 			c = cue{event: succession.GiveUp, cause: err}
@@ -79,8 +79,8 @@ func (g *Generation) sendReceipts(p *predecessor) error {
 		receipts[i].Item, receipts[i].Claimed = i, claimed[i]
 	}
 	frames, err := wire.Receipts(receipts, g.confirmWithin().Milliseconds())
-	if err == nil {
-		frames, err = wire.AddSections(frames, g.restorable(p))
+	if err == nil && p.state {
+		frames, err = wire.AddSections(frames, g.sections.Restorable())
 	}
 	if err != nil {
 		return err

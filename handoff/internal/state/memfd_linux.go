@@ -1,4 +1,4 @@
-package handoff
+package state
 
 import (
 	"bufio"
@@ -7,10 +7,11 @@ import (
 	"io"
 	"os"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/segue-go/segue/handoff/internal/link"
+	"github.com/segue-go/segue/handoff/internal/spares"
 	"github.com/segue-go/segue/handoff/internal/sys"
 	"github.com/segue-go/segue/listener"
+	"golang.org/x/sys/unix"
 )
 
 // allSeals is what a section's memfd must have: nobody can change it any more, nor its size, so that who reads it need not
@@ -24,17 +25,17 @@ type memfd struct {
 }
 
 // writeMemfd returns what save writes, sealed. It does not wait for save to return once ctx has ended.
-func (g *Generation) writeMemfd(ctx context.Context, s *section, what string, save saver) (*memfd, error) {
+func (set *Set) writeMemfd(ctx context.Context, pool *spares.Pool, s *Section, what string, save saver) (*memfd, error) {
 	var n int
-	err := g.spares.Do(1, 1, func() (err error) {
-		n, err = unix.MemfdCreate("segue:"+s.name[:min(len(s.name), 200)], unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_NOEXEC_SEAL)
+	err := pool.Do(1, 1, func() (err error) {
+		n, err = unix.MemfdCreate("segue:"+s.Name[:min(len(s.Name), 200)], unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_NOEXEC_SEAL)
 		return err
 	})
 	if err != nil {
-		return nil, &sectionError{s.name, what, os.NewSyscallError("memfd_create", err)}
+		return nil, &sectionError{s.Name, what, os.NewSyscallError("memfd_create", err)}
 	}
-	m := &memfd{File: os.NewFile(uintptr(n), s.name)}
-	err = g.callBack(ctx, s, what, func(ctx context.Context) error {
+	m := &memfd{File: os.NewFile(uintptr(n), s.Name)}
+	err = set.call(ctx, s, what, func(ctx context.Context) error {
 		w := bufio.NewWriterSize(writerWithin{ctx, m.File}, 64<<10)
 		if err := save(ctx, w); err != nil {
 			return err
@@ -74,14 +75,14 @@ func adoptMemfd(fd *listener.FD, name string, size int64) (*memfd, error) {
 	err := sys.Control(fd, func(n int) error {
 		seals, err := unix.FcntlInt(uintptr(n), unix.F_GET_SEALS, 0)
 		if err != nil {
-			return fmt.Errorf("%w: section %q is no memfd: %w", ErrProtocol, name, err)
+			return fmt.Errorf("%w: section %q is no memfd: %w", link.ErrProtocol, name, err)
 		}
 		var st unix.Stat_t
 		if err := unix.Fstat(n, &st); err != nil {
 			return os.NewSyscallError("fstat", err)
 		}
 		if seals&allSeals != allSeals || st.Size != size {
-			return fmt.Errorf("%w: section %q has seals %#x, not %#x, or %d bytes, not %d", ErrProtocol, name, seals, allSeals, st.Size, size)
+			return fmt.Errorf("%w: section %q has seals %#x, not %#x, or %d bytes, not %d", link.ErrProtocol, name, seals, allSeals, st.Size, size)
 		}
 		return nil
 	})
