@@ -45,6 +45,9 @@ var errIncumbentLeft = errors.New("the incumbent ended before it answered")
 func (g *Generation) join(ctx context.Context) error {
 	g.spares.Alone = g.withoutAccepting
 	g.origin = spawn.NewOrigin()
+	if err := g.supervised.take(); err != nil {
+		return err
+	}
 	err := g.meet(ctx)
 	if err == nil && g.cfg.Command == nil {
 		g.origin.Report(g.log)

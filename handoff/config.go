@@ -17,8 +17,9 @@ type Config struct {
 	// Path is the rendezvous, the Unix socket on which the incumbent awaits a successor. It is created with mode 0600,
 	// and so is a lock file beside it, Path + ".lock". Both are removed by the last generation that stops for good, and made
 	// again, if somebody else removed them, at the next upgrade. Who may create files in the directory may
-	// keep a server from starting there, so choose one like /run/app. Empty: no rendezvous, and at most one such
-	// Generation per process.
+	// keep a server from starting there, so choose one like /run/app. Empty: the path in the environment variable
+	// SEGUE_RENDEZVOUS, which "segue run" sets for the program that it starts, and which Join removes; if that is not set
+	// either, no rendezvous. At most one such Generation per process.
 	Path string
 
 	// ListenConfig is used by Listen and ListenPacket for sockets that are bound afresh. Its keep-alive settings travel
@@ -101,7 +102,8 @@ type Config struct {
 	Rescue func(ctx context.Context, incumbent Peer) (Source, error)
 
 	// PIDFile is replaced, atomically, with this process's id once it has confirmed, and put back when it is revived.
-	// Removed by Close if it still names this process. Empty: none.
+	// Removed by Close if it still names this process. Empty: none. A supervisor that gives the rendezvous, Path, by
+	// SEGUE_RENDEZVOUS may ask for one more PID file, for itself, by SEGUE_PIDFILE.
 	PIDFile string
 
 	// Logger receives what an operator wants to know. Nil: silent.

@@ -58,7 +58,8 @@ type Generation struct {
 	closing    bool
 	settled    bool          // they never will: the Sources were told
 	closed     chan struct{} // Close is done
-	pathless   bool
+	pathless   bool          // Config.Path is empty
+	supervised supervised
 
 	asked chan struct{} // the predecessor passes on a request for an upgrade
 
@@ -129,7 +130,8 @@ func (e event) happened() bool {
 // tells Yama is the other such thing.
 var pathlessJoined atomic.Bool
 
-// Join makes this process the next generation on c.Path: the successor of the incumbent that serves there, or of the one
+// Join makes this process the next generation on c.Path, or, if that is empty, on the path in the environment variable
+// SEGUE_RENDEZVOUS, which a supervisor such as "segue run" sets: the successor of the incumbent that serves there, or of the one
 // that started this process by Upgrade, or else the first. A successor has received all sockets, but owns none, when Join
 // returns.
 //
@@ -140,11 +142,15 @@ var pathlessJoined atomic.Bool
 // ctx bounds this call only. If an incumbent is there but not yet serving, Join waits for it; if another successor is
 // already at work, the error is a [BusyError].
 func Join(ctx context.Context, c Config) (*Generation, error) {
+	pathless, given := c.Path == "", supervisor(c.Path)
+	if pathless {
+		c.Path = given.path
+	}
 	c, err := c.withDefaults()
 	if err != nil {
 		return nil, &Error{Op: "join", Phase: PhaseStarting, Err: err}
 	}
-	if c.Path == "" && !pathlessJoined.CompareAndSwap(false, true) {
+	if pathless && !pathlessJoined.CompareAndSwap(false, true) {
 		return nil, &Error{Op: "join", Phase: PhaseStarting, Err: ErrPathless}
 	}
 	g := &Generation{
@@ -158,7 +164,8 @@ func Join(ctx context.Context, c Config) (*Generation, error) {
 		phase:      PhaseStarting,
 		number:     1,
 		succession: newSuccession(),
-		pathless:   c.Path == "",
+		pathless:   pathless,
+		supervised: given,
 	}
 	g.ctx, g.cancel = context.WithCancelCause(context.Background())
 	g.quit, g.hurry = context.WithCancelCause(g.ctx)

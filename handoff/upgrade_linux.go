@@ -16,9 +16,8 @@ import (
 )
 
 // errInit: see upgrade.
-var errInit = errors.New("this process is PID 1, and its end would end its successor too; let PID 1 be a loop that starts this " +
-	"program again (docs/operations.md has one; docker run --init and tini end after the first upgrade), " +
-	"or let a process in another container join the same Path")
+var errInit = errors.New("this process is PID 1, and its end would end its successor too; start this program by " +
+	"'segue run -- PROGRAM', which is made to be PID 1 (docs/operations.md), or let a process in another container join the same Path")
 
 // killGrace is how long a spawned successor has to end by itself once its attempt has failed.
 const killGrace = time.Second
@@ -57,6 +56,9 @@ func (g *Generation) startAndHandOver(ctx context.Context) error {
 	var child *spawn.Child
 	var conn *net.UnixConn
 	cmd := g.origin.Command(g.cfg.Command, g.log)
+	if cmd != nil {
+		cmd.Env = g.supervised.addTo(cmd.Env)
+	}
 	var err error
 	_ = g.spares.Do(spares.Spawn, 1, func() error {
 		child, conn, err = spawn.Start(cmd, g.cfg.Path)
