@@ -41,7 +41,7 @@ func (e *usageError) Error() string { return e.msg }
 
 func usagef(format string, args ...any) error { return &usageError{fmt.Sprintf(format, args...)} }
 
-// statusError is one with an exit status of its own.
+// statusError is one with an exit status of its own. Without an error nothing is printed.
 type statusError struct {
 	error
 	status int
@@ -64,7 +64,7 @@ type command struct {
 
 func commands() []command {
 	return []command{
-		socketsCommand(), adoptCommand(), adoptExecCommand(), adoptSignalCommand(), completionCommand(), versionCommand(), helpCommand(),
+		socketsCommand(), adoptCommand(), runCommand(), adoptExecCommand(), runExecCommand(), adoptSignalCommand(), completionCommand(), versionCommand(), helpCommand(),
 	}
 }
 
@@ -179,6 +179,10 @@ func (e env) report(c command, err error) int {
 	if err == nil {
 		return exitOK
 	}
+	var own *statusError
+	if errors.As(err, &own) && own.error == nil {
+		return own.status // of a program that has said itself what went wrong
+	}
 	name := strings.TrimSpace("segue " + c.shown())
 	fmt.Fprintf(e.stderr, "%s: %v\n", name, err)
 	var usage *usageError
@@ -186,8 +190,7 @@ func (e env) report(c command, err error) int {
 		fmt.Fprintf(e.stderr, "Run '%s' to see what is possible.\n", strings.TrimSpace("segue help "+c.shown()))
 		return exitUsage
 	}
-	var own *statusError
-	if errors.As(err, &own) {
+	if own != nil {
 		return own.status
 	}
 	return exitFailure

@@ -1,12 +1,13 @@
 // Command segue looks at running servers, and moves their sockets to other programs.
 //
 //	segue sockets [--pid P] [--json]                                  what processes listen on
+//	segue run [--listen :80] -- COMMAND ...                           keep COMMAND running, and replace it at SIGHUP
 //	segue adopt --pid P --listen :80 [--signal QUIT] -- COMMAND ...   start COMMAND with the sockets of P
 //	segue version, segue completion bash|zsh|fish, segue help [COMMAND]
 //
 // Names of things only read; names of deeds change something. What went wrong is said on standard error, with what to do
-// about it. The exit status is 0 if all went well, 1 if something failed, 2 if the command line is wrong; of adopt, it
-// is that of COMMAND, 127 if there is no COMMAND, and 126 if it cannot be executed.
+// about it. The exit status is 0 if all went well, 1 if something failed, 2 if the command line is wrong; of adopt and
+// run, it is that of COMMAND, 127 if there is no COMMAND, and 126 if it cannot be executed.
 package main
 
 import "os"

@@ -36,6 +36,8 @@ func TestMain(m *testing.M) {
 		os.Exit(roleTerminated(os.Args[1]))
 	case "hold":
 		os.Exit(roleHold(os.Args[1]))
+	case "server":
+		os.Exit(roleSegueServer(os.Args[1]))
 	case "activated":
 		os.Exit(roleActivated())
 	default:

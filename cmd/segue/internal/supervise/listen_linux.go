@@ -1,0 +1,146 @@
+package supervise
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/segue-go/segue/listener"
+)
+
+// firstFD is SD_LISTEN_FDS_START of sd_listen_fds(3).
+const firstFD = 3
+
+// socket is one that COMMAND gets.
+type socket struct {
+	name string
+	fd   *listener.FD
+	path *listener.UnixPath // to be removed; nil if there is none
+}
+
+func (s *socket) close() {
+	_ = s.fd.Close()
+	if s.path != nil {
+		_ = s.path.Unlink()
+	}
+}
+
+// bind makes the sockets. On an error it returns those that it has made.
+func bind(ctx context.Context, all []Socket) (bound []*socket, err error) {
+	for _, l := range all {
+		s, err := bindOne(ctx, l)
+		if err != nil {
+			return bound, fmt.Errorf("--listen %s/%s: %w", l.Network, l.Address, err)
+		}
+		bound = append(bound, s)
+	}
+	return bound, nil
+}
+
+func bindOne(ctx context.Context, l Socket) (*socket, error) {
+	var made interface {
+		io.Closer
+		syscall.Conn
+	}
+	var err error
+	var lc net.ListenConfig
+	isPath := strings.HasPrefix(l.Network, "unix") && !strings.HasPrefix(l.Address, "@")
+	if isPath {
+		removeStale(l.Network, l.Address)
+	}
+	switch l.Network {
+	case "udp", "udp4", "udp6", "unixgram":
+		var c net.PacketConn
+		if c, err = lc.ListenPacket(ctx, l.Network, l.Address); err == nil {
+			made = c.(interface {
+				io.Closer
+				syscall.Conn
+			})
+		}
+	default:
+		var ln net.Listener
+		if ln, err = lc.Listen(ctx, l.Network, l.Address); err == nil {
+			if u, ok := ln.(*net.UnixListener); ok {
+				u.SetUnlinkOnClose(false)
+			}
+			made = ln.(interface {
+				io.Closer
+				syscall.Conn
+			})
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer made.Close()
+	s := &socket{name: l.Name}
+	if isPath {
+		if p, err := listener.StatUnixPath(l.Address); err == nil {
+			s.path = p
+		}
+	}
+	if s.fd, err = listener.Dup(made); err != nil {
+		return nil, err
+	}
+	// As systemd makes them (Socket units block). It is never touched again: a program sets what it needs, and it holds for all
+	// who have the socket.
+	var opErr error
+	if err := errors.Join(s.fd.Control(func(n uintptr) { opErr = unix.SetNonblock(int(n), false) }), opErr); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// removeStale removes the path of a socket that nobody has.
+func removeStale(network, path string) {
+	if info, err := os.Lstat(path); err != nil || info.Mode().Type() != os.ModeSocket {
+		return
+	}
+	c, err := net.Dial(network, path)
+	if err == nil {
+		_ = c.Close()
+	}
+	if errors.Is(err, unix.ECONNREFUSED) {
+		_ = os.Remove(path)
+	}
+}
+
+// inheritedSockets are those that this process was started with itself, by systemd for example. COMMAND gets them too.
+func inheritedSockets(log *slog.Logger) (all []*socket, err error) {
+	count, pid := os.Getenv("LISTEN_FDS"), os.Getenv("LISTEN_PID")
+	if count == "" {
+		return nil, nil
+	}
+	if pid != strconv.Itoa(os.Getpid()) {
+		log.Warn("LISTEN_FDS is ignored: LISTEN_PID is not this process", "LISTEN_PID", pid, "pid", os.Getpid())
+		return nil, nil
+	}
+	n, err := strconv.Atoi(count)
+	if err != nil || n < 0 {
+		return nil, fmt.Errorf("LISTEN_FDS=%q is no number", count)
+	}
+	names := strings.Split(os.Getenv("LISTEN_FDNAMES"), ":")
+	for i := range n {
+		fd := firstFD + i
+		if _, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE); err != nil {
+			return all, fmt.Errorf("LISTEN_FDS=%s, but descriptor %d is no socket: %w", count, fd, err)
+		}
+		unix.CloseOnExec(fd)
+		s := &socket{name: "unknown", fd: listener.NewFD(fd)}
+		if i < len(names) && names[i] != "" {
+			s.name = names[i]
+		}
+		all = append(all, s)
+	}
+	return all, nil
+}

@@ -1,0 +1,333 @@
+package supervise
+
+import (
+	"fmt"
+	"slices"
+	"syscall"
+	"time"
+)
+
+// role is what a process is.
+type role int
+
+const (
+	starting role = iota // it is not ready
+	failing              // it was not ready in time, and is to end
+	serving              // there is one at most
+	draining             // another one has taken its place
+)
+
+// proc is a process of COMMAND: one that was started here, or a successor that such a one has started itself.
+type proc struct {
+	pid    int
+	server int // the process that joined the rendezvous, if that is a descendant, such as below a shell; or pid
+	role   role
+	joined bool      // it has confirmed at the rendezvous: it hands over by itself
+	since  time.Time // when it began to serve
+}
+
+// machine decides. Each method is an event, and returns what is to be done, in this order. It is not safe for concurrent use.
+type machine struct {
+	o       *Options
+	procs   []*proc
+	asked   bool // for another generation, while one is starting
+	served  bool // one was ready, some time
+	ends    bool // nothing is started any more
+	status  int  // of COMMAND, for the end
+	failed  int  // failures in a row
+	waiting bool // for the end of a back-off
+}
+
+// action is something to be done. Exactly one field but the message is set, or none.
+type action struct {
+	start  bool // COMMAND
+	signal syscall.Signal
+	group  bool // the signal is for the process group
+	to     int  // the process that the signal is for
+	kill   *deadline
+	ready  *deadline     // call tooLate
+	again  time.Duration // call backedOff after that
+	exit   bool          // with machine.status
+	level  level
+	msg    string
+	args   []any
+}
+
+// deadline is when something is done to a process, if that is there still.
+type deadline struct {
+	pid   int
+	after time.Duration
+}
+
+type level int
+
+const (
+	quiet level = iota
+	info
+	warning
+	failure
+)
+
+// The back-off between a failure and the next start, and how long a process has to serve for it to begin anew.
+const (
+	backOffFirst = 100 * time.Millisecond
+	backOffMost  = 10 * time.Second
+	stable       = 10 * time.Second
+)
+
+// failGrace is how long a process that was not ready in time has to end by itself.
+const failGrace = 5 * time.Second
+
+// servingMessage is said each time that another process is ready.
+const servingMessage = "serving"
+
+func (m *machine) find(pid int) *proc {
+	for _, p := range m.procs {
+		if p.pid == pid || p.server == pid {
+			return p
+		}
+	}
+	return nil
+}
+
+// the returns the process with this role.
+func (m *machine) the(r role) *proc {
+	for _, p := range m.procs {
+		if p.role == r {
+			return p
+		}
+	}
+	return nil
+}
+
+func tell(l level, msg string, args ...any) action { return action{level: l, msg: msg, args: args} }
+
+// begin is the first event.
+func (m *machine) begin() []action { return []action{{start: true}} }
+
+// started: a start was asked for, and pid is the process.
+func (m *machine) started(pid int) []action {
+	m.procs = append(m.procs, &proc{pid: pid, server: pid, role: starting})
+	return []action{{ready: &deadline{pid, m.o.ReadyTimeout}}, tell(info, "started", "pid", pid)}
+}
+
+// notStarted: a start was asked for, and failed.
+func (m *machine) notStarted(err error, status int) []action {
+	if m.the(serving) != nil {
+		return append([]action{tell(failure, "the next process cannot be started; the old one serves on", "error", err)}, m.next()...)
+	}
+	acts := []action{tell(failure, "COMMAND cannot be started", "error", err)}
+	return append(acts, m.failure(status)...)
+}
+
+// ready: pid, which is starting, can serve. A process that is to take over at the rendezvous is ready when it has, which named
+// tells.
+func (m *machine) ready(pid int, now time.Time) []action {
+	p := m.find(pid)
+	if p == nil || p.role != starting {
+		return nil
+	}
+	if s := m.the(serving); s != nil && s.joined && !p.joined {
+		return nil
+	}
+	acts := []action{tell(info, servingMessage, "pid", pid)}
+	acts = append(acts, m.serve(p, now)...)
+	return append(acts, m.next()...)
+}
+
+// serve makes p the one that serves. The others drain.
+func (m *machine) serve(p *proc, now time.Time) (acts []action) {
+	for _, q := range m.procs {
+		if q == p || q.role != serving {
+			continue
+		}
+		q.role = draining
+		if !p.joined || !q.joined { // otherwise it knows, drains, and has bounds of its own
+			acts = append(acts, action{signal: m.o.DrainSignal, to: q.pid}, action{kill: &deadline{q.pid, m.o.DrainTimeout}})
+		}
+	}
+	p.role, p.since, m.served = serving, now, true
+	return acts
+}
+
+// named: the PID file has been written, by pid, which descends from these. It serves, and has confirmed.
+func (m *machine) named(pid int, ancestors []int, now time.Time) []action {
+	p := m.find(pid)
+	if p == nil {
+		for _, a := range ancestors {
+			if q := m.find(a); q != nil {
+				if q.role == starting || q.role == failing || q.role == serving && !q.joined {
+					p, q.server = q, pid
+				}
+				break
+			}
+		}
+	}
+	switch {
+	case p == nil:
+		p = &proc{pid: pid, server: pid, role: draining, joined: true}
+		m.procs = append(m.procs, p)
+		return append([]action{tell(info, "a successor serves that COMMAND has started itself", "pid", pid)}, m.serve(p, now)...)
+	case p.role == serving:
+		p.joined = true
+		return nil
+	case p.role == draining:
+		return append([]action{tell(warning, "an older process serves again", "pid", pid)}, m.serve(p, now)...)
+	}
+	p.joined, p.role = true, starting
+	return m.ready(p.pid, now)
+}
+
+// tooLate: pid has had its time to become ready.
+func (m *machine) tooLate(pid int) []action {
+	p := m.find(pid)
+	if p == nil || p.role != starting {
+		return nil
+	}
+	p.role = failing
+	stays := ""
+	if m.the(serving) != nil {
+		stays = "; the old one serves on"
+	}
+	acts := []action{tell(failure, "a new process was not ready in time and is ended"+stays, "pid", pid, "time", m.o.ReadyTimeout)}
+	if s := m.the(serving); s != nil && s.joined {
+		// SIGTERM would be a wish that the service ends, if it should own at this moment.
+		return append(acts, action{signal: syscall.SIGKILL, group: true, to: pid})
+	}
+	return append(acts, action{signal: syscall.SIGTERM, to: pid}, action{kill: &deadline{pid, failGrace}})
+}
+
+// overdue: pid has had its time to end.
+func (m *machine) overdue(pid int) []action {
+	p := m.find(pid)
+	if p == nil || p.role == serving && !m.ends {
+		return nil
+	}
+	return []action{tell(warning, "a process did not end in time and is killed", "pid", pid), {signal: syscall.SIGKILL, group: true, to: pid}}
+}
+
+// exited: a process of COMMAND has ended, with the status that a shell would show.
+func (m *machine) exited(pid, status int, now time.Time) []action {
+	p := m.find(pid)
+	if p == nil || p.pid != pid {
+		return nil // an orphan; or what a shell has waited for, which ends too
+	}
+	m.procs = slices.DeleteFunc(m.procs, func(q *proc) bool { return q == p })
+	switch {
+	case p.role == draining:
+		return append([]action{tell(info, "a process has drained", "pid", pid, "status", status)}, m.ended()...)
+	case p.role != serving && m.the(serving) != nil:
+		acts := []action{tell(failure, "a new process ended before it was ready; the old one serves on", "pid", pid, "status", status)}
+		return append(acts, m.next()...)
+	case m.ends:
+		m.status = status
+		return m.ended()
+	case p.role == serving && status == 0 && m.the(starting) == nil:
+		m.status, m.ends = 0, true
+		acts := []action{tell(info, "COMMAND has ended", "pid", pid)}
+		for _, q := range m.procs {
+			acts = append(acts, action{kill: &deadline{q.pid, m.o.StopTimeout}})
+		}
+		return append(acts, m.ended()...)
+	case p.role == failing && status == 0:
+		status = 1
+	}
+	if p.role == serving && now.Sub(p.since) >= stable {
+		m.failed = 0
+	}
+	acts := []action{tell(failure, "COMMAND has ended", "pid", pid, "status", status)}
+	return append(acts, m.failure(status)...)
+}
+
+// failure: nobody serves. COMMAND is started again, unless it has never served, or has failed too often.
+func (m *machine) failure(status int) []action {
+	m.status = status
+	m.failed++
+	switch {
+	case m.the(starting) != nil: // it will serve, or fail in its turn
+		return nil
+	case m.ends:
+		return m.ended()
+	case !m.served || m.failed > m.o.Restarts:
+		acts := []action{tell(failure, "COMMAND is not started again", "failures", m.failed)}
+		m.ends = true
+		for _, p := range m.procs {
+			acts = append(acts, action{signal: syscall.SIGTERM, to: p.pid}, action{kill: &deadline{p.pid, m.o.StopTimeout}})
+		}
+		return append(acts, m.ended()...)
+	}
+	after := min(backOffFirst<<min(m.failed-1, 20), backOffMost)
+	m.waiting, m.asked = true, false
+	return []action{{again: after}, tell(warning, "COMMAND is started again", "in", after)}
+}
+
+// backedOff: the time after a failure is over.
+func (m *machine) backedOff() []action {
+	if !m.waiting {
+		return nil
+	}
+	m.waiting = false
+	if m.ends || m.the(serving) != nil || m.the(starting) != nil {
+		return nil
+	}
+	return []action{{start: true}}
+}
+
+// next starts what was asked for while another process was starting.
+func (m *machine) next() []action {
+	if m.ends {
+		return m.ended()
+	}
+	if !m.asked || m.the(starting) != nil || m.the(failing) != nil {
+		return nil
+	}
+	m.asked = false
+	return m.signaled(syscall.SIGHUP)
+}
+
+// ended ends it all if nothing is left.
+func (m *machine) ended() []action {
+	if !m.ends || len(m.procs) > 0 {
+		return nil
+	}
+	return []action{{exit: true}}
+}
+
+// signaled: this process got a signal.
+func (m *machine) signaled(s syscall.Signal) (acts []action) {
+	switch s {
+	case syscall.SIGHUP:
+		return m.hangUp()
+	case syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT:
+		acts = append(acts, tell(info, "stopping", "signal", fmt.Sprint(s)))
+		m.ends = true
+		for _, p := range m.procs {
+			acts = append(acts, action{signal: s, to: p.server}, action{kill: &deadline{p.pid, m.o.StopTimeout}})
+		}
+		return append(acts, m.ended()...)
+	}
+	for _, r := range []role{serving, starting} {
+		if p := m.the(r); p != nil {
+			return []action{{signal: s, to: p.server}}
+		}
+	}
+	return nil
+}
+
+func (m *machine) hangUp() []action {
+	s := m.the(serving)
+	switch {
+	case m.ends:
+		return []action{tell(warning, "SIGHUP has no effect any more: this process stops")}
+	case m.the(starting) != nil || m.the(failing) != nil:
+		m.asked = true
+		return []action{tell(info, "SIGHUP waits until the process that starts is ready")}
+	case s == nil:
+		m.waiting = false
+		return []action{{start: true}}
+	case !s.joined && len(m.o.Listen) == 0:
+		return []action{tell(failure, "SIGHUP is refused: COMMAND has not joined at SEGUE_RENDEZVOUS, and there is no --listen, "+
+			"so a second process could not get its sockets")}
+	}
+	return []action{{start: true}}
+}

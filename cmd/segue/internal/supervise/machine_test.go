@@ -1,0 +1,137 @@
+package supervise
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// play gives a machine events, in words, and returns what it does, in words too.
+type play struct {
+	t   *testing.T
+	m   machine
+	now time.Time
+}
+
+func newPlay(t *testing.T, o Options) *play {
+	o.DrainSignal, o.Restarts = syscall.SIGTERM, 2
+	p := &play{t: t, now: time.Unix(0, 0)}
+	p.m.o = &o
+	p.wants(p.m.begin(), "start")
+	p.m.started(1)
+	return p
+}
+
+// wants compares what is to be done, without what is only said.
+func (p *play) wants(acts []action, want ...string) {
+	p.t.Helper()
+	var got []string
+	for _, a := range acts {
+		switch {
+		case a.start:
+			got = append(got, "start")
+		case a.signal != 0:
+			got = append(got, a.signal.String()+" "+string(rune('0'+a.to)))
+		case a.again > 0:
+			got = append(got, "again in "+a.again.String())
+		case a.exit:
+			got = append(got, "exit")
+		case a.kill != nil:
+			got = append(got, "bound "+string(rune('0'+a.kill.pid)))
+		}
+	}
+	if !slices.Equal(got, want) {
+		p.t.Errorf("does %q, want %q", got, want)
+	}
+}
+
+// says wants a message.
+func (p *play) says(acts []action, msg string) []action {
+	p.t.Helper()
+	if !slices.ContainsFunc(acts, func(a action) bool { return strings.Contains(a.msg, msg) }) {
+		p.t.Errorf("does not say %q: %v", msg, acts)
+	}
+	return acts
+}
+
+func TestMachineSockets(t *testing.T) {
+	p := newPlay(t, Options{Listen: make([]Socket, 1)})
+	p.wants(p.m.ready(1, p.now))
+	p.wants(p.m.signaled(syscall.SIGHUP), "start")
+	p.m.started(2)
+	p.wants(p.m.signaled(syscall.SIGHUP)) // it waits
+	p.wants(p.m.signaled(syscall.SIGUSR1), "user defined signal 1 1")
+	p.wants(p.m.ready(2, p.now), "terminated 1", "bound 1", "start")
+	p.m.started(3)
+	p.wants(p.m.exited(1, 0, p.now))
+	p.wants(p.says(p.m.exited(3, 5, p.now), "the old one serves on"))
+	p.wants(p.m.exited(9, 5, p.now)) // an orphan
+	p.wants(p.m.signaled(syscall.SIGTERM), "terminated 2", "bound 2")
+	p.wants(p.m.signaled(syscall.SIGHUP))
+	p.wants(p.m.overdue(2), "killed 2")
+	p.wants(p.m.exited(2, 137, p.now), "exit")
+	if p.m.status != 137 {
+		t.Errorf("status %d", p.m.status)
+	}
+}
+
+func TestMachineCrash(t *testing.T) {
+	p := newPlay(t, Options{Listen: make([]Socket, 1)})
+	p.m.ready(1, p.now)
+	p.wants(p.m.exited(1, 139, p.now), "again in 100ms")
+	p.wants(p.m.backedOff(), "start")
+	p.wants(p.m.notStarted(errors.New("gone"), 127), "again in 200ms")
+	p.wants(p.m.backedOff(), "start")
+	p.m.started(2)
+	p.m.ready(2, p.now)
+	p.now = p.now.Add(stable)
+	p.wants(p.m.exited(2, 139, p.now), "again in 100ms") // it was well for long enough
+	p.wants(p.m.signaled(syscall.SIGHUP), "start")       // somebody does not want to wait
+	p.wants(p.m.backedOff())
+	p.m.started(3)
+	p.wants(p.m.exited(3, 1, p.now), "again in 200ms")
+	p.wants(p.m.backedOff(), "start")
+	p.m.started(4)
+	p.wants(p.m.exited(4, 3, p.now), "exit")
+	if p.m.status != 3 {
+		t.Errorf("status %d", p.m.status)
+	}
+}
+
+func TestMachineRendezvous(t *testing.T) {
+	p := newPlay(t, Options{})
+	p.m.ready(1, p.now) // by its time
+	p.wants(p.says(p.m.signaled(syscall.SIGHUP), "refused"))
+	p.wants(p.m.named(6, []int{1}, p.now)) // below a shell
+	p.wants(p.m.signaled(syscall.SIGHUP), "start")
+	p.m.started(2)
+	p.wants(p.m.ready(2, p.now)) // it has to take over
+	if s := p.m.the(serving); s.pid != 1 {
+		t.Errorf("process %d serves", s.pid)
+	}
+	p.wants(p.m.named(2, nil, p.now)) // it has; the other one knows
+	p.wants(p.m.exited(2, 139, p.now), "again in 100ms")
+	p.wants(p.says(p.m.named(6, []int{1}, p.now), "serves again"))
+	p.wants(p.m.backedOff())
+	p.wants(p.says(p.m.named(7, []int{6, 1}, p.now), "has started itself"))
+	p.wants(p.m.exited(1, 0, p.now))
+	p.wants(p.m.signaled(syscall.SIGHUP), "start")
+	p.m.started(3)
+	p.wants(p.m.tooLate(3), "killed 3") // not SIGTERM, which would be a wish
+	p.wants(p.m.exited(3, 137, p.now))
+	p.wants(p.m.signaled(syscall.SIGINT), "interrupt 7", "bound 7")
+	p.wants(p.m.exited(7, 0, p.now), "exit")
+}
+
+func TestMachineEndsWell(t *testing.T) {
+	p := newPlay(t, Options{})
+	p.m.named(1, nil, p.now)
+	p.m.signaled(syscall.SIGHUP)
+	p.m.started(2)
+	p.m.named(2, nil, p.now)
+	p.wants(p.m.exited(2, 0, p.now), "bound 1") // somebody has stopped it; what drains is waited for
+	p.wants(p.m.exited(1, 0, p.now), "exit")
+}

@@ -1,0 +1,43 @@
+package supervise
+
+import (
+	"log/slog"
+	"os"
+	"syscall"
+	"time"
+)
+
+// Socket is one that COMMAND gets.
+type Socket struct{ Name, Network, Address string }
+
+// Ready says how a new process is found to be ready. At most one of Notify, Network and Delay is set. A program that joins
+// the rendezvous is ready when it has confirmed there, whatever this says.
+type Ready struct {
+	Notify  bool          // it says READY=1 (sd_notify(3))
+	Address string        // it has accepted a connection to this TCP address, host:port
+	Path    string        // and has answered GET of this path there with a status below 400; "": a connection suffices
+	Delay   time.Duration // it lives for so long; READY=1 ends the wait early
+}
+
+// Options say what to run. Argv and LookPath are needed.
+type Options struct {
+	Argv []string // of COMMAND
+	// LookPath finds the file of COMMAND, anew for each start. An error of it has the exit status that Status tells.
+	LookPath func(name string) (string, error)
+	Status   func(err error) int
+	// Self is the program and the first arguments that, followed by a path and argv, set LISTEN_PID and execute that.
+	Self []string
+
+	Listen     []Socket
+	Rendezvous string // "": one of its own
+	Ready      Ready
+
+	ReadyTimeout time.Duration  // a process that is not ready by then is ended
+	DrainSignal  syscall.Signal // for the old process, if it does not hand over by itself
+	DrainTimeout time.Duration  // which is killed after that
+	StopTimeout  time.Duration  // so long after SIGTERM what is left is killed
+	Restarts     int            // so many failures in a row are answered by a new start
+
+	Stdout, Stderr *os.File // of COMMAND
+	Log            *slog.Logger
+}

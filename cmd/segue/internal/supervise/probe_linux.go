@@ -1,0 +1,162 @@
+package supervise
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	probeEvery   = 100 * time.Millisecond
+	probeTimeout = time.Second
+)
+
+// probe returns true once pid, or a descendant, has accepted a connection to address, and has answered a GET of path there if
+// that is not empty; false if ctx ends before.
+//
+// A connection alone proves nothing: the kernel makes it, and the old process accepts from the same queue. So it is looked
+// who has the server's end of it. One that another process has accepted is closed, without a request.
+func probe(ctx context.Context, pid int, address, path string, log *slog.Logger) bool {
+	last := ""
+	for {
+		err := probeOnce(ctx, pid, address, path)
+		if err == nil {
+			return true
+		}
+		if ctx.Err() == nil && err.Error() != last && !errors.Is(err, errOther) {
+			last = err.Error()
+			log.Info("a new process is not ready yet", "pid", pid, "error", err)
+		}
+		select {
+		case <-time.After(probeEvery):
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// errOther: the old process has accepted, or nobody yet.
+var errOther = errors.New("it has not accepted a connection yet")
+
+func probeOnce(ctx context.Context, pid int, address, path string) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+	ours, ok1 := conn.LocalAddr().(*net.TCPAddr)
+	theirs, ok2 := conn.RemoteAddr().(*net.TCPAddr)
+	if !ok1 || !ok2 {
+		return errors.New("no TCP connection")
+	}
+	for {
+		inode, err := inodeOf(theirs.AddrPort(), ours.AddrPort())
+		if err != nil {
+			return err
+		}
+		if inode != 0 { // accepted
+			if !holds(pid, inode) {
+				return errOther
+			}
+			break
+		}
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-ctx.Done():
+			return errOther
+		}
+	}
+	if path == "" {
+		return nil
+	}
+	return get(conn, address, path)
+}
+
+// get asks on conn.
+func get(conn net.Conn, host, path string) error {
+	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: segue-run\r\nConnection: close\r\n\r\n", path, host); err != nil {
+		return err
+	}
+	line, err := bufio.NewReader(io.LimitReader(conn, 4<<10)).ReadString('\n')
+	if err != nil {
+		return fmt.Errorf("GET %s: no answer: %w", path, err)
+	}
+	words := strings.Fields(line)
+	if len(words) < 2 || !strings.HasPrefix(words[0], "HTTP/1.") {
+		return fmt.Errorf("GET %s: the answer is not HTTP/1.1: %.80q", path, line)
+	}
+	if status, err := strconv.Atoi(words[1]); err != nil || status < 200 || status >= 400 {
+		return fmt.Errorf("GET %s: %.80s", path, strings.TrimSpace(line))
+	}
+	return nil
+}
+
+// inodeOf returns the inode of the TCP socket with these addresses, and 0 if there is none or nobody has accepted it.
+func inodeOf(local, remote netip.AddrPort) (uint64, error) {
+	tables := []string{"/proc/net/tcp6"} // where a socket that listens on all addresses has IPv4 clients too
+	if local.Addr().Unmap().Is4() {
+		tables = append(tables, "/proc/net/tcp")
+	}
+	for _, name := range tables {
+		b, err := os.ReadFile(name)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // no IPv6
+		}
+		if err != nil {
+			return 0, err
+		}
+		l, r := hexAddr(local, name), hexAddr(remote, name)
+		for line := range strings.Lines(string(b)) {
+			f := strings.Fields(line) // proc_pid_net(5)
+			if len(f) > 9 && f[1] == l && f[2] == r {
+				return strconv.ParseUint(f[9], 10, 64)
+			}
+		}
+	}
+	return 0, nil
+}
+
+// hexAddr writes an address as these tables do: each 32 bits in the byte order of the machine, and the port.
+func hexAddr(a netip.AddrPort, table string) string {
+	var b []byte
+	if strings.HasSuffix(table, "6") {
+		a16 := a.Addr().As16()
+		b = a16[:]
+	} else {
+		a4 := a.Addr().Unmap().As4()
+		b = a4[:]
+	}
+	for i := 0; i < len(b); i += 4 {
+		binary.NativeEndian.PutUint32(b[i:], binary.BigEndian.Uint32(b[i:]))
+	}
+	return strings.ToUpper(hex.EncodeToString(b)) + fmt.Sprintf(":%04X", a.Port())
+}
+
+// holds reports whether pid or a descendant has this socket.
+func holds(pid int, inode uint64) bool {
+	want := fmt.Sprintf("socket:[%d]", inode)
+	return slices.ContainsFunc(family(pid), func(pid int) bool {
+		dir := fmt.Sprintf("/proc/%d/fd", pid)
+		entries, _ := os.ReadDir(dir)
+		return slices.ContainsFunc(entries, func(e os.DirEntry) bool {
+			link, err := os.Readlink(dir + "/" + e.Name())
+			return err == nil && link == want
+		})
+	})
+}

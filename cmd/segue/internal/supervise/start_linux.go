@@ -1,0 +1,118 @@
+package supervise
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// own are variables that are this process's affair, not COMMAND's.
+var own = []string{"LISTEN_FDS", "LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC",
+	"MAINPID", "SEGUE_HANDOFF", "SEGUE_RENDEZVOUS", "SEGUE_PIDFILE"}
+
+// environment is that of COMMAND. LISTEN_PID is missing: only COMMAND itself knows its number.
+func (r *runner) environment(notify string) []string {
+	env := slices.DeleteFunc(os.Environ(), func(v string) bool {
+		name, _, _ := strings.Cut(v, "=")
+		return slices.Contains(own, name)
+	})
+	env = append(env, "SEGUE_RENDEZVOUS="+r.o.Rendezvous, "SEGUE_PIDFILE="+r.pidFile(), "NOTIFY_SOCKET="+notify)
+	if len(r.sockets) > 0 {
+		names := make([]string, len(r.sockets))
+		for i, s := range r.sockets {
+			names[i] = s.name
+		}
+		env = append(env, "LISTEN_FDS="+strconv.Itoa(len(names)), "LISTEN_FDNAMES="+strings.Join(names, ":"))
+	}
+	return env
+}
+
+// start starts COMMAND.
+//
+// It does not use package os for that: Files would make the sockets block, for those who have them already too, and its Wait
+// competes with the reaper.
+func (r *runner) start() []action {
+	file, err := r.o.LookPath(r.o.Argv[0])
+	if err != nil {
+		return r.m.notStarted(err, r.o.Status(err))
+	}
+	r.count++
+	notify, err := listenNotify(filepath.Join(r.dir, fmt.Sprintf("notify.%d", r.count)))
+	if err != nil {
+		return r.m.notStarted(err, 1)
+	}
+	pid, err := r.fork(file, notify.path)
+	if err != nil {
+		notify.close()
+		return r.m.notStarted(err, 1)
+	}
+	ctx, cancel := context.WithCancel(r.ctx)
+	r.readies[pid] = cancel
+	r.awaitReady(ctx, pid, notify)
+	return r.m.started(pid)
+}
+
+// fork starts this program again, which executes file once it has set LISTEN_PID (Options.Self).
+func (r *runner) fork(file, notify string) (pid int, err error) {
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return 0, err
+	}
+	defer null.Close()
+	argv := append(append(slices.Clone(r.o.Self), file), r.o.Argv...)
+	attr := &syscall.ProcAttr{
+		Env: r.environment(notify), Sys: &syscall.SysProcAttr{Setpgid: true}, // the terminal's signals come here, and are passed on
+		Files: []uintptr{null.Fd(), r.o.Stdout.Fd(), r.o.Stderr.Fd()},
+	}
+	// Borrowed for the time of the call.
+	var borrow func(rest []*socket) error
+	borrow = func(rest []*socket) (err error) {
+		if len(rest) == 0 {
+			pid, err = syscall.ForkExec(r.o.Self[0], argv, attr)
+			return err
+		}
+		var inner error
+		err = rest[0].fd.Control(func(n uintptr) {
+			attr.Files = append(attr.Files, n)
+			inner = borrow(rest[1:])
+		})
+		if err == nil {
+			err = inner
+		}
+		return err
+	}
+	if err := borrow(r.sockets); err != nil {
+		return 0, fmt.Errorf("start %s: %w", file, err)
+	}
+	return pid, nil
+}
+
+// awaitReady waits until a new process is ready, and says so, until ctx ends. It takes notify.
+func (r *runner) awaitReady(ctx context.Context, pid int, notify *notifySocket) {
+	ready := func() { r.post(func() []action { return r.m.ready(pid, time.Now()) }) }
+	context.AfterFunc(ctx, notify.close)
+	r.tasks.Go(func() { notify.read(ready) })
+	r.tasks.Go(func() {
+		switch {
+		case r.o.Ready.Notify:
+			return
+		case r.o.Ready.Address != "":
+			if !probe(ctx, pid, r.o.Ready.Address, r.o.Ready.Path, r.o.Log) {
+				return
+			}
+		default:
+			select {
+			case <-time.After(r.o.Ready.Delay):
+			case <-ctx.Done():
+				return
+			}
+		}
+		ready()
+	})
+}
