@@ -12,6 +12,7 @@ import (
 	"github.com/segue-go/segue/handoff/fdpass"
 	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/migrate"
+	"github.com/segue-go/segue/handoff/internal/rendezvous"
 	"github.com/segue-go/segue/handoff/internal/sockets"
 	"github.com/segue-go/segue/handoff/internal/spares"
 	"github.com/segue-go/segue/handoff/internal/spawn"
@@ -167,7 +168,7 @@ func refusal(err error) wire.Message {
 	case errors.Is(err, errInit):
 		return &wire.Refuse{Code: wire.CodeUnsupported, Reason: err.Error()}
 	case spares.OutOfDescriptors(err):
-		return &wire.Refuse{Code: wire.CodeDescriptors, Reason: fmt.Sprintf("the incumbent, process %d, has none left for a handover; raise its RLIMIT_NOFILE, or wait: %v", os.Getpid(), err)}
+		return rendezvous.NoDescriptors(err)
 	case errors.Is(err, net.ErrClosed), errors.Is(err, ErrNotOwner):
 		return &wire.Refuse{Code: wire.CodeStopping, Reason: err.Error()}
 	default:

@@ -4,19 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"os"
-	"syscall"
-	"time"
 
 	"github.com/segue-go/segue/handoff/internal/link"
-	"github.com/segue-go/segue/handoff/internal/peer"
 	"github.com/segue-go/segue/handoff/internal/sockets"
 	"github.com/segue-go/segue/handoff/internal/spares"
 	"github.com/segue-go/segue/handoff/internal/spawn"
 	"github.com/segue-go/segue/handoff/internal/succession"
 	"github.com/segue-go/segue/handoff/internal/wire"
-	"golang.org/x/sys/unix"
 )
 
 // chain is what a generation has to do with the ones before and after it.
@@ -31,16 +25,6 @@ type chain struct {
 	origin spawn.Origin // what successors are started with
 	stdio  spawn.Stdio  // standard output and error
 }
-
-// errSilent: the incumbent took the connection, or the kernel did for it, and says nothing.
-var errSilent = errors.New("the incumbent does not answer; is it stopped or stuck? Config.Rescue can replace it")
-
-// errFull: so many have called an incumbent in vain that nobody can any more. Only a connection tells who listens, so not
-// even Rescue knows whom to replace.
-var errFull = errors.New("the incumbent does not answer, and its queue is full of those who called it before; it is stopped or stuck: find it (ss -xlp), continue or kill it")
-
-// errIncumbentLeft: the incumbent ended before it had said a word about a handover. Whoever is there now may take us.
-var errIncumbentLeft = errors.New("the incumbent ended before it answered")
 
 func (g *Generation) join(ctx context.Context) error {
 	g.spares.Alone = g.withoutAccepting
@@ -68,112 +52,7 @@ func (g *Generation) meet(ctx context.Context) error {
 	if g.cfg.Path == "" {
 		return nil
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, g.cfg.ReadyTimeout+g.cfg.StepTimeout,
-		fmt.Errorf("no incumbent took this process for its successor, and none was absent: %w", os.ErrDeadlineExceeded))
-	defer cancel()
-	var full time.Time // since when its queue is
-	var past calls
-	defer func() { drop(past.taken) }()
-	for context.Cause(ctx) == nil {
-		conn, err := dialRendezvous(g.cfg.Path)
-		switch {
-		case err == nil:
-			full = time.Time{}
-			if again, err := g.call(ctx, conn, &past); !again {
-				return err // nil: somebody has gone on with the sockets, and hands them over
-			}
-		case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-			first, err := g.bindRendezvous(ctx)
-			if err != nil {
-				return err
-			}
-			if first {
-				g.useTaken(&past)
-				return g.openRendezvous()
-			}
-		case errors.Is(err, syscall.EAGAIN): // its queue is full
-			if full.IsZero() {
-				full = time.Now()
-			}
-			if time.Since(full) > g.cfg.StepTimeout {
-				return fmt.Errorf("%w: %w", errFull, os.ErrDeadlineExceeded)
-			}
-			pause(ctx, lockPoll)
-		case errors.Is(err, syscall.EPROTOTYPE):
-			return fmt.Errorf("%w: something that does not speak segue's protocol listens there", err)
-		default:
-			return err
-		}
-	}
-	return context.Cause(ctx)
-}
-
-// calls is what came of calls at the rendezvous that are to be tried again.
-type calls struct {
-	called bool   // somebody, who did not answer
-	killed int    // the last incumbent that was rescued
-	taken  Source // has its sockets
-}
-
-// call tries to succeed the incumbent at the other end of conn, which it takes. It reports whether to try again with
-// whoever is at the rendezvous then, if anybody.
-func (g *Generation) call(ctx context.Context, conn *net.UnixConn, past *calls) (again bool, err error) {
-	incumbent, err := incumbentOf(conn)
-	if err != nil {
-		_ = conn.Close()
-		if again = errors.Is(err, peer.ErrGone); again {
-			pause(ctx, lockPoll) // somebody holds a dead incumbent's rendezvous, and will accept or close it soon
-		}
-		return again, err
-	}
-	defer func() { _ = incumbent.Close() }()
-	called := past.called
-	past.called = true
-	err = g.succeed(ctx, conn)
-	var busy *BusyError
-	switch {
-	case errors.Is(err, errIncumbentLeft):
-		g.log.Info("the incumbent ended before it answered; trying again", "path", g.cfg.Path)
-		incumbent.Await(ctx, link.ExitGrace)
-		return true, err
-	case called && errors.As(err, &busy) && (busy.PID == os.Getpid() || busy.PID == past.killed && busy.PID != 0):
-		pause(ctx, lockPoll) // with an earlier call of ours, which it has only just found, or one whose death it has
-		return true, err
-	case errors.Is(err, errSilent) && incumbent.Dead(): // and must not be rescued: its number may be another's by now
-		g.log.Info("the incumbent is dead, and its successor not ready yet; waiting", "path", g.cfg.Path)
-		return true, err
-	case errors.Is(err, errSilent) && g.cfg.Rescue != nil:
-		return g.rescue(ctx, incumbent, past)
-	default:
-		return false, err
-	}
-}
-
-// pause waits a little before another try.
-func pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-time.After(d):
-	case <-ctx.Done():
-	}
-}
-
-// openRendezvous begins to accept successors. Those who come before Ready wait for it.
-func (g *Generation) openRendezvous() error {
-	g.mu.Lock()
-	r := g.rendezvous
-	g.mu.Unlock()
-	if r == nil {
-		return nil
-	}
-	if err := relisten(r.Pausable()); err != nil {
-		return err
-	}
-	if err := r.Pausable().Open(); err != nil {
-		return err
-	}
-	g.fillSpares()
-	g.task(func() { g.acceptSuccessors(r) })
-	return nil
+	return g.search(ctx)
 }
 
 // fillSpares keeps descriptors for a handover of what this generation has now.
@@ -199,37 +78,6 @@ func (g *Generation) withoutAccepting(f func()) {
 	g.sockets.WithoutAccepting(f)
 }
 
-// authorize decides whether p may take part. conn's credentials are those with which the connection was made
-// (SO_PEERCRED: effective ids), p's those of who speaks (SCM_CREDENTIALS); both must be allowed.
-func (g *Generation) authorize(conn *net.UnixConn, p *peer.Peer) error {
-	if f := g.cfg.Authorize; f != nil {
-		if err := f(Peer{PID: p.PID, UID: p.UID, GID: p.GID}); err != nil {
-			return fmt.Errorf("%w: %v: %w", ErrUnauthorized, p, err)
-		}
-		return nil
-	}
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var cred *unix.Ucred
-	var inner error
-	if err := raw.Control(func(n uintptr) {
-		cred, inner = unix.GetsockoptUcred(int(n), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	}); err != nil {
-		return err
-	}
-	if inner != nil {
-		return os.NewSyscallError("getsockopt SO_PEERCRED", inner)
-	}
-	for _, uid := range []uint32{p.UID, cred.Uid} {
-		if !peer.SameUser(uid) {
-			return fmt.Errorf("%w: %v; %s", ErrUnauthorized, p, peer.Remedy(uid))
-		}
-	}
-	return nil
-}
-
 // linkOptions are those of a link to other, which introduces itself there, by a message with its pidfd, if it is to.
 func (g *Generation) linkOptions(other string, introduces bool) link.Options {
 	o := link.Options{Other: other, Step: g.cfg.StepTimeout, Sent: g.cfg.Trace.Sent, Received: g.cfg.Trace.Received}
@@ -237,23 +85,6 @@ func (g *Generation) linkOptions(other string, introduces bool) link.Options {
 		o.Spares = &g.spares
 	}
 	return o
-}
-
-// introduce makes a Peer of the sender of f, if it is authorized.
-func (g *Generation) introduce(l *link.Link, f link.Frame) (*peer.Peer, error) {
-	var p *peer.Peer
-	err := g.spares.Do(1, 1, func() (err error) {
-		p, err = peer.FromMessage(f.Raw)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	if err := g.authorize(l.Conn, p); err != nil {
-		_ = p.Close()
-		return nil, err
-	}
-	return p, nil
 }
 
 // peersLocked returns the process ids of the generations before and after.
@@ -323,9 +154,7 @@ func (g *Generation) letGo(owner bool) {
 	defer cancel()
 	err := g.withLock(ctx, func() error {
 		_ = r.CloseAs(true)
-		if _, err := os.Lstat(g.cfg.Path); errors.Is(err, os.ErrNotExist) {
-			_ = os.Remove(g.lockName()) // with nobody at the path nobody needs it
-		}
+		g.path().Leave()
 		return nil
 	})
 	if err != nil {

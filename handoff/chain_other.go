@@ -45,7 +45,7 @@ func (g *Generation) own(ctx context.Context) error {
 	}
 	g.settleSources()
 	g.started.happen()
-	g.writePIDFile()
+	g.writePIDFiles()
 	g.log.Info("serving")
 	return nil
 }

@@ -8,12 +8,14 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/segue-go/segue/handoff/internal/live"
 	"github.com/segue-go/segue/handoff/internal/migrate"
+	"github.com/segue-go/segue/handoff/internal/pidfile"
 	"github.com/segue-go/segue/handoff/internal/sockets"
 	"github.com/segue-go/segue/handoff/internal/state"
 	"github.com/segue-go/segue/handoff/internal/succession"
@@ -342,11 +344,27 @@ func (g *Generation) stop() {
 		_ = s.CloseAs(owner || s.Sole())
 	}
 	if owner {
-		g.removePIDFile()
+		for _, name := range g.pidFiles() {
+			pidfile.Remove(name)
+		}
 	}
 	g.letGo(owner)
 	g.started.happen()
 	g.cancel(net.ErrClosed)
+}
+
+// pidFiles are those of the program, and of its supervisor.
+func (g *Generation) pidFiles() []string {
+	return slices.DeleteFunc([]string{g.cfg.PIDFile, g.supervised.pidFile}, func(name string) bool { return name == "" })
+}
+
+// writePIDFiles names this process in the PID files, if there are to be any.
+func (g *Generation) writePIDFiles() {
+	for _, name := range g.pidFiles() {
+		if err := pidfile.Write(name); err != nil {
+			g.log.Error("the PID file was not written", "path", name, "error", err)
+		}
+	}
 }
 
 // task runs f in a goroutine that Close waits for.

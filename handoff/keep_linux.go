@@ -4,13 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/segue-go/segue/handoff/internal/link"
-	"golang.org/x/sys/unix"
+	"github.com/segue-go/segue/handoff/internal/rendezvous"
+	"github.com/segue-go/segue/listener"
 )
-
-// errElsewhere: the path has somebody else's socket.
-var errElsewhere = errors.New("somebody else listens there; end that process, or give one of the two another Path")
 
 // keepRendezvous looks whether the rendezvous is still where callers look for it, and binds it again if it is not: cleaners
 // of temporary files remove it, or its lock, and a directory may be removed and made again. Who starts the program then
@@ -24,12 +23,15 @@ func (g *Generation) keepRendezvous() { g.reportKept(g.tryToKeep()) }
 // which is about to remove it.
 func (g *Generation) keepAfterAttempt() {
 	bound, err := g.tryToKeep()
-	if !errors.Is(err, errElsewhere) {
+	if !errors.Is(err, rendezvous.ErrTaken) {
 		g.reportKept(bound, err)
 		return
 	}
 	g.task(func() {
-		pause(g.ctx, link.ExitGrace)
+		select {
+		case <-time.After(link.ExitGrace):
+		case <-g.ctx.Done():
+		}
 		g.mu.Lock()
 		busy := g.attempt != nil // which looks itself, and may have offered what there is
 		g.mu.Unlock()
@@ -48,6 +50,7 @@ func (g *Generation) reportKept(bound bool, err error) {
 	}
 }
 
+// tryToKeep reports whether it was bound again.
 func (g *Generation) tryToKeep() (bound bool, err error) {
 	if g.rendezvousInPlace() {
 		return false, nil
@@ -73,28 +76,16 @@ func (g *Generation) rendezvousInPlace() bool {
 	if !mine {
 		return true
 	}
-	var st unix.Stat_t
-	if r == nil || unix.Lstat(g.lockName(), &st) != nil || unix.Lstat(g.cfg.Path, &st) != nil {
-		return false
-	}
-	if u := r.File(); u != nil {
-		// No other file gets this number: the socket holds on to its inode (net/unix/af_unix.c: unix_bind_bsd).
-		return u.Dev == st.Dev && u.Ino == st.Ino
-	}
-	return st.Mode&unix.S_IFMT == unix.S_IFSOCK // an incumbent in another language need not say which file it is
+	return r != nil && g.path().InPlace((*listener.UnixPath)(r.File()))
 }
 
-// bindAgain is for who holds the lock. Like bindLocked it removes a socket only if nobody listens on it. Who has connected to
-// the old one and was not accepted yet calls again.
+// bindAgain binds the rendezvous anew; the caller holds its lock. A socket there is removed only if nobody listens on it. A
+// caller that has connected to the old one and was not accepted yet calls again.
 func (g *Generation) bindAgain() (bool, error) {
 	g.mu.Lock()
 	old := g.rendezvous
 	g.mu.Unlock()
-	bound, err := g.bindLocked()
-	if err == nil && !bound {
-		err = errElsewhere
-	}
-	if err != nil {
+	if err := g.bindRendezvous(); err != nil {
 		return false, err
 	}
 	g.mu.Lock()

@@ -35,7 +35,7 @@ func (g *Generation) resume(a *attempt) {
 	a.manifest.RestoreBacklogs(true)
 	waiting, err := sockets.Reopen(g.ctx, a.manifest.Sockets())
 	if revived {
-		g.writePIDFile()
+		g.writePIDFiles()
 	}
 	g.log.Warn("this generation serves again")
 	g.mu.Lock()

@@ -13,6 +13,7 @@ import (
 	"github.com/segue-go/segue/handoff/fdpass"
 	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/migrate"
+	"github.com/segue-go/segue/handoff/internal/rendezvous"
 	"github.com/segue-go/segue/handoff/internal/succession"
 	"github.com/segue-go/segue/handoff/internal/token"
 	"github.com/segue-go/segue/handoff/internal/transport"
@@ -121,13 +122,13 @@ func (g *Generation) beWelcomed(ctx context.Context, p *predecessor) error {
 		f, err := l.Recv(ctx, patience)
 		switch {
 		case err != nil && link.Over(err):
-			return errIncumbentLeft
+			return rendezvous.ErrLeft
 		case context.Cause(ctx) != nil && err != nil:
 			return err
 		case errors.Is(err, os.ErrDeadlineExceeded) && heard:
 			return fmt.Errorf("the incumbent is there, but has not become ready itself: %w", err)
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			return fmt.Errorf("%w: %w", errSilent, err)
+			return fmt.Errorf("%w: %w", rendezvous.ErrSilent, err)
 		case err != nil:
 			return err
 		}
@@ -147,7 +148,7 @@ func (g *Generation) beWelcomed(ctx context.Context, p *predecessor) error {
 		case *wire.Refuse:
 			f.Raw.Close()
 			if m.Code == wire.CodeStopping {
-				return errIncumbentLeft
+				return rendezvous.ErrLeft
 			}
 			return l.Unexpected(m)
 		default:

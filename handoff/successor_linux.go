@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/segue-go/segue/handoff/internal/link"
+	"github.com/segue-go/segue/handoff/internal/rendezvous"
 	"github.com/segue-go/segue/handoff/internal/state"
 	"github.com/segue-go/segue/handoff/internal/succession"
 	"github.com/segue-go/segue/handoff/internal/wire"
@@ -100,7 +101,7 @@ func (g *Generation) act(p *predecessor, action succession.Action, c cue) (repor
 		// At once, before code of the program, such as its Logger, can hang: from here on it is this process that somebody who
 		// comes to the rescue must find. An error comes up again in openRendezvous.
 		if r := g.rendezvous; r != nil {
-			_ = relisten(r.Pausable())
+			_ = rendezvous.Vouch(r.Pausable())
 		}
 		return cue{event: succession.ReadTaken}, true
 	case succession.SendOwned:
@@ -118,7 +119,7 @@ func (g *Generation) act(p *predecessor, action succession.Action, c cue) (repor
 		}
 		g.say(p, m)
 	case succession.Announce:
-		g.writePIDFile()
+		g.writePIDFiles()
 	case succession.Settle:
 		g.settleSources() // first: from then on there may be a successor
 		if p != nil {

@@ -120,7 +120,8 @@ func TestArchitectureNamesFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	there := make(map[string]bool)
-	for _, dir := range []string{"../handoff", "../handoff/serve", "../handoff/internal/spawn", "../handoff/internal/state"} {
+	for _, dir := range []string{"../handoff", "../handoff/serve", "../handoff/internal/rendezvous", "../handoff/internal/spawn",
+		"../handoff/internal/state"} {
 		names, err := filepath.Glob(dir + "/*.go")
 		if err != nil || len(names) == 0 {
 			t.Fatal(names, err)

@@ -1,4 +1,4 @@
-package handoff
+package rendezvous
 
 import (
 	"context"
@@ -15,59 +15,65 @@ import (
 	"github.com/segue-go/segue/listener"
 )
 
+// errMoved: the rendezvous vouches for somebody else by now, or for nobody.
+var errMoved = errors.New("the incumbent is not at the rendezvous any more")
+
 // identify makes as sure as can be that a process is an incumbent of segue at this rendezvous, before it is killed for one:
 // the rendezvous still vouches for it, it holds the rendezvous' very socket, which has the options that segue sets, and
-// there is the lock that segue makes. It reports whether somebody else is to be called instead, or nobody.
+// there is the lock that segue makes. The error is an errRetry if somebody else is to be called instead, or nobody.
 //
-// What is proven is the socket, not the program: who binds such a socket at a rendezvous, with its lock beside it, is taken
-// for an incumbent. So is whoever called listen(2) last, should he have hung in between taking over and that call.
-func (g *Generation) identify(ctx context.Context, incumbent *peer.Peer) (moved bool, err error) {
-	name := ""
-	if moved, err = g.callAgain(ctx, incumbent, &name); moved || err != nil {
-		return moved, err
+// What is proven is the socket, not the program: a process that binds such a socket at a rendezvous, with its lock beside it,
+// is taken for an incumbent. So is the one that called listen(2) last, should it have hung in between taking over and that call.
+func (p Path) identify(ctx context.Context, incumbent *peer.Peer) error {
+	name, err := p.callAgain(ctx, incumbent)
+	if err != nil {
+		return err
 	}
 	process, err := incumbent.Process()
 	if err != nil {
 		if incumbent.Dead() {
-			return true, nil
+			return retry(err)
 		}
-		return false, fmt.Errorf("rescue: the incumbent cannot be looked at; run this process in its PID namespace, or end it by hand: %w", err)
+		return fmt.Errorf("rescue: the incumbent cannot be looked at; run this process in its PID namespace, or end it by hand: %w", err)
 	}
 	defer func() { _ = process.Close() }()
 	held, err := holds(process, name)
 	switch {
 	case errors.Is(err, fdpass.ErrGone):
-		incumbent.Await(ctx, link.ExitGrace)
-		return incumbent.Dead(), err
+		if incumbent.Await(ctx, link.ExitGrace) {
+			return retry(err)
+		}
+		return err
 	case err != nil:
-		return false, fmt.Errorf("rescue: whether pid %d is an incumbent of segue cannot be known: %w", incumbent.PID, err)
+		return fmt.Errorf("rescue: whether pid %d is an incumbent of segue cannot be known: %w", incumbent.PID, err)
 	case !held:
-		return false, fmt.Errorf("rescue: %w: pid %d, which does not answer at %s, is not known for an incumbent of segue, and left alone; choose another Path, or end it by hand",
-			ErrProtocol, incumbent.PID, g.cfg.Path)
+		return fmt.Errorf("rescue: %w: pid %d, which does not answer at %s, is not known for an incumbent of segue, and left alone; choose another Path, or end it by hand",
+			link.ErrProtocol, incumbent.PID, p)
 	}
-	return false, g.checkLock(incumbent)
+	return p.checkLock(incumbent)
 }
 
-// moved reports whether the rendezvous vouches for somebody else by now, or for nobody.
-func (g *Generation) moved(ctx context.Context, incumbent *peer.Peer) (bool, error) {
-	return g.callAgain(ctx, incumbent, new(string))
-}
-
-// callAgain is moved, and sets name to the address of the rendezvous as the kernel has it.
-func (g *Generation) callAgain(ctx context.Context, incumbent *peer.Peer, name *string) (moved bool, err error) {
-	conn, err := dialRendezvous(g.cfg.Path)
+// callAgain returns the address of the rendezvous as the kernel has it, if it still vouches for incumbent. Otherwise the error is
+// an errRetry.
+func (p Path) callAgain(ctx context.Context, incumbent *peer.Peer) (name string, err error) {
+	conn, err := p.Dial()
 	if err != nil {
-		return true, err // join finds out the same
+		return "", retry(err) // the next call finds out the same
 	}
 	defer func() { _ = conn.Close() }()
-	now, err := incumbentOf(conn)
+	now, err := IncumbentOf(conn)
 	if err != nil {
-		pause(ctx, lockPoll)
-		return errors.Is(err, peer.ErrGone), err
+		sleep(ctx, lockPoll)
+		if errors.Is(err, peer.ErrGone) {
+			return "", retry(err)
+		}
+		return "", err
 	}
 	defer func() { _ = now.Close() }()
-	*name = conn.RemoteAddr().String()
-	return now.PID != incumbent.PID || incumbent.Dead(), nil // alive, it is the only one with its number
+	if now.PID != incumbent.PID || incumbent.Dead() { // alive, it is the only one with its number
+		return "", retry(errMoved)
+	}
+	return conn.RemoteAddr().String(), nil
 }
 
 // holds reports whether a process has a rendezvous of segue open that is bound to name.
@@ -109,8 +115,8 @@ func holds(process *fdpass.Process, name string) (bool, error) {
 
 // checkLock makes sure that the rendezvous has its lock, and that this process can take it: without, it would kill an
 // incumbent whose place it cannot take.
-func (g *Generation) checkLock(incumbent *peer.Peer) error {
-	name := g.lockName()
+func (p Path) checkLock(incumbent *peer.Peer) error {
+	name := p.lockName()
 	lock, err := os.OpenFile(name, os.O_RDWR|syscall.O_NOFOLLOW, 0)
 	if err != nil {
 		return fmt.Errorf("rescue: the lock of the rendezvous, which every incumbent makes, cannot be opened; pid %d is left alone: %w",
@@ -124,7 +130,7 @@ func (g *Generation) checkLock(incumbent *peer.Peer) error {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok || !info.Mode().IsRegular() || !peer.SameUser(st.Uid) && st.Uid != incumbent.UID {
 		return fmt.Errorf("rescue: %w: %s is no lock of pid %d or of this user; pid %d is left alone",
-			ErrUnauthorized, name, incumbent.PID, incumbent.PID)
+			link.ErrUnauthorized, name, incumbent.PID, incumbent.PID)
 	}
 	return nil
 }

@@ -1,20 +1,22 @@
-package handoff
+package rendezvous
 
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"net"
+	"os"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
 
-	"github.com/segue-go/segue/handoff/internal/sockets"
+	"golang.org/x/sys/unix"
+
 	"github.com/segue-go/segue/handoff/internal/spares"
 	"github.com/segue-go/segue/handoff/internal/sys"
 	"github.com/segue-go/segue/handoff/internal/wire"
 	"github.com/segue-go/segue/listener"
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -27,17 +29,29 @@ const (
 // errEvicted is why somebody is turned away who has said nothing while others wait.
 var errEvicted = errors.New("it was silent while others waited")
 
-// acceptSuccessors answers those who call at the rendezvous, until it is closed. While this generation does not own,
-// Accept blocks, and callers wait in the queue for the one that does.
+// Acceptor answers those that call at the rendezvous.
+type Acceptor struct {
+	Listener *listener.Listener
+	Spares   *spares.Pool // with them a caller is accepted if there are no other descriptors
+	Fill     func()       // fills Spares again
+	Log      *slog.Logger
+	// Task runs f in a goroutine of its own.
+	Task func(f func())
+	// Receive serves a caller. It takes conn. ctx is for as long as the caller is silent; spoke is called when it is not any
+	// more.
+	Receive func(ctx context.Context, conn *net.UnixConn, spoke func())
+}
+
+// Run accepts until the listener is closed, or ctx ends. While this generation does not own, Accept blocks, and callers wait in
+// the queue for the one that does.
 //
-// Nobody can keep it from answering: who finds it silent may take it for dead, and kill it (Config.Rescue).
-func (g *Generation) acceptSuccessors(r *sockets.Socket) {
-	ln := r.Pausable().(*listener.Listener)
-	defer context.AfterFunc(g.ctx, func() { _ = ln.SetDeadline(time.Now()) })()
+// Nobody can keep it from answering: a caller that finds it silent may take it for dead, and kill it (Config.Rescue).
+func (a *Acceptor) Run(ctx context.Context) {
+	defer context.AfterFunc(ctx, func() { _ = a.Listener.SetDeadline(time.Now()) })()
 	callers := callers{slots: make(chan struct{}, maxCallers)}
 	for {
-		c, err := ln.Accept()
-		if errors.Is(err, net.ErrClosed) || g.ctx.Err() != nil {
+		c, err := a.Listener.Accept()
+		if errors.Is(err, net.ErrClosed) || ctx.Err() != nil {
 			if c != nil {
 				_ = c.Close()
 			}
@@ -45,43 +59,43 @@ func (g *Generation) acceptSuccessors(r *sockets.Socket) {
 		}
 		if spares.OutOfDescriptors(err) {
 			why := err
-			if c, err = g.acceptBySpares(ln); spares.OutOfDescriptors(err) && g.turnAway(ln, why) {
+			if c, err = a.acceptBySpares(); spares.OutOfDescriptors(err) && a.turnAway(why) {
 				continue
 			}
 		} else if err != nil {
-			g.log.Error("accept at the rendezvous", "error", err)
+			a.Log.Error("accept at the rendezvous", "error", err)
 		}
 		if c == nil { // without descriptors accept(2) fails also when nobody calls
-			pause(g.ctx, acceptPause)
-			g.fillSpares()
+			sleep(ctx, acceptPause)
+			a.Fill()
 			continue
 		}
-		who := callers.enter(g.ctx)
+		who := callers.enter(ctx)
 		if who == nil {
 			_ = c.Close()
 			return
 		}
-		g.task(func() {
+		a.Task(func() {
 			defer callers.leave(who)
-			g.receive(who.ctx, c.(*net.UnixConn), func() { callers.spoke(who) })
+			a.Receive(who.ctx, c.(*net.UnixConn), func() { callers.spoke(who) })
 		})
 	}
 }
 
 // acceptBySpares accepts a caller, if there is one, by means of the spares. Those that a handover takes are kept from it.
-func (g *Generation) acceptBySpares(ln syscall.Conn) (c net.Conn, err error) {
-	raw, err := ln.SyscallConn()
+func (a *Acceptor) acceptBySpares() (c net.Conn, err error) {
+	raw, err := a.Listener.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
-	err = g.spares.Do(2, spares.Caller, func() error {
+	err = a.Spares.Do(2, spares.Caller, func() error {
 		if spares.Lacking(2) {
 			return unix.EMFILE // rather than to hang up on somebody for want of the second
 		}
 		var fd *listener.FD
 		var inner error
 		err := raw.Control(func(n uintptr) {
-			if !called(n) {
+			if !waits(n) {
 				return
 			}
 			var conn int
@@ -101,28 +115,28 @@ func (g *Generation) acceptBySpares(ln syscall.Conn) (c net.Conn, err error) {
 	return c, err
 }
 
-// called reports whether somebody waits in the queue of n.
-func called(n uintptr) bool {
+// waits reports whether somebody waits in the queue of n.
+func waits(n uintptr) bool {
 	ready, err := unix.Poll([]unix.PollFd{{Fd: int32(n), Events: unix.POLLIN}}, 0)
 	return ready > 0 && err == nil
 }
 
 // turnAway answers a caller for whom there is no descriptor, if there is one: it gets the last of the spares. What is left of
 // the connection is a spare from then on. Closed and opened anew, its number would go to whoever else waits for one.
-func (g *Generation) turnAway(ln syscall.Conn, why error) (answered bool) {
-	raw, err := ln.SyscallConn()
+func (a *Acceptor) turnAway(why error) (answered bool) {
+	raw, err := a.Listener.SyscallConn()
 	if err != nil {
 		return false
 	}
-	answer, err := wire.Encode(refusal(why))
+	answer, err := wire.Encode(NoDescriptors(why))
 	if err != nil {
 		return false
 	}
 	_ = raw.Control(func(n uintptr) {
-		if !called(n) {
+		if !waits(n) {
 			return
 		}
-		g.spares.Last(func() *listener.FD {
+		a.Spares.Last(func() *listener.FD {
 			c, _, err := unix.Accept4(int(n), unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
 			if err != nil {
 				return nil
@@ -134,17 +148,22 @@ func (g *Generation) turnAway(ln syscall.Conn, why error) (answered bool) {
 		})
 	})
 	if answered {
-		g.log.Warn("a caller was turned away", "error", why)
+		a.Log.Warn("a caller was turned away", "error", why)
 	}
 	return answered
 }
 
-// callers are those at the rendezvous who are attended to.
+// NoDescriptors answers a caller for whom there is no descriptor.
+func NoDescriptors(why error) *wire.Refuse {
+	return &wire.Refuse{Code: wire.CodeDescriptors, Reason: fmt.Sprintf("the incumbent, process %d, has none left for a handover; raise its RLIMIT_NOFILE, or wait: %v", os.Getpid(), why)}
+}
+
+// callers are those at the rendezvous that are attended to.
 type callers struct {
 	slots chan struct{}
 
 	mu     sync.Mutex
-	silent []*caller // who have not spoken, in the order in which they came
+	silent []*caller // those that have not spoken, in the order in which they came
 }
 
 // caller is one of them. Its context ends when it is evicted.
@@ -153,7 +172,7 @@ type caller struct {
 	evict context.CancelCauseFunc
 }
 
-// enter waits for a slot; if there is none, who has been silent for the longest time has to go. It returns nil if ctx ends.
+// enter waits for a slot; if there is none, the caller that has been silent for the longest time has to go. It returns nil if ctx ends.
 func (c *callers) enter(ctx context.Context) *caller {
 	select {
 	case c.slots <- struct{}{}:
