@@ -19,7 +19,7 @@ const (
 	maxPath = 107 // bytes of sun_path without the final zero, unix(7)
 )
 
-// ErrTaken: the path is somebody else's.
+// ErrTaken is that the path is somebody else's.
 var ErrTaken = errors.New("somebody else listens there; end that process, or give one of the two another Path")
 
 // Path is where a rendezvous is, or is to be: an absolute path. With an empty one, which is of a generation without a
