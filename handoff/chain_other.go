@@ -62,7 +62,7 @@ func (g *Generation) maybeUnreachable(err error) error { return err }
 func (g *Generation) peersLocked() (predecessor, successor int) { return 0, 0 }
 func (g *Generation) busyLocked() bool                          { return false }
 func (g *Generation) passRequestOn(string)                      {}
-func (g *Generation) flush(time.Time)                           {}
+func (g *Generation) flush(time.Time, time.Duration)            {}
 func (g *Generation) leave()                                    {}
 func (g *Generation) bye() error                                { return nil }
 func (g *Generation) letGo(bool)                                { g.conns.Close() }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"time"
 )
 
@@ -42,6 +43,12 @@ type Config struct {
 	// otherwise.
 	Command func() *exec.Cmd
 
+	// Siblings has Upgrade start successors as children of this process's parent (CLONE_PARENT, clone(2)). It is for a parent
+	// that supervises, such as systemd: it then learns how a successor ended, which it does not of a child of somebody else.
+	// Package systemd sets it where that is so. The parent must reap children that it did not start. How a successor ended
+	// that failed, this process then knows from Linux 6.15 on ([ChildError]). Process 1 has no parent, and starts nothing.
+	Siblings bool
+
 	// Signals each start an Upgrade. They are installed by Join, acted on from Ready, and given back by Close. SIGHUP is what
 	// supervisors send for that. A terminal that is closed sends it too: a program that is started by hand then upgrades,
 	// and serves on without a terminal, instead of ending.
@@ -73,6 +80,11 @@ type Config struct {
 	// DrainTimeout bounds the context given to Wait's drain function, and the time that a successor has which Upgrade has
 	// started and which failed its Check, to answer what it has accepted. Default: 1 minute. Negative: no bound.
 	DrainTimeout time.Duration
+
+	// StopTimeout bounds what Close waits for, and serve.Run once its context has ended: answers and connections that
+	// are still to be seen off, of a generation that is superseded and drains as well. A supervisor starts nothing anew as long
+	// as processes of the service live. Default: DrainTimeout. Negative: no bound but that of a minute for Close.
+	StopTimeout time.Duration
 
 	// Guard is how long the incumbent can be revived after the successor has confirmed. Default: 3 seconds. Negative: only
 	// until the successor has said that it lives, which is asked at once.
@@ -128,6 +140,15 @@ type Trace struct {
 	// Sent and Received are called after a protocol message has been sent, and before one that arrived is acted on.
 	// The names are those of docs/protocol.md, such as "commit".
 	Sent, Received func(message string)
+	// Opened is called when this generation has got a socket: it was bound, or came from a Source or the predecessor. conn may
+	// be used, and duplicated by listener.Dup, until Closed is called or the phase is [PhaseStopped].
+	Opened func(s SocketStatus, conn syscall.Conn)
+	// Closed is called when a socket is closed for good, by the program or because the successor did not ask for it or has
+	// closed it, but not for each socket when the generation ends.
+	Closed func(s SocketStatus)
+	// Released is called when this generation gives up that it could be revived: before it closes its copies of the
+	// sockets, before the successor hears of it, and before Wait can return. The successor may have ended by then.
+	Released func(successor Peer)
 }
 
 // maxConfirm bounds what a successor may ask for as its time to confirm.
@@ -165,6 +186,7 @@ func (c Config) withDefaults() (Config, error) {
 		return c, err
 	}
 	set(&c.DrainTimeout, defaultDrainTimeout)
+	set(&c.StopTimeout, c.DrainTimeout)
 	set(&c.Guard, defaultGuard)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -185,10 +207,10 @@ func (c Config) withDefaults() (Config, error) {
 	return c, nil
 }
 
-// finishWithin bounds what somebody waits for who calls Close, even if draining has no bound.
-func (c Config) finishWithin() time.Duration {
-	if c.DrainTimeout <= 0 {
+// finishWithin bounds what somebody waits for who calls Close or Wait, even if draining has no bound.
+func finishWithin(d time.Duration) time.Duration {
+	if d <= 0 {
 		return defaultDrainTimeout
 	}
-	return c.DrainTimeout
+	return d
 }

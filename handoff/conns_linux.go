@@ -75,8 +75,8 @@ func (a *attempt) depart(m *wire.Confirm) {
 }
 
 // flush lets what is moving arrive, or is about to move, before this generation ends. After it nothing moves any more. What
-// has been asked of this generation is answered before, within DrainTimeout from begun on.
-func (g *Generation) flush(begun time.Time) {
+// has been asked of this generation is answered before, within that time from begun on.
+func (g *Generation) flush(begun time.Time, within time.Duration) {
 	g.mu.Lock()
 	var settled event
 	if g.attempt != nil {
@@ -91,5 +91,5 @@ func (g *Generation) flush(begun time.Time) {
 		case <-t.C:
 		}
 	}
-	g.conns.Flush(begun)
+	g.conns.Flush(begun, finishWithin(within))
 }

@@ -83,7 +83,9 @@ func (e *BusyError) Is(target error) bool { return target == ErrBusy }
 
 // ChildError says how the process that Upgrade started ended, and what it printed last.
 type ChildError struct {
+	PID    int              // of the process
 	State  *os.ProcessState // nil if it has not ended yet: it handed back, and still answers what it has accepted
+	Exit   string           // with Config.Siblings, where State is nil: how it ended, or that this process cannot know
 	Output string           // the last lines of its standard output and error
 	Err    error            // why the upgrade failed
 }
@@ -91,8 +93,11 @@ type ChildError struct {
 func (e *ChildError) Error() string {
 	var b strings.Builder
 	b.WriteString(e.Err.Error())
-	if e.State != nil {
+	switch {
+	case e.State != nil:
 		fmt.Fprintf(&b, "; successor pid %d ended: %v", e.State.Pid(), e.State)
+	case e.Exit != "":
+		fmt.Fprintf(&b, "; successor pid %d ended: %s", e.PID, e.Exit)
 	}
 	if e.Output != "" {
 		fmt.Fprintf(&b, "; its last output:\n%s", e.Output)

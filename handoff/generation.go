@@ -173,12 +173,12 @@ func Join(ctx context.Context, c Config) (*Generation, error) {
 	g.quit, g.hurry = context.WithCancelCause(g.ctx)
 	g.back, g.yield = context.WithCancelCause(context.Background())
 	g.sockets.Log, g.sockets.Lock = g.log, g.withLock
+	g.sockets.Opened, g.sockets.Closed = g.traceOpened, g.traceClosed
 	g.conns = migrate.New(g.log, migrate.Config{
-		Context:      g.ctx,
-		Task:         g.task,
-		StepTimeout:  c.StepTimeout,
-		FinishWithin: c.finishWithin(),
-		Standing:     g.standing,
+		Context:     g.ctx,
+		Task:        g.task,
+		StepTimeout: c.StepTimeout,
+		Standing:    g.standing,
 	})
 	g.host = live.NewHost(g.addHolder)
 	g.sections.Timeout, g.sections.Life, g.sections.Go = c.StateTimeout, g.ctx, g.task
@@ -248,9 +248,12 @@ func (g *Generation) Upgrade(ctx context.Context) error {
 	return g.errorf("upgrade", g.upgrade(ctx))
 }
 
-// DrainTimeout is Config's, with its default filled in: the time that a drain of the program's own should take at most, at
-// a stop for good too. Negative: no bound.
+// DrainTimeout is Config's, with its default filled in: the time that a drain of the program's own should take at most.
+// Negative: no bound.
 func (g *Generation) DrainTimeout() time.Duration { return g.cfg.DrainTimeout }
+
+// StopTimeout is Config's, with its default filled in: the time that a stop for good should take at most. Negative: no bound.
+func (g *Generation) StopTimeout() time.Duration { return g.cfg.StopTimeout }
 
 // Released is closed once this generation will never serve again: it has been superseded and its guard is over, so that
 // it will not be revived; or it has ended. It is one channel for the generation's life: a revival neither closes nor
@@ -266,10 +269,7 @@ func (g *Generation) Status() Status {
 	s.Predecessor, s.Successor = g.peersLocked()
 	s.Arrived, s.Moved = g.conns.Count()
 	for _, o := range g.sockets.All() {
-		_, inherited := o.Place()
-		s.Sockets = append(s.Sockets, SocketStatus{
-			Name: o.Name(), Kind: o.Kind(), Network: o.Network(), Address: o.Address(), Inherited: inherited,
-		})
+		s.Sockets = append(s.Sockets, statusOf(o))
 	}
 	return s
 }
@@ -280,7 +280,7 @@ func (g *Generation) Status() Status {
 // ended, and a successor that was spawned for it is killed; one that somebody else started gets the sockets, if nobody
 // older could be revived. Connections that are moving to a successor have StepTimeout to arrive, and longer as long as
 // some do; those that are to move when package serve has answered what is asked on them, or that a predecessor is yet to pass
-// on, have DrainTimeout for that, or a minute if that has no bound. Close is idempotent.
+// on, have StopTimeout for that, or a minute if that has no bound. Close is idempotent.
 func (g *Generation) Close() error {
 	g.mu.Lock()
 	if g.closing {
@@ -299,7 +299,7 @@ func (g *Generation) Close() error {
 	}
 	g.leave() // before the links are closed
 	g.readying.Unlock()
-	g.flush(time.Now())
+	g.flush(time.Now(), g.cfg.StopTimeout)
 	g.cancel(net.ErrClosed)
 	g.tasks.Wait()
 	g.stop()

@@ -38,6 +38,10 @@ func (g *Generation) nowSuperseded() {
 // would keep the ports open should the successor stop.
 func (a *attempt) release() {
 	g := a.g
+	if f := g.cfg.Trace.Released; f != nil {
+		p := a.link.Peer
+		f(Peer{PID: p.PID, UID: p.UID, GID: p.GID})
+	}
 	g.letGoOfCopies()
 	a.say(&wire.Released{})
 	why := "the guard is over"

@@ -124,6 +124,7 @@ func (g *Generation) findAndAdd(find func() (*sockets.Socket, error)) (*sockets.
 		g.sockets.Abandon(s)
 		return nil, err
 	}
+	g.traceOpened(s)
 	return s, nil
 }
 
@@ -185,6 +186,9 @@ func (g *Generation) withdraw(s *sockets.Socket) error {
 	g.mu.Unlock()
 	if place, inherited := s.Place(); removed && inherited && owns {
 		g.sendDrop(place)
+	}
+	if removed {
+		g.traceClosed(s)
 	}
 	return s.CloseAs(owner)
 }

@@ -61,7 +61,7 @@ func (g *Generation) startAndHandOver(ctx context.Context) error {
 	}
 	var err error
 	_ = g.spares.Do(spares.Spawn, 1, func() error {
-		child, conn, err = spawn.Start(cmd, g.cfg.Path)
+		child, conn, err = spawn.Start(cmd, g.cfg.Path, g.cfg.Siblings)
 		return nil // a command cannot be started again
 	})
 	if err != nil {
@@ -114,5 +114,5 @@ func outcome(c *spawn.Child, cause error) error {
 }
 
 func childError(c *spawn.Child, cause error) error {
-	return &ChildError{State: c.State(), Output: c.LastLines(), Err: cause}
+	return &ChildError{PID: c.PID(), State: c.State(), Exit: c.Exit(), Output: c.LastLines(), Err: cause}
 }

@@ -66,7 +66,7 @@ func (g *Generation) Wait(ctx context.Context, drain func(context.Context) error
 		if g.ctx.Err() != nil {
 			return g.errorf("wait", g.ended(ctx, drain))
 		}
-		g.flush(begun) // also what a drain that was cut short has given
+		g.flush(begun, g.cfg.DrainTimeout) // also what a drain that was cut short has given
 		g.log.Info("drained; this generation is done")
 		died := g.bye()
 		g.stop()
@@ -103,7 +103,7 @@ func (g *Generation) handedBack(ctx context.Context, drain func(context.Context)
 	if ctx.Err() != nil { // it is left as it is
 		return errors.Join(err, context.Cause(ctx))
 	}
-	g.flush(begun)
+	g.flush(begun, g.cfg.DrainTimeout)
 	g.log.Info("drained; this generation is done")
 	_ = g.bye()
 	g.stop()

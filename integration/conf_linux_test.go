@@ -41,6 +41,10 @@ type conf struct {
 	Raw []string
 	// SpawnRole is the role of successors that are started by Upgrade; "" is the same.
 	SpawnRole string
+	// Siblings lets the parent of this process have the successors.
+	Siblings bool
+	// StopTimeout is Config's.
+	StopTimeout time.Duration
 	// Signals lets segue itself handle SIGHUP.
 	Signals bool
 	// Unhandled leaves SIGTERM to the kernel.
@@ -107,6 +111,7 @@ func (c conf) handoff(e *emitter) handoff.Config {
 	h := handoff.Config{
 		Path: c.Path, Guard: c.Guard, StepTimeout: c.StepTimeout, ReadyTimeout: c.ReadyTimeout,
 		DrainTimeout: c.DrainTimeout, StateTimeout: c.StateTimeout, Probation: c.Probation, Logger: e.logger(),
+		Siblings: c.Siblings, StopTimeout: c.StopTimeout,
 		Trace: &handoff.Trace{
 			Phase: func(_, to handoff.Phase) { e.emit(event{Ev: "phase", Msg: string(to)}) },
 		},

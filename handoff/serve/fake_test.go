@@ -97,6 +97,8 @@ func (g *fakeGeneration) DrainTimeout() time.Duration {
 	return g.drainTimeout
 }
 
+func (g *fakeGeneration) StopTimeout() time.Duration { return g.DrainTimeout() }
+
 func (g *fakeGeneration) Ready(ctx context.Context) error {
 	g.mu.Lock()
 	g.readied++

@@ -18,7 +18,7 @@ import (
 // nil.
 //
 // If ctx ends first, Run stops for good, as at an operator's SIGTERM: it closes gen, so that no predecessor is
-// revived, lets requests in flight finish for as long as Config.DrainTimeout, by http.Server.Shutdown and
+// revived, lets requests in flight finish for as long as Config.StopTimeout, by http.Server.Shutdown and
 // GracefulStop, and returns nil.
 //
 // If the successor dies after the guard, while gen drains, Run drains the servers as ever and then returns an error that is
@@ -47,6 +47,7 @@ type generation interface {
 	Wait(context.Context, func(context.Context) error) error
 	Released() <-chan struct{}
 	DrainTimeout() time.Duration
+	StopTimeout() time.Duration
 	Fail(error) error
 	Close() error
 }
@@ -270,7 +271,7 @@ func (r *runner) abandon(ctx context.Context, err error) error {
 	if failing {
 		end = func() error { return r.gen.Fail(err) }
 	}
-	ctx, cancel := within(ctx, r.gen.DrainTimeout())
+	ctx, cancel := within(ctx, r.gen.StopTimeout())
 	defer cancel()
 	r.workers(func(w *worker) { w.quit() }) // end waits for them, and does not let them begin again
 	ended := end()

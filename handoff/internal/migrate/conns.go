@@ -35,11 +35,10 @@ const (
 
 // Config says what a Conns has to know of the process that it belongs to. All is required.
 type Config struct {
-	Context      context.Context                    // ends when all is to end
-	Task         func(func())                       // runs a function in a goroutine that the end of the process waits for
-	StepTimeout  time.Duration                      // how long the other process may take nothing
-	FinishWithin time.Duration                      // how long answers to what was asked may take at the end
-	Standing     func() (Standing, <-chan struct{}) // the channel is closed when it may have changed
+	Context     context.Context                    // ends when all is to end
+	Task        func(func())                       // runs a function in a goroutine that the end of the process waits for
+	StepTimeout time.Duration                      // how long the other process may take nothing
+	Standing    func() (Standing, <-chan struct{}) // the channel is closed when it may have changed
 }
 
 // Conns are the live connections of one process that move, or may. Its methods may be called concurrently. Its mutex is held

@@ -102,11 +102,11 @@ func TestPatience(t *testing.T) {
 
 // TestFlushLate: a process that has no time left to finish does not wait for its predecessor once more.
 func TestFlushLate(t *testing.T) {
-	c := New(slog.New(slog.DiscardHandler), Config{StepTimeout: time.Second, FinishWithin: time.Hour})
+	c := New(slog.New(slog.DiscardHandler), Config{StepTimeout: time.Second})
 	c.Succeeds(make(chan struct{}))
 	c.departure = c.newDeparture(nil, 10)
 	close(c.departure.announced)
-	c.Flush(time.Now().Add(-time.Hour))
+	c.Flush(time.Now().Add(-time.Hour), time.Hour)
 	if c.departure.open() {
 		t.Error("connections still move")
 	}

@@ -6,15 +6,15 @@ import (
 )
 
 // Flush lets what is moving arrive, or is about to move, before this process ends. After it nothing moves any more. What has been
-// asked of this process is answered before, within FinishWithin from begun on.
-func (c *Conns) Flush(begun time.Time) {
+// asked of this process is answered before, within that time from begun on.
+func (c *Conns) Flush(begun time.Time, within time.Duration) {
 	c.AwaitReturn(context.Background()) // who has the sockets again says at once what it takes
 	c.mu.Lock()
 	c.ended = true
 	d := c.departure
 	c.mu.Unlock()
 	if d.open() {
-		ctx, cancel := context.WithDeadline(context.Background(), begun.Add(c.cfg.FinishWithin))
+		ctx, cancel := context.WithDeadline(context.Background(), begun.Add(within))
 		c.finish(ctx, d)
 		cancel()
 	}

@@ -106,6 +106,7 @@ func (s *Set) File(ctx context.Context, name string, open func() (*os.File, erro
 // one, or that of a descriptor, which adopt takes unless it fails.
 func (s *Set) claim(ctx context.Context, o *Socket, bind func() error, adopt func(*listener.FD) error) (*Socket, error) {
 	o.log, o.place = s.Log, -1
+	o.opened, o.closed = s.Opened, s.Closed
 	if err := checkItem(o.item); err != nil {
 		return nil, err
 	}

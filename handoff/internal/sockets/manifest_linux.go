@@ -139,6 +139,9 @@ func (m *Manifest) CloseCopy(place int) {
 		return
 	}
 	o := m.sockets[place]
+	if o.closed != nil {
+		o.closed(o)
+	}
 	if err := o.Vacate(); err != nil {
 		m.set.Log.Warn("close a copy", "name", o.item.Name, "error", err)
 	}

@@ -32,7 +32,9 @@ type Socket struct {
 	lc      *net.ListenConfig                           // what the program asked for; nil for a file
 	listen  func(context.Context) (net.Listener, error) // binds a listener's address again
 	renew   func() error                                // called before it opens again; nil: there is nothing to do
-	retired bool                                        // closed because the successor did not ask for it
+	opened  func(*Socket)                               // see Set; nil: nobody is told
+	closed  func(*Socket)
+	retired bool // closed because the successor did not ask for it
 }
 
 // Rendezvous makes a socket of fd, which it takes: the one on which successors are awaited. It is not in a Set. place is that in

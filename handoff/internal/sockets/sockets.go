@@ -25,6 +25,8 @@ type Set struct {
 	Log     *slog.Logger
 	Sources []Source
 	Lock    func(ctx context.Context, f func() error) error // calls f while nobody else looks at stale paths; nil: just calls it
+	Closed  func(*Socket)                                   // told of what a handover closes for good; nil: nobody is
+	Opened  func(*Socket)                                   // told of what was closed so and is bound again; likewise
 
 	mu          sync.Mutex
 	claimed     []*Socket // what the program asked for, in that order

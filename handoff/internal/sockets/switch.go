@@ -38,6 +38,9 @@ func park(all []*Socket) (errs error) {
 // queue, and then blocks until the listener is closed for good. A packet socket stays open, since answers go out through it. ctx
 // bounds how long it is tried for want of descriptors.
 func (o *Socket) Retire(ctx context.Context) {
+	if o.closed != nil {
+		o.closed(o)
+	}
 	l, ok := o.sock.(*listener.Listener)
 	if !ok { // it is served until this generation is done, and is nobody else's any more
 		o.sole.Store(true)
@@ -125,5 +128,8 @@ func (o *Socket) rebind(ctx context.Context) error {
 	l.SetUnlinkOnClose(o.item.UnlinkOnClose)
 	o.item.Bound, o.retired = true, false
 	o.noteBacklog()
+	if o.opened != nil {
+		o.opened(o)
+	}
 	return nil
 }

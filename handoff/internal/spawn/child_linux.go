@@ -26,6 +26,8 @@ type Child struct {
 	Stderr *os.File
 
 	cmd    *exec.Cmd
+	beside bool // it is a child of this process's parent, who alone can wait for it
+	exit   string
 	output lastLines
 	pipes  []*os.File
 	copies sync.WaitGroup
@@ -33,9 +35,9 @@ type Child struct {
 	reapOnce sync.Once
 }
 
-// Start starts the successor of the Generation on path, and returns it with our end of the socket pair. Either
-// [Child.End] or [Child.Release] must follow.
-func Start(cmd *exec.Cmd, path string) (*Child, *net.UnixConn, error) {
+// Start starts the successor of the Generation on path, and returns it with our end of the socket pair. If beside is true,
+// it is a child of this process's parent (CLONE_PARENT, clone(2)). Either [Child.End] or [Child.Release] must follow.
+func Start(cmd *exec.Cmd, path string, beside bool) (*Child, *net.UnixConn, error) {
 	if cmd == nil {
 		return nil, nil, errors.New("Config.Command returned no command")
 	}
@@ -54,7 +56,7 @@ func Start(cmd *exec.Cmd, path string) (*Child, *net.UnixConn, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	c := &Child{cmd: cmd}
+	c := &Child{cmd: cmd, beside: beside}
 	err = fdpass.PassCred(conn, true)
 	if err == nil {
 		err = c.start(theirs.File("segue"), fmt.Sprintf("%d:%s", st.Ino, path))
@@ -69,8 +71,11 @@ func Start(cmd *exec.Cmd, path string) (*Child, *net.UnixConn, error) {
 // PID is the number of the process.
 func (c *Child) PID() int { return c.cmd.Process.Pid }
 
-// State says how the process ended; nil if [Child.End] has not returned yet.
+// State says how the process ended; nil if [Child.End] has not returned yet, or if the process is beside this one.
 func (c *Child) State() *os.ProcessState { return c.cmd.ProcessState }
+
+// Exit says the same of a process that is beside this one, in words: the kernel tells from Linux 6.15 on.
+func (c *Child) Exit() string { return c.exit }
 
 // LastLines are the last lines of its output.
 func (c *Child) LastLines() string { return c.output.String() }
@@ -119,6 +124,9 @@ func (c *Child) start(theirs *os.File, env string) (err error) {
 	pidfd := -1
 	outlive(c.cmd)
 	c.cmd.SysProcAttr.PidFD = &pidfd
+	if c.beside {
+		c.cmd.SysProcAttr.Cloneflags |= unix.CLONE_PARENT
+	}
 	if err = c.cmd.Start(); err != nil {
 		return fmt.Errorf("start the successor: %w", explainStart(c.cmd, err))
 	}
@@ -149,7 +157,20 @@ func (c *Child) End(grace time.Duration) {
 		_ = c.Peer.Kill()
 		<-c.Peer.Done()
 	}
+	if c.beside {
+		c.learnExit()
+	}
 	c.reap()
+}
+
+// learnExit waits until the parent has reaped the process: before, nobody else is told how it ended.
+func (c *Child) learnExit() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	c.exit = "how is known to its parent only (Config.Siblings; Linux 6.15 and later tell others)"
+	if e, ok := c.Peer.WaitExit(ctx); ok {
+		c.exit = e.String()
+	}
 }
 
 // reap collects a child that is dead, and what is left of its output.
