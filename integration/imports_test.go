@@ -41,6 +41,7 @@ var foreign = map[string][]string{
 	"handoff/metrics":   {"*"}, // Prometheus
 	"handoff/tableflip": {"*"}, // cloudflare/tableflip
 	"handoff/systemd":   {"*"}, // go-systemd
+	"examples/systemd":  {"*"}, // the same
 }
 
 // layer returns the number of the layer that a package of ours is in, or -1.

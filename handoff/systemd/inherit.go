@@ -1,0 +1,195 @@
+package systemd
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/segue-go/segue/listener"
+)
+
+// ErrSockets is what errors about LISTEN_FDS and its descriptors wrap.
+var ErrSockets = errors.New("sockets from systemd")
+
+// Socket describes a socket that systemd has passed to this process.
+type Socket struct {
+	Number  int    // the descriptor
+	FDName  string // as in LISTEN_FDNAMES
+	Name    string // what the generation called it, if it comes from the store
+	Stored  bool   // it comes from the file descriptor store, not from a socket unit
+	Network string // tcp, udp, unix, unixgram, unixpacket
+	Address string
+	Err     error // why it cannot be used; nil if it can
+}
+
+// given is a descriptor that came with LISTEN_FDS, until somebody takes it.
+type given struct {
+	Socket
+	info listener.Info
+	fd   *listener.FD // nil if it is no socket, and so may be anything
+	path *listener.UnixPath
+}
+
+// String names it as in an error.
+func (d *given) String() string {
+	if d.Network == "" {
+		return fmt.Sprintf("descriptor %d (%q)", d.Number, d.FDName)
+	}
+	return fmt.Sprintf("descriptor %d (%q, %s %s)", d.Number, d.FDName, d.Network, d.Address)
+}
+
+// inheritance is what a process has got from systemd and not yet used. Several generations of a process share it, as they share
+// the descriptors from 3 on.
+type inheritance struct {
+	mu    sync.Mutex
+	read  bool
+	err   error
+	free  []*given
+	fixed map[uint64]bool // cookies of sockets that belong to a socket unit, and so are not to be stored
+	gone  []string        // names in the store of which nothing can be used
+	users int             // Services
+}
+
+// process is that of this process: the environment says it once.
+var process inheritance
+
+// use reads the environment, the first time.
+func (h *inheritance) use(log *slog.Logger, read func(*slog.Logger) ([]*given, error)) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.read {
+		h.read, h.fixed = true, map[uint64]bool{}
+		h.free, h.err = read(log)
+		h.sort()
+	}
+	if h.err != nil {
+		return fmt.Errorf("%w: %w", ErrSockets, h.err)
+	}
+	h.users++
+	return nil
+}
+
+// sort finds out which sockets are of a socket unit, and lets go of what is in the store without being of use.
+func (h *inheritance) sort() {
+	for _, d := range h.free {
+		if d.fd != nil && !d.Stored {
+			h.fixed[d.info.Cookie] = true
+		}
+	}
+	h.free = slices.DeleteFunc(h.free, func(d *given) bool {
+		useless := d.Stored && (d.Err != nil || h.fixed[d.info.Cookie])
+		if useless {
+			h.gone = append(h.gone, d.FDName)
+			_ = d.fd.Close()
+		}
+		return useless
+	})
+}
+
+func (h *inheritance) sockets() []Socket {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var all []Socket
+	for _, d := range h.free {
+		all = append(all, d.Socket)
+	}
+	return all
+}
+
+// take returns the socket that fits best, nil if none does. In this order:
+//
+//	stored under the name          at the address, or at any port for port 0
+//	of a unit, with the name       at the address
+//	of a unit, with the name       at another address: the unit has the last word
+//	any                            at the address
+func (h *inheritance) take(w wanted) (*given, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	escaped := Escape(w.name)
+	for _, fits := range []func(d *given) bool{
+		func(d *given) bool { return d.FDName == escaped && w.at(d.info, true) },
+		func(d *given) bool { return !d.Stored && d.FDName == w.name && w.at(d.info, true) },
+		func(d *given) bool { return !d.Stored && d.FDName == w.name },
+		func(d *given) bool { return w.at(d.info, false) && (!d.Stored || d.Name == "") },
+	} {
+		i := slices.IndexFunc(h.free, fits)
+		if i < 0 {
+			continue
+		}
+		d := h.free[i]
+		switch {
+		case d.Err != nil:
+			return nil, fmt.Errorf("%w: %v: %w", ErrSockets, d, d.Err)
+		case !w.kind(d.info):
+			return nil, fmt.Errorf("%w: %v is not of network %s; change the unit, or the name", ErrSockets, d, w.network)
+		}
+		h.free = slices.Delete(h.free, i, i+1)
+		return d, nil
+	}
+	return nil, nil
+}
+
+// giveBack takes back what could not be used.
+func (h *inheritance) giveBack(d *given) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.free = append(h.free, d)
+}
+
+// isFixed reports whether a socket belongs to a socket unit.
+func (h *inheritance) isFixed(cookie uint64) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.fixed[cookie]
+}
+
+// leave returns what nobody has asked for: the names to remove from the store, whose sockets are closed here, and the sockets of
+// units. If another Service of this process may yet ask, it returns nothing.
+func (h *inheritance) leave() (stored []string, units []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.users > 1 {
+		return nil, nil
+	}
+	stored, h.gone = h.gone, nil
+	h.free = slices.DeleteFunc(h.free, func(d *given) bool {
+		if !d.Stored {
+			units = append(units, d.String())
+			return false
+		}
+		stored = append(stored, d.FDName)
+		_ = d.fd.Close()
+		return true
+	})
+	slices.Sort(stored)
+	return slices.Compact(stored), units
+}
+
+// stop is called once for each use. The last one closes what is left.
+func (h *inheritance) stop() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.users--; h.users > 0 {
+		return
+	}
+	for _, d := range h.free {
+		_ = d.fd.Close()
+	}
+	h.free = nil
+}
+
+// names splits LISTEN_FDNAMES. Without it, systemd and others mean "unknown".
+func names(value string, set bool, n int) ([]string, error) {
+	if !set {
+		return slices.Repeat([]string{"unknown"}, n), nil
+	}
+	all := strings.Split(value, ":")
+	if len(all) != n {
+		return nil, fmt.Errorf("LISTEN_FDNAMES=%q has %d names, and LISTEN_FDS says %d; both must come from who started this process",
+			value, len(all), n)
+	}
+	return all, nil
+}

@@ -1,0 +1,120 @@
+package systemd
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/segue-go/segue/handoff/fdpass"
+)
+
+const (
+	// sendTimeout bounds a message: systemd reads slowly while it reloads its units, and a phase must not wait for that.
+	sendTimeout = time.Second
+	// barrierTimeout bounds how long a process that ends waits until systemd has read what it said last.
+	barrierTimeout = 5 * time.Second
+)
+
+// notifier sends to NOTIFY_SOCKET, sd_notify(3). A nil one sends nothing.
+type notifier struct {
+	addr *net.UnixAddr
+	log  *slog.Logger
+
+	mu     sync.Mutex
+	conn   *net.UnixConn
+	failed bool // and that was logged
+}
+
+// errNotifySocket is for what is neither a path nor an abstract name, such as vsock:2:1234.
+var errNotifySocket = errors.New("must be an absolute path, or @ and an abstract name")
+
+func newNotifier(socket string, log *slog.Logger) (*notifier, error) {
+	if socket == "" {
+		return nil, nil
+	}
+	if socket[0] != '/' && socket[0] != '@' {
+		return nil, fmt.Errorf("NOTIFY_SOCKET=%q: %w", socket, errNotifySocket)
+	}
+	return &notifier{addr: &net.UnixAddr{Net: "unixgram", Name: socket}, log: log}, nil
+}
+
+// send sends one message, and keeps the connection for the next. A service works without: an error is logged, once until a message
+// gets through.
+func (n *notifier) send(text string, fds ...syscall.Conn) bool {
+	if n == nil {
+		return false
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	again := n.conn != nil // the socket may be another one by now
+	err := n.trySend(text, fds)
+	if err != nil && again {
+		err = n.trySend(text, fds)
+	}
+	if err != nil && !n.failed {
+		n.log.Error("systemd is not told what this service does", "message", text, "error", err)
+	}
+	n.failed = err != nil
+	return err == nil
+}
+
+func (n *notifier) trySend(text string, fds []syscall.Conn) (err error) {
+	if n.conn == nil {
+		if n.conn, err = net.DialUnix(n.addr.Net, nil, n.addr); err != nil {
+			n.conn = nil
+			return err
+		}
+	}
+	err = n.conn.SetWriteDeadline(time.Now().Add(sendTimeout))
+	if err == nil {
+		err = fdpass.Send(n.conn, []byte(text), fds...)
+	}
+	if err != nil {
+		_ = n.conn.Close()
+		n.conn = nil
+	}
+	return err
+}
+
+func (n *notifier) close() {
+	if n == nil {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.conn != nil {
+		_ = n.conn.Close()
+		n.conn = nil
+	}
+}
+
+// barrier has systemd say when it has read all that was sent before: it closes the descriptor that comes with BARRIER=1. What is
+// returned waits for that; it must be called. sd_notify_barrier(3)
+func (n *notifier) barrier() (wait func()) {
+	if n == nil {
+		return func() {}
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		n.log.Warn("no barrier to systemd", "error", err)
+		return func() {}
+	}
+	sent := n.send("BARRIER=1", w)
+	_ = w.Close()
+	deadline := time.Now().Add(barrierTimeout)
+	return func() {
+		defer r.Close()
+		if !sent {
+			return
+		}
+		_ = r.SetReadDeadline(deadline)
+		if _, err := r.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
+			n.log.Warn("systemd has not read what this process said last; it may take the service for ended", "after", barrierTimeout)
+		}
+	}
+}

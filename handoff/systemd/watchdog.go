@@ -1,0 +1,71 @@
+package systemd
+
+import (
+	"context"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+)
+
+// feedLocked starts to feed the watchdog, if there is one: twice in its time, as sd_watchdog_enabled(3) says.
+func (s *Service) feedLocked() {
+	if s.env.watchdog <= 0 || s.feeding || s.n == nil {
+		return
+	}
+	s.feeding = true
+	s.tasks.Go(func() {
+		t := time.NewTicker(s.env.watchdog / 2)
+		defer t.Stop()
+		for well := true; ; {
+			well = s.feed(s.ctx, well)
+			select {
+			case <-t.C:
+			case <-s.ctx.Done():
+				return
+			}
+		}
+	})
+}
+
+// feed sends one sign of life. It returns whether all is well, so that a change is logged once.
+func (s *Service) feed(ctx context.Context, well bool) bool {
+	if s.o.Alive != nil {
+		ctx, cancel := context.WithTimeout(ctx, s.env.watchdog/2)
+		defer cancel()
+		if err := s.o.Alive(ctx); err != nil {
+			if well && ctx.Err() == nil {
+				s.log.Error("not alive by its own account; the watchdog is not fed", "error", err)
+			}
+			return false
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.main && !s.ended { // not a word after MAINPID
+		s.n.send(daemon.SdNotifyWatchdog)
+	}
+	return true
+}
+
+// repeats are when a new main process says again that it is ready. If its predecessor has died without naming it, systemd may learn
+// of that death, and by the PID file of this process, later than this process did; and nothing tells when.
+var repeats = []time.Duration{200 * time.Millisecond, time.Second, 3 * time.Second}
+
+func (s *Service) repeatLocked() {
+	if s.n == nil {
+		return
+	}
+	s.tasks.Go(func() {
+		for _, d := range repeats {
+			select {
+			case <-time.After(d):
+			case <-s.ctx.Done():
+				return
+			}
+			s.mu.Lock()
+			s.said = ""
+			s.announceLocked()
+			s.mu.Unlock()
+		}
+	})
+}
