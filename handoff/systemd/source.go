@@ -17,12 +17,7 @@ type loan struct {
 	fd *listener.FD
 }
 
-var (
-	_ handoff.Source     = (*source)(nil)
-	_ handoff.Settler    = (*source)(nil)
-	_ handoff.Returner   = (*source)(nil)
-	_ handoff.PathSource = (*source)(nil)
-)
+var _ handoff.Source = (*source)(nil)
 
 func (s *source) service() *Service { return (*Service)(s) }
 
