@@ -70,7 +70,9 @@ func (s *service) noWarnings() {
 		s.t.Fatalf("journalctl: %v\n%s", err, out)
 	}
 	for line := range strings.Lines(string(out)) {
-		if strings.Contains(line, "app.") {
+		// The PID file made the new process the main one before its predecessor named it; see feedLocked in handoff/systemd.
+		early := strings.Contains(line, "reception only permitted for main PID")
+		if strings.Contains(line, "app.") && !early {
 			s.t.Errorf("systemd warns: %s", line)
 		}
 	}
@@ -139,8 +141,9 @@ func TestSystemdCrash(t *testing.T) {
 			s.systemctl("reload", "app")
 			pid := s.another(old)
 			s.becomes("SubState", "running")
+			early := s.mainPID() == pid // by the PID file, which systemd reads when ExecReload has ended
 			_ = unix.Kill(pid, unix.SIGKILL)
-			return []int{pid}, false
+			return []int{pid}, early
 		}},
 		{"the successor after the guard", quick, func(t *testing.T, s *service) ([]int, bool) {
 			old := s.mainPID()

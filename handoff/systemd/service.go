@@ -44,6 +44,7 @@ type Service struct {
 	mu       sync.Mutex
 	phase    handoff.Phase
 	main     bool // systemd listens to this process, as far as it knows
+	perhaps  bool // systemd may take it for the main process: its PID file is there
 	said     string
 	parting  string // of a successor: where it serves, if that is not this unit
 	taken    []*loan
@@ -184,6 +185,10 @@ func (s *Service) phased(to handoff.Phase) {
 	s.mu.Lock()
 	s.phase = to
 	if to != handoff.PhaseStopped {
+		if to == handoff.PhaseServing && !s.main {
+			s.perhaps = true
+			s.feedLocked()
+		}
 		s.announceLocked()
 		s.mu.Unlock()
 		return
@@ -280,6 +285,6 @@ func (s *Service) released(p handoff.Peer) {
 		s.n.send(text)
 	}
 	s.lastWord = s.n.barrier()
-	s.main = false
+	s.main, s.perhaps = false, false
 	s.cancel()
 }

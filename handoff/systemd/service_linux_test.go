@@ -219,6 +219,19 @@ func TestWatchdog(t *testing.T) {
 	m.hears("WATCHDOG=1", "WATCHDOG=1")
 }
 
+// TestWatchdogWithinGuard: a successor that systemd may have found by its PID file feeds it before it is told that it is the main process.
+func TestWatchdogWithinGuard(t *testing.T) {
+	t.Setenv("SEGUE_HANDOFF", "3:1:")
+	t.Setenv("WATCHDOG_PID", "1")
+	t.Setenv("WATCHDOG_USEC", "20000")
+	m := newManager(t, filepath.Join(shortDir(t), "n"))
+	s := start(t, Options{})
+	s.goes(handoff.PhaseProbation)
+	m.hears()
+	s.goes(handoff.PhaseServing)
+	m.hears("WATCHDOG=1", "WATCHDOG=1")
+}
+
 // TestWatchdogOfAnother: WATCHDOG_PID that names a process which is no ancestor of ours is not for us.
 func TestWatchdogOfAnother(t *testing.T) {
 	t.Setenv("WATCHDOG_PID", "1")

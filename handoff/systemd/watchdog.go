@@ -8,6 +8,11 @@ import (
 )
 
 // feedLocked starts to feed the watchdog, if there is one: twice in its time, as sd_watchdog_enabled(3) says.
+//
+// A successor begins when it has confirmed, half of that time later. When ExecReload has ended, systemd reads the PID file again
+// (service_sigchld_event in its src/core/service.c). If the successor has confirmed by then, that one is the main process from then
+// on, and its predecessor, which feeds until its guard is over, is not heard any more. Which of the two is heard neither can know; the
+// other's message is refused, with a line in the journal.
 func (s *Service) feedLocked() {
 	if s.env.watchdog <= 0 || s.feeding || s.n == nil {
 		return
@@ -16,8 +21,10 @@ func (s *Service) feedLocked() {
 	s.tasks.Go(func() {
 		t := time.NewTicker(s.env.watchdog / 2)
 		defer t.Stop()
-		for well := true; ; {
-			well = s.feed(s.ctx, well)
+		for well, now := true, s.soleSpeaker(); ; now = true {
+			if now {
+				well = s.feed(s.ctx, well)
+			}
 			select {
 			case <-t.C:
 			case <-s.ctx.Done():
@@ -25,6 +32,12 @@ func (s *Service) feedLocked() {
 			}
 		}
 	})
+}
+
+func (s *Service) soleSpeaker() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.main
 }
 
 // feed sends one sign of life. It returns whether all is well, so that a change is logged once.
@@ -41,7 +54,7 @@ func (s *Service) feed(ctx context.Context, well bool) bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.main && !s.ended { // not a word after MAINPID
+	if (s.main || s.perhaps) && !s.ended { // not a word after MAINPID
 		s.n.send(daemon.SdNotifyWatchdog)
 	}
 	return true
