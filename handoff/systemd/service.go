@@ -248,6 +248,9 @@ func (s *Service) settled() {
 	}
 	if !s.main {
 		s.main = true
+		if s.feeding { // its time began when it confirmed
+			s.n.send(daemon.SdNotifyWatchdog)
+		}
 		s.announceLocked()
 		s.repeatLocked()
 	}
@@ -277,10 +280,14 @@ func (s *Service) released(p handoff.Peer) {
 	if s.said != daemon.SdNotifyReady { // so that nobody waits for it
 		s.n.send(daemon.SdNotifyReady)
 	}
-	text := fmt.Sprintf("MAINPID=%d\nSTATUS=serving, process %d", p.PID, p.PID)
+	text := fmt.Sprintf("MAINPID=%d\n", p.PID)
 	if id, err := pidFDID(p.PID); err == nil {
-		text = fmt.Sprintf("MAINPID=%d\nMAINPIDFDID=%d\nSTATUS=serving, process %d", p.PID, id, p.PID)
+		text += fmt.Sprintf("MAINPIDFDID=%d\n", id)
 	}
+	if s.feeding { // the successor has the whole time: many upgrades may follow each other in less than half of it
+		text += daemon.SdNotifyWatchdog + "\n"
+	}
+	text += fmt.Sprintf("STATUS=serving, process %d", p.PID)
 	if !s.env.takesFDs || !s.sendMainPidFD(p.PID, text) {
 		s.n.send(text)
 	}

@@ -174,7 +174,7 @@ func TestSuccessor(t *testing.T) {
 	s.goes(handoff.PhaseProbation, handoff.PhaseServing)
 	m.hears()
 	s.settled()
-	m.hears("FDSTORE=1\nFDPOLL=0\nFDNAME=segue/a%3Ab\n\\+1", "READY=1\nSTATUS=serving.*|WATCHDOG=1", "READY=1\nSTATUS=serving.*|WATCHDOG=1")
+	m.hears("WATCHDOG=1", "FDSTORE=1\nFDPOLL=0\nFDNAME=segue/a%3Ab\n\\+1", "READY=1\nSTATUS=serving.*")
 	s.closed(handoff.SocketStatus{Name: "a:b"})
 	m.hears("FDSTOREREMOVE=1\nFDNAME=segue/a%3Ab|READY=1.*", ".*")
 }
