@@ -18,10 +18,11 @@ func (s *Service) feedLocked() {
 		return
 	}
 	s.feeding = true
+	now := s.main
 	s.tasks.Go(func() {
 		t := time.NewTicker(s.env.watchdog / 2)
 		defer t.Stop()
-		for well, now := true, s.soleSpeaker(); ; now = true {
+		for well := true; ; now = true {
 			if now {
 				well = s.feed(s.ctx, well)
 			}
@@ -32,12 +33,6 @@ func (s *Service) feedLocked() {
 			}
 		}
 	})
-}
-
-func (s *Service) soleSpeaker() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.main
 }
 
 // feed sends one sign of life. It returns whether all is well, so that a change is logged once.
