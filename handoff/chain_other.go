@@ -24,6 +24,9 @@ func (g *Generation) join(context.Context) error {
 	return nil
 }
 
+// becomeInit is for Linux.
+func becomeInit(Config) error { return errors.ErrUnsupported }
+
 // own asks the table as elsewhere; of its actions, only what follows has a meaning here.
 func (g *Generation) own(ctx context.Context) error {
 	if err := g.sections.Fresh(ctx, func(*state.Section) bool { return false }); err != nil {

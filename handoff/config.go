@@ -118,6 +118,15 @@ type Config struct {
 	// SEGUE_RENDEZVOUS may ask for one more PID file, for itself, by SEGUE_PIDFILE.
 	PIDFile string
 
+	// Init is for a program that may be process 1 of a PID namespace, such as a container, whose end ends all others in it. If
+	// this process is that, Join starts the program again, as the first generation, and never returns: this process stays as
+	// PID 1, reaps orphans, and passes signals on: SIGTERM, SIGINT and SIGQUIT to all processes of the namespace, others to the
+	// one that serves. It exits when that has ended and no other has taken its place, with its status, or 128 and the number of
+	// the signal that ended it. So nothing that matters may come before Join, and no deferred call of main is run. It needs a
+	// directory for temporary files. Otherwise Init has no effect. "segue run" does the same for any program, and starts it
+	// again if it crashes.
+	Init bool
+
 	// Logger receives what an operator wants to know. Nil: silent.
 	Logger *slog.Logger
 

@@ -152,6 +152,9 @@ func Join(ctx context.Context, c Config) (*Generation, error) {
 	if err != nil {
 		return nil, &Error{Op: "join", Phase: PhaseStarting, Err: err}
 	}
+	if c.Init && os.Getpid() == 1 {
+		return nil, &Error{Op: "join", Phase: PhaseStarting, Err: becomeInit(c)}
+	}
 	if pathless && !pathlessJoined.CompareAndSwap(false, true) {
 		return nil, &Error{Op: "join", Phase: PhaseStarting, Err: ErrPathless}
 	}

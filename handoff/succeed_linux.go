@@ -30,6 +30,8 @@ type predecessor struct {
 	state    bool            // sections may move
 	heir     bool            // nobody before it can be revived: if it ends, the sockets are ours
 	offered  []offered       // by place in the offer
+	netns    uint64          // of this process; 0: not asked yet, or unknown
+	foreign  bool            // the operator knows that a socket is of another one
 	claimed  []bool          // likewise: what the program had asked for when the receipts were sent
 	watched  chan struct{}
 	unwatch  context.CancelCauseFunc
@@ -264,6 +266,7 @@ func (g *Generation) takeOffer(p *predecessor, m *wire.Offer, fds []*listener.FD
 				return err
 			}
 		default:
+			g.tellNetNS(p, item, fd)
 			g.sockets.Adopt(item, fd, place)
 		}
 	}

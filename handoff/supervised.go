@@ -30,7 +30,7 @@ func supervisor(path string) supervised {
 // take removes the variables from the environment, so that what this process starts does not take them for its own. Successors
 // get them, see addTo.
 func (s supervised) take() error {
-	if s.path == "" {
+	if s == (supervised{}) {
 		return nil
 	}
 	if err := os.Unsetenv(envRendezvous); err != nil {
@@ -41,13 +41,15 @@ func (s supervised) take() error {
 
 // addTo returns the environment of a successor.
 func (s supervised) addTo(env []string) []string {
-	if s.path == "" {
+	if s == (supervised{}) {
 		return env
 	}
 	env = slices.DeleteFunc(slices.Clone(env), func(v string) bool {
 		return strings.HasPrefix(v, envRendezvous+"=") || strings.HasPrefix(v, envPIDFile+"=")
 	})
-	env = append(env, envRendezvous+"="+s.path)
+	if s.path != "" {
+		env = append(env, envRendezvous+"="+s.path)
+	}
 	if s.pidFile != "" {
 		env = append(env, envPIDFile+"="+s.pidFile)
 	}

@@ -17,7 +17,7 @@ import (
 
 // errInit: see upgrade.
 var errInit = errors.New("this process is PID 1, and its end would end its successor too; start this program by " +
-	"'segue run -- PROGRAM', which is made to be PID 1 (docs/operations.md), or let a process in another container join the same Path")
+	"'segue run -- PROGRAM', which is made to be PID 1 (docs/operations.md), or set Config.Init, or let a process in another container join the same Path")
 
 // killGrace is how long a spawned successor has to end by itself once its attempt has failed.
 const killGrace = time.Second

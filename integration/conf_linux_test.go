@@ -28,6 +28,8 @@ type conf struct {
 	// Fault is what happens to the process itself at one arrow of the protocol: "kill sent commit"; at the third of its
 	// kind: "kill sent conns#3"; or some time after it: "kill sent confirm+2ms".
 	Fault string
+	// Init lets a process that is PID 1 stay, and start the program below it.
+	Init bool
 	// Start is what happens at a point of the start: "exit3" "hang" "hang-joined" "hold-joined", and "nofile=N", or
 	// "nofile=+N" for N more than are open.
 	Start string
@@ -109,7 +111,7 @@ func readConf(file string) (c conf, err error) {
 func (c conf) handoff(e *emitter) handoff.Config {
 	f := newFault(c.Fault, e)
 	h := handoff.Config{
-		Path: c.Path, Guard: c.Guard, StepTimeout: c.StepTimeout, ReadyTimeout: c.ReadyTimeout,
+		Path: c.Path, Init: c.Init, Guard: c.Guard, StepTimeout: c.StepTimeout, ReadyTimeout: c.ReadyTimeout,
 		DrainTimeout: c.DrainTimeout, StateTimeout: c.StateTimeout, Probation: c.Probation, Logger: e.logger(),
 		Siblings: c.Siblings, StopTimeout: c.StopTimeout,
 		Trace: &handoff.Trace{

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -99,6 +101,65 @@ func TestPID1(t *testing.T) {
 	}
 }
 
+// TestInit lets a program with Config.Init be process 1: it stays, upgrades happen below it and lose nobody, orphans are reaped,
+// and the end of the program is its own.
+func TestInit(t *testing.T) {
+	needRoot(t, "to make a PID namespace")
+	t.Parallel()
+	for _, way := range []string{"terminated", "killed"} {
+		t.Run(way, func(t *testing.T) {
+			w := newWorld(t, "tcp")
+			w.conf.Init, w.conf.Signals = true, true
+			n := enter(t, w)
+			await(t, "the server", func() bool { return call(w.addr).err == nil })
+			vs := come(t, w.addr, 3)
+			known := []int{vs.newcomer(t)}
+			for range 3 {
+				if err := unix.Kill(n.init, unix.SIGHUP); err != nil {
+					t.Fatal(err)
+				}
+				known = append(known, vs.newcomer(t, known...))
+			}
+			await(t, "one process, which serves, and no dead one", func() bool {
+				all := children(n.init)
+				return len(all) == 1 && innerNumber(all[0]) == known[len(known)-1]
+			})
+			all := vs.leave()
+			for _, v := range lost(all) {
+				t.Errorf("lost: %v", v)
+			}
+			if got := owners(all, known[0]); !slices.Equal(got, known) || slices.Contains(known, 1) {
+				t.Errorf("owners in turn: %v, want %v", got, known)
+			}
+			want := 0
+			if way == "killed" {
+				want = 128 + int(unix.SIGKILL)
+				if err := unix.Kill(children(n.init)[0], unix.SIGKILL); err != nil {
+					t.Fatal(err)
+				}
+			} else if err := unix.Kill(n.init, unix.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case err := <-n.ended:
+				status := 0
+				var exit *exec.ExitError
+				if errors.As(err, &exit) {
+					status = exit.ExitCode()
+				}
+				if status != want {
+					t.Errorf("process 1 ended with %d (%v), want %d", status, err, want)
+				}
+			case <-time.After(patience):
+				t.Fatal("process 1 does not end")
+			}
+		})
+	}
+}
+
+// inners counts them, for names.
+var inners atomic.Int32
+
 // inner is a PID namespace.
 type inner struct {
 	t     *testing.T
@@ -112,9 +173,15 @@ type inner struct {
 // enter makes a PID namespace whose process 1 is the program of the role tcp, or a command that gets it as its argument.
 func enter(t *testing.T, w *world, before ...string) *inner {
 	t.Helper()
+	return enterBy(t, w, nil, before...)
+}
+
+// enterBy does so with more flags for unshare(1).
+func enterBy(t *testing.T, w *world, flags []string, before ...string) *inner {
+	t.Helper()
 	n := &inner{t: t, ended: make(chan error, 1)}
 	// The world must not see its events: they name processes by numbers of another namespace.
-	w.conf.Events = filepath.Join(w.dir, "inner")
+	w.conf.Events = filepath.Join(w.dir, fmt.Sprintf("inner%d", inners.Add(1)))
 	if err := unix.Mkfifo(w.conf.Events, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +194,7 @@ func enter(t *testing.T, w *world, before ...string) *inner {
 		defer close(read)
 		_, _ = io.Copy(n, events)
 	}()
-	cmd := n.command(w, append([]string{"unshare", "--pid", "--fork", "--mount-proc", "--kill-child"}, before...)...)
+	cmd := n.command(w, slices.Concat([]string{"unshare", "--pid", "--fork", "--mount-proc", "--kill-child"}, flags, before)...)
 	err = cmd.Start()
 	if err == nil {
 		go func() { n.ended <- cmd.Wait() }()
@@ -173,12 +240,15 @@ func (n *inner) Write(b []byte) (int, error) {
 // says waits for an event that contains all of texts.
 func (n *inner) says(texts ...string) {
 	n.t.Helper()
-	await(n.t, fmt.Sprintf("an event with %q", texts), func() bool {
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		return slices.ContainsFunc(strings.Split(n.told.String(), "\n"), func(line string) bool {
-			return !slices.ContainsFunc(texts, func(text string) bool { return !strings.Contains(line, text) })
-		})
+	await(n.t, fmt.Sprintf("an event with %q", texts), func() bool { return n.hears(texts...) })
+}
+
+// hears reports whether there was such an event.
+func (n *inner) hears(texts ...string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.ContainsFunc(strings.Split(n.told.String(), "\n"), func(line string) bool {
+		return !slices.ContainsFunc(texts, func(text string) bool { return !strings.Contains(line, text) })
 	})
 }
 
@@ -190,6 +260,18 @@ func children(pid int) (all []int) {
 		all = append(all, n)
 	}
 	return all
+}
+
+// innerNumber is the number that a process has in its own PID namespace.
+func innerNumber(pid int) int {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == "NSpid:" {
+			n, _ := strconv.Atoi(f[len(f)-1])
+			return n
+		}
+	}
+	return 0
 }
 
 // await waits for what no event tells of.

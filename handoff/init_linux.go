@@ -1,0 +1,37 @@
+package handoff
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/segue-go/segue/handoff/internal/reaper"
+	"github.com/segue-go/segue/handoff/internal/spawn"
+)
+
+// becomeInit makes this process, which is PID 1, the one that stays, see Config.Init. It returns only an error.
+func becomeInit(c Config) error {
+	dir, err := os.MkdirTemp("", "segue-init-")
+	if err != nil {
+		return fmt.Errorf("this process is PID 1 and needs a directory of its own; set TMPDIR to one that can be written: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	given := supervised{path: c.Path, pidFile: filepath.Join(dir, "pid")}
+	origin := spawn.NewOrigin()
+	cmd := origin.Command(nil, c.Logger)
+	cmd.Env = given.addTo(cmd.Env)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	c.Logger.Info("this process is PID 1 and stays; the program runs below it")
+	drain := c.DrainTimeout
+	if drain < 0 {
+		drain = time.Minute
+	}
+	status, err := reaper.Main(reaper.Options{Cmd: cmd, PIDFile: given.pidFile, Heir: 2 * c.StepTimeout, Drain: drain + c.StepTimeout})
+	if err != nil {
+		return fmt.Errorf("PID 1 cannot start the program again: %w", err)
+	}
+	_ = os.RemoveAll(dir)
+	os.Exit(status)
+	return nil
+}

@@ -1,0 +1,144 @@
+package reaper
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Options say what PID 1 does.
+type Options struct {
+	Cmd     *exec.Cmd // the first process
+	PIDFile string    // names the process that serves, as soon as there is one
+	// Heir is how long PID 1 waits, when the process that serves has crashed, for another one to take its place.
+	Heir time.Duration
+	// Drain is how long it waits for what is left, when nobody serves any more.
+	Drain time.Duration
+}
+
+// Main starts the command, and returns when it, and those that have taken its place, have ended: with the status of the one
+// that has served last, which is 128 and the number of a signal that has ended it. The caller is to exit with it, which ends
+// what is left. An error is that the command was not started.
+//
+// SIGTERM, SIGINT and SIGQUIT are sent to all processes of the namespace, other signals to the one that serves.
+func Main(o Options) (status int, err error) {
+	signals := make(chan os.Signal, 64)
+	signal.Notify(signals) // SIGCHLD too
+	defer signal.Stop(signals)
+	if err := o.Cmd.Start(); err != nil {
+		return 0, err
+	}
+	r := &reaper{o: o, main: o.Cmd.Process.Pid}
+	_ = o.Cmd.Process.Release() // its Wait would compete with reap
+	for {
+		select {
+		case s := <-signals:
+			switch s {
+			case unix.SIGCHLD:
+			case unix.SIGPIPE, unix.SIGURG: // this process's own
+				continue
+			default:
+				r.look()
+				r.pass(s.(syscall.Signal))
+			}
+		case <-r.bound:
+			if r.stopping {
+				return r.status, nil
+			}
+			r.stop()
+		}
+		if r.reap() {
+			return r.status, nil
+		}
+	}
+}
+
+type reaper struct {
+	o        Options
+	main     int // the process that serves; 0: it has ended
+	status   int // of the last one
+	stopping bool
+	bound    <-chan time.Time
+}
+
+// look reads who serves.
+func (r *reaper) look() {
+	b, err := os.ReadFile(r.o.PIDFile)
+	if err != nil {
+		return
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil || pid <= 1 || pid == r.main || unix.Kill(pid, 0) != nil || dead(pid) {
+		return
+	}
+	if r.main = pid; !r.stopping {
+		r.bound = nil
+	}
+}
+
+// dead reports whether nobody has waited for a process yet that has ended.
+func dead(pid int) bool {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return false // no /proc: unknown
+	}
+	rest := b[strings.LastIndexByte(string(b), ')')+1:] // proc_pid_stat(5)
+	f := strings.Fields(string(rest))
+	return len(f) > 0 && (f[0] == "Z" || f[0] == "X")
+}
+
+func (r *reaper) pass(s syscall.Signal) {
+	if s == unix.SIGTERM || s == unix.SIGINT || s == unix.SIGQUIT {
+		r.stopping = true
+		_ = unix.Kill(-1, s) // kill(2): not to this process
+		return
+	}
+	if r.main != 0 {
+		_ = unix.Kill(r.main, s)
+	}
+}
+
+// stop ends what is left when nobody serves.
+func (r *reaper) stop() {
+	r.stopping = true
+	_ = unix.Kill(-1, unix.SIGTERM)
+	r.bound = time.After(r.o.Drain)
+}
+
+// reap waits for all that have ended, and reports whether nobody is left.
+func (r *reaper) reap() (over bool) {
+	for {
+		var st unix.WaitStatus
+		pid, err := unix.Wait4(-1, &st, unix.WNOHANG, nil)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case errors.Is(err, unix.ECHILD):
+			return true
+		case err != nil || pid == 0:
+			return false
+		}
+		r.look() // who has come after it
+		if pid != r.main {
+			continue
+		}
+		r.main, r.status = 0, st.ExitStatus()
+		if st.Signaled() {
+			r.status = 128 + int(st.Signal())
+		}
+		switch {
+		case r.stopping:
+		case r.status == 0: // somebody wished that
+			r.stop()
+		default:
+			r.bound = time.After(r.o.Heir)
+		}
+	}
+}
