@@ -127,6 +127,18 @@ func TestSystemdCrash(t *testing.T) {
 			_ = unix.Kill(pid, unix.SIGKILL)
 			return []int{pid}, true
 		}},
+		{"serving and again when it is restarted", quick, func(t *testing.T, s *service) ([]int, bool) {
+			pid := s.mainPID()
+			s.keep("app.good")
+			s.replace([]byte("#!/bin/sh\n[ -e /run/app/two ] && exec /usr/local/bin/app.good \"$@\"\n" +
+				"[ -e /run/app/one ] && touch /run/app/two || touch /run/app/one\nexit 1\n"))
+			_ = unix.Kill(pid, unix.SIGKILL)
+			s.another(pid)
+			if got := s.show("NRestarts"); got != "3" {
+				t.Errorf("%s restarts, want 3", got)
+			}
+			return []int{pid}, true
+		}},
 		{"the incumbent within the guard", long, func(t *testing.T, s *service) ([]int, bool) {
 			old := s.mainPID()
 			s.systemctl("reload", "app")

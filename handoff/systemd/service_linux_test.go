@@ -253,7 +253,9 @@ func TestNotifySocket(t *testing.T) {
 		}
 	}
 	m := newManager(t, filepath.Join(shortDir(t), "n"))
+	m.mu.Lock()
 	m.deaf = true
+	m.mu.Unlock()
 	s := start(t, Options{})
 	s.goes(handoff.PhaseServing, handoff.PhaseDraining)
 	s.released(handoff.Peer{PID: os.Getpid()})
