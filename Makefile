@@ -13,7 +13,7 @@ MODULES       := $(dir $(shell find . -name go.mod -not -path '*/testdata/*'))
 OTHERS        := darwin/arm64 windows/amd64
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint lint-install fuzz bench cover cross examples tools
+.PHONY: help build demo test test-kernel lint lint-install fuzz bench cover cross examples tools
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,9 @@ test: tools ## all tests, with the race detector, shuffled; then whether they we
 	@set -e; decisions=$$(mktemp -d); trap 'rm -rf "$$decisions"' EXIT; export SEGUE_DECISIONS="$$decisions"; \
 	for m in $(MODULES); do (cd $$m && echo "$$m" && $(GO) test -race -shuffle=on ./...); done; \
 	$(GO) run ./integration/conform
+
+test-kernel: ## tests on Linux 6.1 and 6.12, in qemu; KERNEL_FLAGS such as -kernels 6.1, -quick, -run NAME, -log DIRECTORY
+	$(GO) run ./integration/kernel $(KERNEL_FLAGS)
 
 lint: ## golangci-lint, of the version that make lint-install installs
 	@test -x "$(GOLANGCI_LINT)" || { echo "missing: golangci-lint; see https://golangci-lint.run, or: make lint-install" >&2; exit 1; }
