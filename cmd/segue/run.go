@@ -12,7 +12,8 @@ import (
 // running is what run is asked to do.
 type running struct {
 	listen                                  []listenArg
-	rendezvous                              string
+	rendezvous, readyFile                   string
+	stay                                    bool
 	ready                                   readyArg
 	readyTimeout, drainTimeout, stopTimeout time.Duration
 	drainSignal                             signalNumber
@@ -50,7 +51,12 @@ has accepted and end. Without --listen, and with a program that does not hand ov
 READY is a time, for which the process has to live; or notify, if it says READY=1 (sd_notify(3)), which also ends a time
 early; or tcp or tcp:HOST:PORT, if it accepts connections there; or http:/PATH or http://HOST:PORT/PATH, if it answers a
 GET there with a status below 400. Without HOST:PORT it is the first --listen. For tcp and http it is looked whether the
-new process has the connection, and not the old one, which listens at the same address.
+new process has the connection, and not the old one, which listens at the same address. Or it is joined, if COMMAND has to
+confirm at the rendezvous; that is the default with --rendezvous and without --listen, and the rule for a process that is
+to take over from one that has.
+
+With one --rendezvous, in two containers that share a directory, the second COMMAND takes over from the first, which ends
+with status 0. Give both --stay, or the first container is started again, and takes over in its turn.
 
 If COMMAND crashes it is started again, with the same sockets, after 100ms, and twice that for each further failure in a
 row, up to 10s. If it ends before it has ever been ready, with status 0, or more than --restarts times in a row, it is not.`,
@@ -74,12 +80,17 @@ row, up to 10s. If it ends before it has ever been ready, with status 0, or more
 			flags.Var((*timeValue)(&r.stopTimeout), "stop-timeout", "after SIGTERM, kill what is left after this `time`")
 			flags.IntVar(&r.restarts, "restarts", r.restarts, "give up after this `number` of failures in a row")
 			flags.StringVar(&r.rendezvous, "rendezvous", "", "the `path` of SEGUE_RENDEZVOUS, to share it with others; one of its own by default")
+			flags.BoolVar(&r.stay, "stay", false, "when COMMAND has ended with status 0, stay until SIGTERM")
+			flags.StringVar(&r.readyFile, "ready-file", "", "make the file `path` when COMMAND serves for the first time, and remove it at the end")
 			return func(_ context.Context, args []string) error {
 				if len(args) == 0 {
 					return usagef("what is to be run? Give its command line after --")
 				}
 				if r.restarts < 0 {
 					return usagef("--restarts cannot be negative")
+				}
+				if r.rendezvous != "" && len(r.listen) == 0 && !given(flags, "ready") {
+					r.ready = readyArg{joined: true}
 				}
 				if r.ready.needsListen() {
 					address, err := probeAddress(r.listen)
@@ -97,9 +108,9 @@ row, up to 10s. If it ends before it has ever been ready, with status 0, or more
 
 // readyArg is an argument of --ready.
 type readyArg struct {
-	notify, probe bool
-	address, path string
-	delay         time.Duration
+	joined, notify, probe bool
+	address, path         string
+	delay                 time.Duration
 }
 
 func (r readyArg) needsListen() bool { return r.probe && r.address == "" }
@@ -109,6 +120,8 @@ func parseReady(s string) (r readyArg, err error) {
 	switch {
 	case s == "notify":
 		return readyArg{notify: true}, nil
+	case s == "joined":
+		return readyArg{joined: true}, nil
 	case kind == "tcp":
 		r.probe, r.address = true, strings.TrimPrefix(rest, "//")
 		if colon && r.address == "" {
@@ -127,7 +140,7 @@ func parseReady(s string) (r readyArg, err error) {
 	default:
 		err = (*timeValue)(&r.delay).Set(s)
 		if err != nil {
-			err = errors.New("that is neither notify, tcp, http:/PATH nor a time such as 2s")
+			err = errors.New("that is neither joined, notify, tcp, http:/PATH nor a time such as 2s")
 		}
 		return r, err
 	}

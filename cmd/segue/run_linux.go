@@ -26,8 +26,9 @@ func (e env) supervise(r running) error {
 			return exitCannot
 		},
 		Rendezvous:   r.rendezvous,
-		Ready:        supervise.Ready{Notify: r.ready.notify, Address: r.ready.address, Path: r.ready.path, Delay: r.ready.delay},
+		Ready:        supervise.Ready{Joined: r.ready.joined, Notify: r.ready.notify, Address: r.ready.address, Path: r.ready.path, Delay: r.ready.delay},
 		ReadyTimeout: r.readyTimeout, DrainSignal: r.drainSignal, DrainTimeout: r.drainTimeout, StopTimeout: r.stopTimeout, Restarts: r.restarts,
+		Stay: r.stay, ReadyFile: r.readyFile,
 		Stdout: os.Stdout, Stderr: os.Stderr,
 		Log: slog.New(slog.NewTextHandler(e.stderr, nil)).With("segue", "run"),
 	}

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -21,8 +20,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/segue-go/segue/handoff"
-	"github.com/segue-go/segue/handoff/serve"
 	"github.com/segue-go/segue/integration/load"
 )
 
@@ -310,6 +307,38 @@ func TestRunRefused(t *testing.T) {
 	}
 }
 
+// TestRunNested runs one below the other: the inner one gets the sockets of the outer one, passes them on, and says when it is
+// ready. So it would be below systemd.
+func TestRunNested(t *testing.T) {
+	if _, err := exec.LookPath("python3"); err != nil {
+		skip(t, "python3")
+	}
+	addr, exe := freeAddr(t), "/proc/self/exe"
+	s := supervised(t, nil, nil, "--listen", "web="+addr, "--ready", "notify", "--", exe, "run", "--ready", "notify", "--", "python3", "testdata/server.py")
+	s.addr = addr
+	s.has("msg=serving", 2)
+	first := s.asks()
+	s.loaded(2, func() {
+		s.signal(unix.SIGHUP)
+		s.has("msg=serving", 4)
+		s.has("a process has drained", 1)
+	})
+	if now := s.asks(); now == first || now == 0 {
+		t.Errorf("process %d serves, and %d did at first", now, first)
+	}
+}
+
+// TestRunPasses passes a signal on that has nothing to do with it, and reaps what COMMAND leaves behind.
+func TestRunPasses(t *testing.T) {
+	s := supervised(t, nil, nil, "--ready", "10ms", "--", "sh", "-c",
+		`trap 'echo got it' USR2; sh -c 'sleep 0.3 & echo orphan'; while :; do sleep 0.05; done`)
+	s.has("orphan", 1)
+	s.has("msg=serving", 1)
+	s.signal(unix.SIGUSR2)
+	s.has("got it", 1)
+	s.eventually("only COMMAND is left", func() bool { return len(childrenOf(s.cmd.Process.Pid)) == 1 })
+}
+
 // TestRunContradiction gives it variables of systemd's that are not for it, or wrong.
 func TestRunContradiction(t *testing.T) {
 	s := supervised(t, nil, []string{"LISTEN_FDS=3", "LISTEN_PID=1"}, "--", "sh", "-c", "echo fds: $LISTEN_FDS.")
@@ -321,98 +350,4 @@ func TestRunContradiction(t *testing.T) {
 	if status := s.ends(); status != 1 || !strings.Contains(s.said(), "descriptor 3 is no socket") {
 		t.Errorf("status %d: %s", status, s.said())
 	}
-}
-
-// roleSegueServer is a server of segue without a path of its own.
-func roleSegueServer(addr string) int {
-	ctx, cancel := signal.NotifyContext(context.Background(), unix.SIGTERM)
-	defer cancel()
-	gen, err := handoff.Join(ctx, handoff.Config{})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	ln, err := gen.Listen(ctx, "tcp", addr)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("X-Segue-Pid", strconv.Itoa(os.Getpid()))
-		ms, _ := strconv.Atoi(r.FormValue("ms"))
-		time.Sleep(time.Duration(ms) * time.Millisecond)
-		_, _ = io.WriteString(w, r.FormValue("token"))
-	})
-	if err := serve.Run(ctx, gen, serve.HTTP(&http.Server{Handler: h}, ln)); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return 0
-}
-
-// TestRunSegue replaces a program of segue ten times under load: it hands over by itself, kept connections too. Then the new
-// one is killed, in its guard: the one before serves again.
-func TestRunSegue(t *testing.T) {
-	for _, wrap := range [][]string{nil, {"unshare", "--pid", "--fork", "--mount-proc", "--kill-child=TERM"}} {
-		name := "child"
-		if wrap != nil {
-			name = "PID 1"
-			if os.Geteuid() != 0 {
-				skip(t, "root, to make a PID namespace")
-			}
-		}
-		times := 10
-		if testing.Short() {
-			times = 2
-		}
-		t.Run(name, func(t *testing.T) {
-			addr := freeAddr(t)
-			exe, err := os.Executable()
-			must(t, err)
-			s := supervised(t, wrap, nil, "--", "env", envRole+"=server", exe, addr)
-			s.addr = addr
-			s.has("msg=serving", 1)
-			hup := func() { s.signal(unix.SIGHUP) }
-			if wrap != nil {
-				s.eventually("process 1", func() bool { return len(childrenOf(s.cmd.Process.Pid)) == 1 })
-				init := childrenOf(s.cmd.Process.Pid)[0]
-				hup = func() { must(t, unix.Kill(init, unix.SIGHUP)) }
-				defer func() { must(t, unix.Kill(init, unix.SIGTERM)) }()
-			}
-			s.eventually("an answer", func() bool { return s.asks() != 0 })
-			s.loaded(5, func() {
-				for i := range times {
-					before := s.asks()
-					hup()
-					s.has("msg=serving", 2+i)
-					if now := s.asks(); now == before {
-						t.Errorf("process %d serves on", now)
-					}
-				}
-			})
-			if wrap != nil {
-				return
-			}
-			last := s.asks()
-			must(t, unix.Kill(last, unix.SIGKILL))
-			s.eventually("another one", func() bool { now := s.asks(); return now != 0 && now != last })
-			s.has("an older process serves again", 1)
-			hup()
-			s.has("msg=serving", 2+times)
-			s.signal(unix.SIGTERM)
-			if status := s.ends(); status != 0 {
-				t.Errorf("status %d", status)
-			}
-		})
-	}
-}
-
-// childrenOf lists the children of a process.
-func childrenOf(pid int) (all []int) {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", pid))
-	for _, f := range strings.Fields(string(b)) {
-		n, _ := strconv.Atoi(f)
-		all = append(all, n)
-	}
-	return all
 }

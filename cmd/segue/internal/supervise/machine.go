@@ -33,6 +33,7 @@ type machine struct {
 	asked   bool // for another generation, while one is starting
 	served  bool // one was ready, some time
 	ends    bool // nothing is started any more
+	stays   bool // until it is told to end
 	status  int  // of COMMAND, for the end
 	failed  int  // failures in a row
 	waiting bool // for the end of a back-off
@@ -190,7 +191,7 @@ func (m *machine) tooLate(pid int) []action {
 		stays = "; the old one serves on"
 	}
 	acts := []action{tell(failure, "a new process was not ready in time and is ended"+stays, "pid", pid, "time", m.o.ReadyTimeout)}
-	if s := m.the(serving); s != nil && s.joined {
+	if s := m.the(serving); m.o.Ready.Joined || s != nil && s.joined {
 		// SIGTERM would be a wish that the service ends, if it should own at this moment.
 		return append(acts, action{signal: syscall.SIGKILL, group: true, to: pid})
 	}
@@ -223,7 +224,7 @@ func (m *machine) exited(pid, status int, now time.Time) []action {
 		m.status = status
 		return m.ended()
 	case p.role == serving && status == 0 && m.the(starting) == nil:
-		m.status, m.ends = 0, true
+		m.status, m.ends, m.stays = 0, true, m.o.Stay
 		acts := []action{tell(info, "COMMAND has ended", "pid", pid)}
 		for _, q := range m.procs {
 			acts = append(acts, action{kill: &deadline{q.pid, m.o.StopTimeout}})
@@ -290,6 +291,9 @@ func (m *machine) ended() []action {
 	if !m.ends || len(m.procs) > 0 {
 		return nil
 	}
+	if m.stays {
+		return []action{tell(info, "COMMAND has ended well, and this process stays until SIGTERM")}
+	}
 	return []action{{exit: true}}
 }
 
@@ -300,7 +304,7 @@ func (m *machine) signaled(s syscall.Signal) (acts []action) {
 		return m.hangUp()
 	case syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT:
 		acts = append(acts, tell(info, "stopping", "signal", fmt.Sprint(s)))
-		m.ends = true
+		m.ends, m.stays = true, false
 		for _, p := range m.procs {
 			acts = append(acts, action{signal: s, to: p.server}, action{kill: &deadline{p.pid, m.o.StopTimeout}})
 		}

@@ -126,6 +126,14 @@ func TestMachineRendezvous(t *testing.T) {
 	p.wants(p.m.exited(7, 0, p.now), "exit")
 }
 
+func TestMachineStays(t *testing.T) {
+	p := newPlay(t, Options{Stay: true})
+	p.m.named(1, nil, p.now)
+	p.wants(p.says(p.m.exited(1, 0, p.now), "stays until SIGTERM"))
+	p.wants(p.m.signaled(syscall.SIGHUP)) // not even that starts anything
+	p.wants(p.m.signaled(syscall.SIGTERM), "exit")
+}
+
 func TestMachineEndsWell(t *testing.T) {
 	p := newPlay(t, Options{})
 	p.m.named(1, nil, p.now)

@@ -43,13 +43,21 @@ func (n *notifySocket) read(ready func()) {
 	}
 }
 
-// tellReady tells the supervisor of this process, if it has one, that COMMAND serves for the first time.
+// tellReady tells who wants to know that COMMAND serves for the first time: by the file, and the supervisor of this process.
 func (r *runner) tellReady() {
-	path := os.Getenv("NOTIFY_SOCKET")
-	if r.told || path == "" {
+	if r.told {
 		return
 	}
 	r.told = true
+	if r.o.ReadyFile != "" {
+		if err := os.WriteFile(r.o.ReadyFile, nil, 0o644); err != nil {
+			r.o.Log.Error("the ready file was not made", "error", err)
+		}
+	}
+	path := os.Getenv("NOTIFY_SOCKET")
+	if path == "" {
+		return
+	}
 	conn, err := net.Dial("unixgram", path) // package net knows the abstract ones, which begin with @
 	if err == nil {
 		_, err = conn.Write([]byte("READY=1"))

@@ -10,9 +10,10 @@ import (
 // Socket is one that COMMAND gets.
 type Socket struct{ Name, Network, Address string }
 
-// Ready says how a new process is found to be ready. At most one of Notify, Network and Delay is set. A program that joins
+// Ready says how a new process is found to be ready. At most one of its ways is set. A program that joins
 // the rendezvous is ready when it has confirmed there, whatever this says.
 type Ready struct {
+	Joined  bool          // it has to join the rendezvous
 	Notify  bool          // it says READY=1 (sd_notify(3))
 	Address string        // it has accepted a connection to this TCP address, host:port
 	Path    string        // and has answered GET of this path there with a status below 400; "": a connection suffices
@@ -37,6 +38,9 @@ type Options struct {
 	DrainTimeout time.Duration  // which is killed after that
 	StopTimeout  time.Duration  // so long after SIGTERM what is left is killed
 	Restarts     int            // so many failures in a row are answered by a new start
+
+	Stay      bool   // when COMMAND has ended with status 0, wait for SIGTERM
+	ReadyFile string // made when COMMAND serves for the first time, and removed at the end; "": none
 
 	Stdout, Stderr *os.File // of COMMAND
 	Log            *slog.Logger

@@ -98,6 +98,11 @@ func (r *runner) open() (err error) {
 	if len(inherited) > 0 && len(r.o.Listen) == 0 {
 		r.m.o.Listen = make([]Socket, len(inherited)) // the machine wants to know whether there are any
 	}
+	if r.o.ReadyFile != "" { // of a process that was killed
+		if err := os.Remove(r.o.ReadyFile); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
 	if r.dir, err = os.MkdirTemp("", "segue-run-"); err != nil {
 		return err
 	}
@@ -117,6 +122,9 @@ func (r *runner) open() (err error) {
 func (r *runner) close() {
 	r.cancel()
 	r.unwatch()
+	if r.told && r.o.ReadyFile != "" {
+		_ = os.Remove(r.o.ReadyFile)
+	}
 	r.tasks.Wait()
 	endChildren()
 	for _, s := range r.sockets {

@@ -97,10 +97,13 @@ func (r *runner) fork(file, notify string) (pid int, err error) {
 func (r *runner) awaitReady(ctx context.Context, pid int, notify *notifySocket) {
 	ready := func() { r.post(func() []action { return r.m.ready(pid, time.Now()) }) }
 	context.AfterFunc(ctx, notify.close)
+	if r.o.Ready.Joined { // named tells
+		ready = func() {}
+	}
 	r.tasks.Go(func() { notify.read(ready) })
 	r.tasks.Go(func() {
 		switch {
-		case r.o.Ready.Notify:
+		case r.o.Ready.Joined, r.o.Ready.Notify:
 			return
 		case r.o.Ready.Address != "":
 			if !probe(ctx, pid, r.o.Ready.Address, r.o.Ready.Path, r.o.Log) {
