@@ -31,6 +31,9 @@ type attempt struct {
 	hello *wire.Hello
 	token token.Token
 
+	foreign bool // the successor is a proxy in this process, see foreign_linux.go
+	other   Peer // the process for which it is; guarded by Generation.mu
+
 	version  int      // the highest in common
 	features []string // in common
 	moves    bool     // live connections move
@@ -146,7 +149,7 @@ func (a *attempt) greet(ctx context.Context) error {
 	if a.version, common = wire.Negotiate(wire.Versions(), hello.Versions); !common {
 		return fmt.Errorf("%w: we speak %v, process %d (%s) speaks %v", ErrVersion, wire.Versions(), p.PID, hello.Name, hello.Versions)
 	}
-	a.features = wire.Common(a.g.cfg.features(), hello.Features)
+	a.features = wire.Common(a.g.features(), hello.Features)
 	a.moves = slices.Contains(a.features, featureConns)
 	a.returns = a.moves && slices.Contains(a.features, featureReturn)
 	_, err = transport.Agreed(a.features, a.g.cfg.Transport == TransportPidfd, a.link)
@@ -305,7 +308,7 @@ func (a *attempt) prepare(ctx context.Context) succession.IncumbentEvent {
 	defer context.AfterFunc(g.ctx, func() { cancel(context.Cause(g.ctx)) })()
 	defer context.AfterFunc(g.back, func() { cancel(net.ErrClosed) })() // there is nothing to hand over any more
 	var err error
-	if a.child != nil {
+	if a.child != nil || a.foreign {
 		err = a.greet(ctx) // who called at the rendezvous has been
 	}
 	if err == nil {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os/exec"
 	"runtime"
 	"time"
 
@@ -46,11 +47,15 @@ func (g *Generation) own(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	g.settleSources()
 	g.started.happen()
 	g.writePIDFiles()
+	g.settleSources()
 	g.log.Info("serving")
 	return nil
+}
+
+func (g *Generation) upgradeTo(ctx context.Context, _ func(context.Context, *exec.Cmd, []Lent) error) error {
+	return g.upgrade(ctx)
 }
 
 func (g *Generation) upgrade(context.Context) error {

@@ -11,9 +11,12 @@ const (
 )
 
 // features are what this side can do.
-func (c Config) features() []string {
+func (g *Generation) features() []string {
 	f := []string{featureConns, featureState, featureReturn, featureUpgrade}
-	if c.Transport != TransportSCMRights {
+	if g.proxies {
+		f = nil // what moves would end here
+	}
+	if g.cfg.Transport != TransportSCMRights {
 		f = append(f, transport.FeaturePull, transport.FeatureToken)
 	}
 	return f

@@ -62,6 +62,7 @@ type Generation struct {
 	closed     chan struct{} // Close is done
 	pathless   bool          // Config.Path is empty
 	supervised supervised
+	proxies    bool // it takes over for a process that does not speak the protocol, see foreign_linux.go
 
 	asked chan struct{} // the predecessor passes on a request for an upgrade
 
@@ -158,34 +159,8 @@ func Join(ctx context.Context, c Config) (*Generation, error) {
 	if pathless && !pathlessJoined.CompareAndSwap(false, true) {
 		return nil, &Error{Op: "join", Phase: PhaseStarting, Err: ErrPathless}
 	}
-	g := &Generation{
-		cfg:        c,
-		log:        c.Logger.With("generation", 1),
-		started:    newEvent(),
-		released:   newEvent(),
-		closed:     make(chan struct{}),
-		news:       make(chan struct{}),
-		asked:      make(chan struct{}, 1),
-		phase:      PhaseStarting,
-		number:     1,
-		succession: newSuccession(),
-		pathless:   pathless,
-		supervised: given,
-	}
-	g.ctx, g.cancel = context.WithCancelCause(context.Background())
-	g.quit, g.hurry = context.WithCancelCause(g.ctx)
-	g.back, g.yield = context.WithCancelCause(context.Background())
-	g.sockets.Log, g.sockets.Lock = g.log, g.withLock
-	g.sockets.Opened, g.sockets.Closed = g.traceOpened, g.traceClosed
-	g.conns = migrate.New(g.log, migrate.Config{
-		Context:     g.ctx,
-		Task:        g.task,
-		StepTimeout: c.StepTimeout,
-		Standing:    g.standing,
-	})
-	g.host = live.NewHost(g.addHolder)
-	g.sections.Timeout, g.sections.Life, g.sections.Go = c.StateTimeout, g.ctx, g.task
-	g.sections.Log = func() *slog.Logger { return g.log }
+	g := newGeneration(c)
+	g.pathless, g.supervised = pathless, given
 	signals := make(chan os.Signal, 1)
 	if len(c.Signals) > 0 {
 		signal.Notify(signals, c.Signals...)
@@ -201,6 +176,37 @@ func Join(ctx context.Context, c Config) (*Generation, error) {
 	}
 	g.task(func() { g.upgradeWhenAsked(signals) })
 	return g, nil
+}
+
+// newGeneration makes one that is nobody's successor yet.
+func newGeneration(c Config) *Generation {
+	g := &Generation{
+		cfg:        c,
+		log:        c.Logger.With("generation", 1),
+		started:    newEvent(),
+		released:   newEvent(),
+		closed:     make(chan struct{}),
+		news:       make(chan struct{}),
+		asked:      make(chan struct{}, 1),
+		phase:      PhaseStarting,
+		number:     1,
+		succession: newSuccession(),
+	}
+	g.ctx, g.cancel = context.WithCancelCause(context.Background())
+	g.quit, g.hurry = context.WithCancelCause(g.ctx)
+	g.back, g.yield = context.WithCancelCause(context.Background())
+	g.sockets.Log, g.sockets.Lock = g.log, g.withLock
+	g.sockets.Opened, g.sockets.Closed = g.traceOpened, g.traceClosed
+	g.conns = migrate.New(g.log, migrate.Config{
+		Context:     g.ctx,
+		Task:        g.task,
+		StepTimeout: c.StepTimeout,
+		Standing:    g.standing,
+	})
+	g.host = live.NewHost(g.addHolder)
+	g.sections.Timeout, g.sections.Life, g.sections.Go = c.StateTimeout, g.ctx, g.task
+	g.sections.Log = func() *slog.Logger { return g.log }
+	return g
 }
 
 // Ready makes this generation the owner of the sockets and opens them: nil means that it owns. On an error it does not

@@ -34,13 +34,23 @@ func (g *Generation) nowSuperseded() {
 	s.superseded.happen()
 }
 
+// successor is the process that has the sockets now.
+func (a *attempt) successor() Peer {
+	if a.foreign {
+		a.g.mu.Lock()
+		defer a.g.mu.Unlock()
+		return a.other
+	}
+	p := a.link.Peer
+	return Peer{PID: p.PID, UID: p.UID, GID: p.GID}
+}
+
 // release gives revival up: from here this generation only drains. Its copies of the listeners are closed, since they
 // would keep the ports open should the successor stop.
 func (a *attempt) release() {
 	g := a.g
 	if f := g.cfg.Trace.Released; f != nil {
-		p := a.link.Peer
-		f(Peer{PID: p.PID, UID: p.UID, GID: p.GID})
+		f(a.successor())
 	}
 	g.letGoOfCopies()
 	a.say(&wire.Released{})

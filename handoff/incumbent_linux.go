@@ -354,7 +354,7 @@ func (a *attempt) disagreesLocked() error {
 // sockets when what only one process may have was let go of. Otherwise it is e.
 func (a *attempt) endsWith(cause error, e succession.IncumbentEvent) succession.IncumbentEvent {
 	g := a.g
-	if !errors.Is(cause, net.ErrClosed) || g.quit.Err() == nil || a.child != nil || !a.offered || !a.heir {
+	if !errors.Is(cause, net.ErrClosed) || g.quit.Err() == nil || a.child != nil || a.foreign || !a.offered || !a.heir {
 		return e
 	}
 	if err := g.sections.HoldExclusive(context.Background(), nil); err != nil {

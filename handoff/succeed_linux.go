@@ -115,7 +115,7 @@ func (g *Generation) succeed(ctx context.Context, conn *net.UnixConn) error {
 // beWelcomed says HELLO and waits for WELCOME, from somebody who is authorized.
 func (g *Generation) beWelcomed(ctx context.Context, p *predecessor) error {
 	l := p.link
-	err := l.Send(&wire.Hello{Versions: wire.Versions(), Features: g.cfg.features(), Name: g.origin.Name(), PID: os.Getpid()})
+	err := l.Send(&wire.Hello{Versions: wire.Versions(), Features: g.features(), Name: g.origin.Name(), PID: os.Getpid()})
 	if err != nil && !link.Over(err) { // who hangs up before that may have said why
 		return err
 	}

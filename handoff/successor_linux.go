@@ -317,7 +317,7 @@ func (g *Generation) beginServing(p *predecessor) {
 	}
 	g.started.happen()
 	g.log.Info("serving", "phase", g.currentPhase())
-	if p == nil {
+	if p == nil || g.proxies { // a proxy ends at once, and who calls meanwhile finds the path gone
 		return
 	}
 	if err := g.replaceOutput(p); err != nil {

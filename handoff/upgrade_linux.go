@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"time"
 
 	"github.com/segue-go/segue/handoff/internal/link"
@@ -35,6 +36,15 @@ func (g *Generation) upgrade(ctx context.Context) error {
 	return err
 }
 
+// command starts what comes next; nil if Config.Command returned nothing.
+func (g *Generation) command() *exec.Cmd {
+	cmd := g.origin.Command(g.cfg.Command, g.log)
+	if cmd != nil {
+		cmd.Env = g.supervised.addTo(cmd.Env)
+	}
+	return cmd
+}
+
 func (g *Generation) startAndHandOver(ctx context.Context) error {
 	switch phase := g.currentPhase(); {
 	case phase == PhaseStopped:
@@ -55,10 +65,7 @@ func (g *Generation) startAndHandOver(ctx context.Context) error {
 	}
 	var child *spawn.Child
 	var conn *net.UnixConn
-	cmd := g.origin.Command(g.cfg.Command, g.log)
-	if cmd != nil {
-		cmd.Env = g.supervised.addTo(cmd.Env)
-	}
+	cmd := g.command()
 	var err error
 	_ = g.spares.Do(spares.Spawn, 1, func() error {
 		child, conn, err = spawn.Start(cmd, g.cfg.Path, g.cfg.Siblings)

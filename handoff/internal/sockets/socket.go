@@ -82,6 +82,9 @@ func (o *Socket) Address() string {
 	return o.addr.String()
 }
 
+// Asked is the address that the program asked for; "" for a file.
+func (o *Socket) Asked() string { return o.item.Address }
+
 // Place is where it was in the predecessor's offer, if it came from there.
 func (o *Socket) Place() (place int, inherited bool) { return o.place, o.place >= 0 }
 

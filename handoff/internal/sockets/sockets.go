@@ -122,6 +122,17 @@ func (s *Set) Inherited(n int) []*Socket {
 	return all
 }
 
+// ClaimAll claims all that was offered, as it is: nothing is listened on or opened here.
+func (s *Set) ClaimAll() []*Socket {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, o := range s.unclaimed {
+		o.item.Bound = false
+	}
+	s.claimed, s.unclaimed = append(s.claimed, s.unclaimed...), nil
+	return slices.Clone(s.claimed)
+}
+
 // CloseUnclaimed closes this process's copies of what the program did not ask for.
 func (s *Set) CloseUnclaimed() {
 	s.mu.Lock()

@@ -183,7 +183,7 @@ var successorTable = [successors][]successorRow{
 		{when(OpenFailed), Gone, do(PutBack, HangUp)},
 	},
 	OpeningAlone: {
-		{when(Opened), Alone, do(BeginServing, Settle, Announce, HangUp)},
+		{when(Opened), Alone, do(BeginServing, Announce, Settle, HangUp)},
 		{when(OpenedOnTrial), TrialAlone, do(BeginServing, Settle, HangUp)},
 		{when(OpenFailed), Gone, do(HangUp)},
 	},

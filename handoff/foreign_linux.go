@@ -1,0 +1,138 @@
+package handoff
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/segue-go/segue/handoff/fdpass"
+	"github.com/segue-go/segue/handoff/internal/link"
+	"github.com/segue-go/segue/handoff/internal/migrate"
+	"github.com/segue-go/segue/handoff/internal/sys"
+	"github.com/segue-go/segue/listener"
+)
+
+// The successor of this generation is another one of this process, a proxy, to which it hands over by the protocol, as to any
+// other. The proxy asks for everything and opens nothing; when it owns, and the other process serves, it ends. So the promises
+// of a handover hold here too, without a rule of their own: nobody else takes over meanwhile, an older generation is
+// released, what only one process may have is let go of, and no accept is in flight any more.
+
+func (g *Generation) upgradeTo(ctx context.Context, start func(context.Context, *exec.Cmd, []Lent) error) error {
+	if !g.currentPhase().owner() {
+		return ErrNotOwner
+	}
+	if os.Getpid() == 1 {
+		return errInit
+	}
+	a := &attempt{g: g, foreign: true, departure: migrate.NoDeparture()}
+	if err := g.begin(ctx, a); err != nil {
+		return err
+	}
+	proxy, theirs, err := g.proxy(a)
+	if err != nil {
+		g.end(a)
+		return err
+	}
+	g.tasks.Add(1) // begin has, so Close is not through waiting
+	defer g.tasks.Done()
+	superseded, over := make(chan struct{}), make(chan struct{})
+	go func() { // a task since begin
+		defer g.tasks.Done()
+		defer close(over)
+		err = a.handOver(ctx, func() { close(superseded) })
+		g.makeRoom(a)
+	}()
+	proxyErr := proxy.standIn(ctx, a, theirs, start)
+	if proxyErr != nil {
+		proxy.mu.Lock()
+		proxy.refused = proxyErr
+		proxy.mu.Unlock()
+		g.writePIDFiles() // the other process may have written its own there
+	}
+	_ = proxy.Close() // it says what is left to say
+	select {
+	case <-superseded:
+		g.log.Info("handed over to a process that does not know segue; this one drains and ends")
+		return nil
+	case <-over:
+		if proxyErr == nil {
+			proxyErr = err
+		}
+		return proxyErr
+	}
+}
+
+// proxy makes a generation of this process that takes over by the other end of a's link.
+func (g *Generation) proxy(a *attempt) (proxy *Generation, theirs *net.UnixConn, err error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socketpair", err)
+	}
+	ours, err := sys.UnixConn(listener.NewFD(pair[0]))
+	theirs, err2 := sys.UnixConn(listener.NewFD(pair[1]))
+	if err = errors.Join(err, err2); err == nil {
+		err = fdpass.PassCred(ours, true)
+	}
+	if err == nil {
+		err = g.beginOffering()
+	}
+	if err != nil {
+		for _, c := range []*net.UnixConn{ours, theirs} {
+			if c != nil {
+				_ = c.Close()
+			}
+		}
+		return nil, nil, err
+	}
+	c := g.cfg
+	c.Sources, c.Signals, c.Command, c.Rescue, c.Trace = nil, nil, nil, nil, &Trace{}
+	c.Probation, c.Check, c.PIDFile = 0, nil, ""
+	proxy = newGeneration(c)
+	proxy.proxies, proxy.origin = true, g.origin
+	proxy.spares.Alone = proxy.withoutAccepting
+	l := link.New(ours, g.linkOptions("proxy", true))
+	g.mu.Lock()
+	a.link = l
+	g.mu.Unlock()
+	return proxy, theirs, nil
+}
+
+// standIn takes over from the incumbent of a by conn, when start has returned nil.
+func (g *Generation) standIn(ctx context.Context, a *attempt, conn *net.UnixConn, start func(context.Context, *exec.Cmd, []Lent) error) error {
+	i := a.g
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(i.quit, func() { cancel(context.Cause(i.quit)) })()
+	if err := g.succeed(ctx, conn); err != nil {
+		return err
+	}
+	bounded, stop := context.WithTimeoutCause(ctx, i.cfg.ReadyTimeout, fmt.Errorf("the other process was not ready within %v: %w", i.cfg.ReadyTimeout, os.ErrDeadlineExceeded))
+	defer stop()
+	cmd := i.command()
+	if cmd == nil {
+		return errors.New("Config.Command returned no command")
+	}
+	if err := start(bounded, cmd, g.borrow()); err != nil {
+		return err
+	}
+	if cmd.Process != nil {
+		i.mu.Lock()
+		a.other = Peer{PID: cmd.Process.Pid, UID: uint32(os.Geteuid()), GID: uint32(os.Getegid())}
+		i.mu.Unlock()
+	}
+	return g.Ready(ctx)
+}
+
+// borrow asks for all that was offered, and returns it.
+func (g *Generation) borrow() []Lent {
+	var lent []Lent
+	for _, o := range g.sockets.ClaimAll() {
+		lent = append(lent, Lent{Name: o.Name(), Kind: o.Kind(), Network: o.Network(), Address: o.Asked(), Conn: o})
+	}
+	return lent
+}
