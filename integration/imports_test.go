@@ -39,7 +39,6 @@ var independent = []string{"integration/load", "integration/raw", "integration/l
 // Everything in no row: nothing.
 var foreign = map[string][]string{
 	"handoff/metrics":   {"*"}, // Prometheus
-	"handoff/tableflip": {"*"}, // cloudflare/tableflip
 	"handoff/systemd":   {"*"}, // go-systemd
 	"examples/systemd":  {"*"}, // the same
 }
