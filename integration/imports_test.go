@@ -38,9 +38,9 @@ var independent = []string{"integration/load", "integration/raw", "integration/l
 // foreign says what else than the standard library, x/sys and ours a package may link, itself or by what it imports.
 // Everything in no row: nothing.
 var foreign = map[string][]string{
-	"handoff/metrics":   {"*"}, // Prometheus
-	"handoff/systemd":   {"*"}, // go-systemd
-	"examples/systemd":  {"*"}, // the same
+	"handoff/metrics":  {"*"}, // Prometheus
+	"handoff/systemd":  {"*"}, // go-systemd
+	"examples/systemd": {"*"}, // the same
 }
 
 // layer returns the number of the layer that a package of ours is in, or -1.
