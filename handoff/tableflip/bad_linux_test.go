@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,9 +20,13 @@ import (
 	"github.com/segue-go/segue/handoff/tableflip"
 )
 
-// inherit calls Inherit, and asks for what its arguments name, as name,network,address.
+// inherit calls Inherit, without patience if an argument is "hurry", and asks for what its arguments name, as name,network,address.
 func inherit(args []string) int {
-	ctx, cancel := context.WithTimeoutCause(context.Background(), 100*time.Millisecond, errors.New("too slow"))
+	within := patience
+	if slices.Contains(args, "hurry") {
+		within = 100 * time.Millisecond
+	}
+	ctx, cancel := context.WithTimeoutCause(context.Background(), within, errors.New("too slow"))
 	defer cancel()
 	p, err := tableflip.Inherit(ctx, tableflip.Options{})
 	if err != nil {
@@ -65,7 +70,7 @@ func TestInherit(t *testing.T) {
 		"nothing":                {unset: true, asks: []string{"a,tcp,:1"}, want: []string{"present false \n", "false <nil>"}},
 		"stale variable":         {want: []string{"unset it", "descriptor 3 is not the pipe"}, status: 1},
 		"no pipes":               {files: 2, want: []string{"unset it", "descriptor"}, status: 1},
-		"silent parent":          {pipes: true, want: []string{"too slow"}, status: 1},
+		"silent parent":          {pipes: true, asks: []string{"hurry"}, want: []string{"too slow"}, status: 1},
 		"parent that ends":       {pipes: true, close: true, want: []string{"EOF"}, status: 1},
 		"garbage":                {pipes: true, names: []byte("hello, world"), close: true, want: []string{"names"}, status: 1},
 		"fewer descriptors":      {pipes: true, names: encoded(sockets...), files: 1, want: []string{"descriptor 6, which is to be packet udp 127.0.0.1:53"}, status: 1},
