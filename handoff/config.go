@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/segue-go/segue/handoff/internal/driver"
 )
 
 // Config says how a generation is joined, hands over and is replaced. Its zero value works: successors are then only
@@ -160,12 +162,6 @@ type Trace struct {
 	Released func(successor Peer)
 }
 
-// maxConfirm bounds what a successor may ask for as its time to confirm.
-const maxConfirm = 24 * time.Hour
-
-// maxState bounds Config.StateTimeout, and what an incumbent may ask for as that.
-const maxState = 24 * time.Hour
-
 const (
 	defaultReadyTimeout = time.Minute
 	defaultStepTimeout  = 5 * time.Second
@@ -182,12 +178,12 @@ func (c Config) withDefaults() (Config, error) {
 			*d = def
 		}
 	}
-	if c.ReadyTimeout < 0 || c.StepTimeout < 0 || c.Probation < 0 || c.Probation > maxConfirm {
+	if c.ReadyTimeout < 0 || c.StepTimeout < 0 || c.Probation < 0 || c.Probation > driver.MaxConfirm {
 		return c, errors.New("ReadyTimeout and StepTimeout must not be negative, and Probation be within 0 and 24 hours")
 	}
 	set(&c.ReadyTimeout, defaultReadyTimeout)
 	set(&c.StepTimeout, defaultStepTimeout)
-	if c.StateTimeout < 0 || c.StateTimeout > maxState {
+	if c.StateTimeout < 0 || c.StateTimeout > driver.MaxState {
 		return c, errors.New("StateTimeout must be within 0 and 24 hours")
 	}
 	set(&c.StateTimeout, defaultStateTimeout)
@@ -214,12 +210,4 @@ func (c Config) withDefaults() (Config, error) {
 		*p = abs
 	}
 	return c, nil
-}
-
-// finishWithin bounds what somebody waits for who calls Close or Wait, even if draining has no bound.
-func finishWithin(d time.Duration) time.Duration {
-	if d <= 0 {
-		return defaultDrainTimeout
-	}
-	return d
 }

@@ -4,8 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 
+	"github.com/segue-go/segue/handoff/internal/driver"
 	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/migrate"
 	"github.com/segue-go/segue/handoff/internal/state"
@@ -16,11 +16,11 @@ import (
 // [os.ErrDeadlineExceeded].
 var (
 	// ErrBusy: another handoff is under way. [BusyError] says whose.
-	ErrBusy = errors.New("another handoff is under way")
+	ErrBusy = driver.ErrBusy
 	// ErrPathless: this process already has a Generation without a Path.
 	ErrPathless = errors.New("this process already has a Generation without a Path; give each Generation a Path of its own")
 	// ErrNotOwner: this generation does not own the sockets (any more).
-	ErrNotOwner = errors.New("this generation does not own the sockets")
+	ErrNotOwner = driver.ErrNotOwner
 	// ErrUnauthorized: one side does not accept the other.
 	ErrUnauthorized = link.ErrUnauthorized
 	// ErrVersion: the two programs speak no common version of the protocol.
@@ -32,9 +32,9 @@ var (
 	// ErrProtocol: the other side sent what it must not send.
 	ErrProtocol = link.ErrProtocol
 	// ErrHandedBack: this generation owned the sockets, and gave them back because Check or a server failed.
-	ErrHandedBack = errors.New("sockets handed back to the predecessor")
+	ErrHandedBack = driver.ErrHandedBack
 	// ErrChanged: the incumbent opened or closed a socket while its successor prepared. Try again.
-	ErrChanged = errors.New("sockets were opened or closed meanwhile; try again")
+	ErrChanged = driver.ErrChanged
 	// ErrNoSuccessor: there is nobody to give a connection to. This generation is not superseded (any more) or has ended, or
 	// the successor cannot take connections, or has no descriptors left.
 	ErrNoSuccessor = migrate.ErrNoSuccessor
@@ -47,7 +47,7 @@ var (
 	ErrStale = state.ErrStale
 	// ErrSuccessorDied: the successor died after the guard, at nobody's wish, while this generation drained, which cannot
 	// serve any more. It is drained all the same. Exit with an error, so that a supervisor starts the program anew.
-	ErrSuccessorDied = errors.New("the successor died after the guard, and nobody serves; start the program anew")
+	ErrSuccessorDied = driver.ErrSuccessorDied
 )
 
 // Error is what this package's functions return.
@@ -71,11 +71,7 @@ type BusyError struct {
 }
 
 func (e *BusyError) Error() string {
-	who := "a successor that is just being started"
-	if e.PID != 0 {
-		who = fmt.Sprintf("process %d (%s)", e.PID, e.Name)
-	}
-	return fmt.Sprintf("%v: %s, incumbent %s; wait for it to end, then try again", ErrBusy, who, e.Phase)
+	return (&driver.BusyError{PID: e.PID, Name: e.Name, Phase: string(e.Phase)}).Error()
 }
 
 // Is makes a BusyError an [ErrBusy].
@@ -90,19 +86,35 @@ type ChildError struct {
 	Err    error            // why the upgrade failed
 }
 
-func (e *ChildError) Error() string {
-	var b strings.Builder
-	b.WriteString(e.Err.Error())
-	switch {
-	case e.State != nil:
-		fmt.Fprintf(&b, "; successor pid %d ended: %v", e.State.Pid(), e.State)
-	case e.Exit != "":
-		fmt.Fprintf(&b, "; successor pid %d ended: %s", e.PID, e.Exit)
-	}
-	if e.Output != "" {
-		fmt.Fprintf(&b, "; its last output:\n%s", e.Output)
-	}
-	return b.String()
-}
+func (e *ChildError) Error() string { return (*driver.ChildError)(e).Error() }
 
 func (e *ChildError) Unwrap() error { return e.Err }
+
+// errorf wraps err once, with the operation and the phase. Nil stays nil.
+func (g *Generation) errorf(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var already *Error
+	if errors.As(err, &already) {
+		return err
+	}
+	phase := g.currentPhase()
+	if f := (*driver.Failure)(nil); errors.As(err, &f) {
+		phase, err = Phase(f.Phase.String()), f.Err
+	}
+	return &Error{Op: op, Phase: phase, Err: public(err)}
+}
+
+// public has the types of this package for those of the driver.
+func public(err error) error {
+	switch e := err.(type) { //nolint:errorlint // the driver wraps neither
+	case *driver.BusyError:
+		return &BusyError{PID: e.PID, Name: e.Name, Phase: Phase(e.Phase)}
+	case *driver.ChildError:
+		c := ChildError(*e)
+		return &c
+	default:
+		return err
+	}
+}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"os/exec"
 	"syscall"
+
+	"github.com/segue-go/segue/handoff/internal/sockets"
 )
 
 // Lent is a resource of a generation that a process which does not speak segue's protocol is to have as well.
@@ -35,12 +37,11 @@ type Lent struct {
 // Errors: that of start; [BusyError], [ErrNotOwner]; [errors.ErrUnsupported] where segue cannot hand over. Process 1 is refused,
 // because the other process would end with it.
 func (g *Generation) UpgradeTo(ctx context.Context, start func(ctx context.Context, cmd *exec.Cmd, lent []Lent) error) error {
-	err := g.errorf("upgrade", g.upgradeTo(ctx, start))
-	if err != nil {
-		g.mu.Lock()
-		g.lastError = err
-		g.mu.Unlock()
-		g.log.Error("upgrade failed", "error", err)
-	}
-	return err
+	return g.errorf("upgrade", g.driver.UpgradeTo(ctx, func(ctx context.Context, cmd *exec.Cmd, all []*sockets.Socket) error {
+		var lent []Lent
+		for _, o := range all {
+			lent = append(lent, Lent{Name: o.Name(), Kind: o.Kind(), Network: o.Network(), Address: o.Asked(), Conn: o})
+		}
+		return start(ctx, cmd, lent)
+	}))
 }

@@ -36,7 +36,7 @@ func (g *Generation) give(ctx context.Context, name string, c net.Conn, state []
 	if err := sockets.CheckName(name); err != nil {
 		return err
 	}
-	err := g.conns.Give(name, c, state)
+	err := g.driver.Conns.Give(name, c, state)
 	if err != nil && g.currentPhase() == PhaseStopped {
 		err = fmt.Errorf("%w: %w", err, net.ErrClosed)
 	}
@@ -53,7 +53,7 @@ func (g *Generation) give(ctx context.Context, name string, c net.Conn, state []
 // ctx has ended, any other error means that a connection cannot be made just now, for want of descriptors: it is kept,
 // and Take is to be called again after a pause. At once, it would give the same error.
 func (g *Generation) Take(ctx context.Context, name string) (net.Conn, []byte, error) {
-	c, state, err := g.conns.Take(ctx, name)
+	c, state, err := g.driver.Conns.Take(ctx, name)
 	if errors.Is(err, io.EOF) {
 		return nil, nil, io.EOF // bare, as readers expect
 	}

@@ -2,10 +2,10 @@ package handoff
 
 import (
 	"context"
-	"errors"
 	"net"
 	"os"
 
+	"github.com/segue-go/segue/handoff/internal/driver"
 	"github.com/segue-go/segue/handoff/internal/live"
 	"github.com/segue-go/segue/handoff/internal/sockets"
 	"github.com/segue-go/segue/listener"
@@ -45,11 +45,11 @@ func (g *Generation) ListenAs(ctx context.Context, name, network, address string
 	if lc == nil {
 		lc = &g.cfg.ListenConfig
 	}
-	s, err := g.claim(func() (*sockets.Socket, error) { return g.sockets.Listen(ctx, name, network, address, lc) })
+	s, err := g.driver.Claim(func() (*sockets.Socket, error) { return g.driver.Sockets.Listen(ctx, name, network, address, lc) })
 	if err != nil {
 		return nil, g.errorf("listen", err)
 	}
-	return &sharedListener{Listener: s.Pausable().(*listener.Listener), gen: g, socket: s}, nil
+	return &sharedListener{Listener: s.Pausable().(*listener.Listener), driver: g.driver, socket: s}, nil
 }
 
 // ListenPacketAs is ListenAs for udp and unixgram networks. Reads block as Accept does; writes are always free, so that
@@ -60,17 +60,17 @@ func (g *Generation) ListenPacketAs(ctx context.Context, name, network, address 
 	if lc == nil {
 		lc = &g.cfg.ListenConfig
 	}
-	s, err := g.claim(func() (*sockets.Socket, error) { return g.sockets.ListenPacket(ctx, name, network, address, lc) })
+	s, err := g.driver.Claim(func() (*sockets.Socket, error) { return g.driver.Sockets.ListenPacket(ctx, name, network, address, lc) })
 	if err != nil {
 		return nil, g.errorf("listen", err)
 	}
 	switch c := s.Pausable().(type) {
 	case *listener.UDPConn:
-		return &sharedUDP{UDPConn: c, gen: g, socket: s}, nil
+		return &sharedUDP{UDPConn: c, driver: g.driver, socket: s}, nil
 	case *listener.UnixgramConn:
-		return &sharedUnixgram{UnixgramConn: c, gen: g, socket: s}, nil
+		return &sharedUnixgram{UnixgramConn: c, driver: g.driver, socket: s}, nil
 	default:
-		_ = g.withdraw(s)
+		_ = g.driver.Withdraw(s)
 		return nil, g.errorf("listen", net.UnknownNetworkError(network))
 	}
 }
@@ -80,8 +80,8 @@ func (g *Generation) ListenPacketAs(ctx context.Context, name, network, address 
 // own, which is handed on whether or not the caller has closed its own.
 func (g *Generation) File(ctx context.Context, name string, open func() (*os.File, error)) (*os.File, error) {
 	var f *os.File
-	_, err := g.claim(func() (s *sockets.Socket, err error) {
-		s, f, err = g.sockets.File(ctx, name, open)
+	_, err := g.driver.Claim(func() (s *sockets.Socket, err error) {
+		s, f, err = g.driver.Sockets.File(ctx, name, open)
 		return s, err
 	})
 	if err != nil {
@@ -93,102 +93,34 @@ func (g *Generation) File(ctx context.Context, name string, open func() (*os.Fil
 	return f, nil
 }
 
-// claim adds what find returns to what this generation has, and opens it if this generation owns.
-func (g *Generation) claim(find func() (*sockets.Socket, error)) (*sockets.Socket, error) {
-	s, err := g.findAndAdd(find)
-	if err != nil {
-		g.mu.Lock()
-		g.refused = err
-		g.mu.Unlock()
-	}
-	return s, err
-}
-
-func (g *Generation) findAndAdd(find func() (*sockets.Socket, error)) (*sockets.Socket, error) {
-	if err := g.mayClaim(); err != nil {
-		return nil, err
-	}
-	s, err := find()
-	if inUse := (*sockets.InUseError)(nil); errors.As(err, &inUse) && len(inUse.Unclaimed) == 0 {
-		err = g.maybeUnreachable(err)
-	}
-	if err != nil {
-		return nil, err
-	}
-	g.mu.Lock()
-	if err = g.mayClaimLocked(); err == nil { // no switch begins meanwhile
-		err = g.sockets.Add(s, g.phase.owner())
-	}
-	g.mu.Unlock()
-	if err != nil {
-		g.sockets.Abandon(s)
-		return nil, err
-	}
-	g.traceOpened(s)
-	return s, nil
-}
-
-func (g *Generation) mayClaim() error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.mayClaimLocked()
-}
-
-func (g *Generation) mayClaimLocked() error {
-	switch {
-	case g.closing || g.phase == PhaseStopped:
-		return g.closedLocked()
-	case g.phase.owner(), g.phase == PhaseStarting:
-		return nil
-	default:
-		return ErrNotOwner
-	}
-}
-
 // sharedListener is a listener that a generation hands over. Closing it withdraws it.
 type sharedListener struct {
 	*listener.Listener
-	gen    *Generation
+	driver *driver.Driver
 	socket *sockets.Socket
 }
 
-func (l *sharedListener) Close() error { return l.gen.withdraw(l.socket) }
+func (l *sharedListener) Close() error { return l.driver.Withdraw(l.socket) }
 
 // Register is part of live.Registrar, by which package serve finds that connections of this listener can move.
 func (l *sharedListener) Register(protocol string, s live.Server) (unregister func()) {
-	return l.gen.conns.Exchange.Register(live.Key{Socket: l.socket, Protocol: protocol}, s)
+	return l.driver.Conns.Exchange.Register(live.Key{Socket: l.socket, Protocol: protocol}, s)
 }
 
 // sharedUDP and sharedUnixgram are the same for packet sockets. They keep the methods of *net.UDPConn and *net.UnixConn,
 // which programs find by interface assertion.
 type sharedUDP struct {
 	*listener.UDPConn
-	gen    *Generation
+	driver *driver.Driver
 	socket *sockets.Socket
 }
 
-func (c *sharedUDP) Close() error { return c.gen.withdraw(c.socket) }
+func (c *sharedUDP) Close() error { return c.driver.Withdraw(c.socket) }
 
 type sharedUnixgram struct {
 	*listener.UnixgramConn
-	gen    *Generation
+	driver *driver.Driver
 	socket *sockets.Socket
 }
 
-func (c *sharedUnixgram) Close() error { return c.gen.withdraw(c.socket) }
-
-// withdraw closes a socket at the program's wish. A second call gives the error that net gives.
-func (g *Generation) withdraw(s *sockets.Socket) error {
-	g.mu.Lock() // no switch begins meanwhile
-	owns := g.phase.owner()
-	owner := owns || s.Sole()
-	removed := g.sockets.Remove(s)
-	g.mu.Unlock()
-	if place, inherited := s.Place(); removed && inherited && owns {
-		g.sendDrop(place)
-	}
-	if removed {
-		g.traceClosed(s)
-	}
-	return s.CloseAs(owner)
-}
+func (c *sharedUnixgram) Close() error { return c.driver.Withdraw(c.socket) }

@@ -16,16 +16,6 @@ const (
 	PhaseStopped   Phase = "stopped"   // owns nothing and never will
 )
 
-// owner reports whether a generation in phase p owns the sockets.
-func (p Phase) owner() bool {
-	switch p {
-	case PhaseProbation, PhaseServing, PhaseOffering:
-		return true
-	default:
-		return false
-	}
-}
-
 // Status is a snapshot of a generation. In JSON it has its fields by name, and LastError as a text.
 type Status struct {
 	Generation  int // counts from 1
@@ -48,8 +38,4 @@ type SocketStatus struct {
 	Inherited bool   // came from the predecessor
 }
 
-func (g *Generation) currentPhase() Phase {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.phase
-}
+func (g *Generation) currentPhase() Phase { return Phase(g.driver.Phase().String()) }

@@ -124,15 +124,7 @@ func (g *Generation) register(name string, s Section) error {
 		return state.Refuse(name, "what is served before this generation confirms would be lost if it does not; set Section.Probation to "+
 			"accept that, or neither Config.Probation nor Config.Check")
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	switch {
-	case g.closing || g.phase == PhaseStopped:
-		return g.closedLocked()
-	case g.sealed || g.phase != PhaseStarting:
-		return state.Refuse(name, "State comes before Ready")
-	}
-	return g.sections.Add(one)
+	return g.driver.Register(one)
 }
 
 // host is how package serve adds a Holder to a generation: see [live.AddHolder]. What Run does depends on whether there are
@@ -140,5 +132,5 @@ func (g *Generation) register(name string, s Section) error {
 type host = live.Host
 
 func (g *Generation) addHolder(h live.Holder) (exact bool, remove func()) {
-	return g.sections.Exact(), g.conns.Exchange.AddHolder(h)
+	return g.driver.Sections.Exact(), g.driver.Conns.Exchange.AddHolder(h)
 }

@@ -3,6 +3,7 @@ package handoff
 import (
 	"context"
 
+	"github.com/segue-go/segue/handoff/internal/driver"
 	"github.com/segue-go/segue/listener"
 )
 
@@ -52,16 +53,33 @@ func (BaseSource) Phase(from, to Phase) {}
 // Settled does nothing.
 func (BaseSource) Settled() {}
 
-// settleSources tells the sources that nothing goes back to a predecessor any more, unless that is happening, or all ends.
-func (g *Generation) settleSources() {
-	g.mu.Lock()
-	if g.settled || g.toPredecessor.HandedBack() || g.closing || g.phase == PhaseStopped {
-		g.mu.Unlock()
-		return
+// tellPhase tells the sources, and Trace, that the phase has changed.
+func (g *Generation) tellPhase(from, to driver.Phase) {
+	for _, s := range g.cfg.Sources {
+		s.Phase(Phase(from.String()), Phase(to.String()))
 	}
-	g.settled = true
-	g.mu.Unlock()
+	if f := g.cfg.Trace.Phase; f != nil {
+		f(Phase(from.String()), Phase(to.String()))
+	}
+}
+
+// tellSettled tells the sources that nothing goes back to a predecessor any more.
+func (g *Generation) tellSettled() {
 	for _, s := range g.cfg.Sources {
 		s.Settled()
+	}
+}
+
+// rescued is a Source with what Config.Rescue has taken.
+type rescued struct{ Source }
+
+// Drop has the Source close it.
+func (r rescued) Drop() { r.Phase(PhaseStarting, PhaseStopped) }
+
+// use makes what a rescue brought a source of this generation, which is the first of its chain. From here on it is told of
+// phases, so that it closes what it has if this fails. Beside a predecessor, which has it as well, there would be two owners.
+func (g *Generation) use(taken driver.Rescued) {
+	if r, ok := taken.(rescued); ok {
+		g.cfg.Sources = append([]Source{r.Source}, g.cfg.Sources...)
 	}
 }

@@ -2,7 +2,7 @@
 // known before. It is two tables, [Incumbent.Step] and [Successor.Step], that map a state and an event to the next state
 // and to actions.
 //
-// It is pure: no input or output, no clock, no goroutine, no lock. Time is an event. Package handoff drives it: it turns
+// It is pure: no input or output, no clock, no goroutine, no lock. Time is an event. Package driver drives it: it turns
 // frames, deaths, deadlines and calls of the program into events, and carries the actions out. What the driver must
 // guarantee before it reports an event is written at the event.
 //
@@ -174,6 +174,11 @@ var phaseNames = [phases]string{"starting", "probation", "serving", "offering", 
 
 // String is the word of handoff.Phase.
 func (p Phase) String() string { return phaseNames[p] }
+
+// Owns reports whether a generation in this phase owns the sockets.
+func (p Phase) Owns() bool {
+	return p == PhaseProbation || p == PhaseServing || p == PhaseOffering
+}
 
 // PhaseOf is the phase of a generation, which is the successor of the one before it and the incumbent for the one after it.
 func PhaseOf(s Successor, i Incumbent) Phase {

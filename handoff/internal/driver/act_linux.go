@@ -1,0 +1,144 @@
+package driver
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/segue-go/segue/handoff/internal/peer"
+	"github.com/segue-go/segue/handoff/internal/succession"
+	"github.com/segue-go/segue/handoff/internal/wire"
+)
+
+// act carries out one action of the incumbent. Some report an event.
+func (a *attempt) act(action succession.Action) (report succession.IncumbentEvent, reports bool) {
+	d := a.d
+	switch action {
+	case succession.Pause:
+		if err := a.pauseAndSave(a.ctx); err != nil {
+			a.cause = err
+			return a.endsWith(err, succession.PauseFailed), true
+		}
+		return succession.Paused, true
+	case succession.SendCommit:
+		d.tellAncestor(&wire.Goodbye{Reason: "it has a successor of its own"})
+		if err := a.link.Send(&wire.Commit{}); err != nil {
+			a.because(succession.Committed, err)
+			return succession.LinkEnd, true
+		}
+	case succession.ReadToken:
+		taken, err := a.token.Take()
+		if taken {
+			return succession.TokenTaken, true
+		}
+		if err != nil {
+			a.cause = fmt.Errorf("%w; %w", a.cause, err)
+		}
+		return succession.TokenGone, true
+	case succession.Fence:
+		return a.fence(), true
+	case succession.Revive:
+		a.asked = true
+		if err := a.sections.Revive(); err != nil {
+			a.cause = fmt.Errorf("%w; %w", err, a.cause)
+			return succession.Behind, true
+		}
+		return succession.Revived, true
+	case succession.Reopen:
+		a.failed, a.over = true, true
+		d.resume(a)
+		d.vacate(a) // who hears that this generation serves again may upgrade it at once
+	case succession.EndStale:
+		a.failed = true
+		d.goStale(a.cause)
+	case succession.Dismiss:
+		a.over = true
+		if !a.failed { // otherwise resume has
+			a.manifest.RestoreBacklogs(false)
+		}
+		if !a.asked || !a.getBack(a.cause) {
+			a.dismiss(a.cause)
+		}
+	case succession.Bequeath:
+		a.bequeath()
+	case succession.Park:
+		if err := a.manifest.Park(); err != nil {
+			d.log.Warn("a paused socket stays in the poller, which costs the successor time", "error", err)
+		}
+	case succession.Supersede:
+		a.supersede(a.said.(*wire.Confirm))
+	case succession.Forgo:
+		a.forgone = true
+		d.log.Warn("the successor was ended before it had confirmed, at somebody's wish; nobody is revived", "error", a.cause)
+		d.nowSuperseded()
+	case succession.Release:
+		a.release()
+	case succession.SendReleased:
+		a.say(&wire.Released{})
+	case succession.SendPing:
+		a.say(&wire.Ping{}) // if that fails, the next await says what it means
+	case succession.Excuse:
+		a.departure.Excuse()
+	case succession.KeepDrop:
+		a.drops = append(a.drops, a.said.(*wire.Drop))
+	case succession.ApplyDrops:
+		for _, m := range a.drops {
+			a.manifest.CloseCopy(m.Item)
+		}
+	case succession.ApplyDrop:
+		a.manifest.CloseCopy(a.said.(*wire.Drop).Item)
+	case succession.CountTaken:
+		a.departure.Taken(a.said.(*wire.Taken))
+	case succession.EndDeparture:
+		a.departure.End(d.ctx.Err() == nil)
+	case succession.SendBye:
+		a.say(&wire.Bye{})
+	case succession.ReportOrphaned:
+		a.orphaned()
+	case succession.WarnStuck:
+		a.departure.WarnStuck()
+	case succession.ReportBlocked:
+		d.log.Error("the successor owns the sockets, does not answer and cannot be killed; this process stays paused until it ends; end it",
+			"successor", a.link.Peer.PID, "error", a.cause)
+	}
+	return 0, false
+}
+
+// say sends a frame whose loss the driver finds out by itself.
+func (a *attempt) say(m wire.Message) {
+	if err := a.link.Tell(m); err != nil {
+		a.d.log.Debug("not sent", "frame", m.Type(), "error", err)
+	}
+}
+
+// fence ends a successor that owns, and sees it dead: only then may this generation serve again.
+func (a *attempt) fence() succession.IncumbentEvent {
+	p := a.link.Peer
+	err := a.kill(p)
+	if err != nil {
+		a.cause = fmt.Errorf("%w; %w", a.cause, err)
+		return succession.Unkillable
+	}
+	a.cause = fmt.Errorf("%w; successor pid %d had the sockets and is dead%s", a.cause, p.PID, exitText(p))
+	return succession.Fenced
+}
+
+func (a *attempt) kill(p *peer.Peer) error {
+	if p.Dead() {
+		return nil
+	}
+	if err := p.Kill(); err != nil {
+		return err
+	}
+	if !p.Await(context.Background(), a.d.cfg.StepTimeout) {
+		return fmt.Errorf("it does not die: %w", os.ErrDeadlineExceeded)
+	}
+	return nil
+}
+
+func exitText(p *peer.Peer) string {
+	if e, ok := p.Exit(); ok {
+		return " (" + e.String() + ")"
+	}
+	return ""
+}

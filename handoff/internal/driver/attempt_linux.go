@@ -1,0 +1,388 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/segue-go/segue/handoff/fdpass"
+	"github.com/segue-go/segue/handoff/internal/link"
+	"github.com/segue-go/segue/handoff/internal/migrate"
+	"github.com/segue-go/segue/handoff/internal/rendezvous"
+	"github.com/segue-go/segue/handoff/internal/sockets"
+	"github.com/segue-go/segue/handoff/internal/spares"
+	"github.com/segue-go/segue/handoff/internal/spawn"
+	"github.com/segue-go/segue/handoff/internal/state"
+	"github.com/segue-go/segue/handoff/internal/succession"
+	"github.com/segue-go/segue/handoff/internal/token"
+	"github.com/segue-go/segue/handoff/internal/transport"
+	"github.com/segue-go/segue/handoff/internal/wire"
+)
+
+// attempt is one try to hand over to one successor. Only one is under way at a time (chain.attempt).
+type attempt struct {
+	d     *Driver
+	link  *link.Link
+	child *spawn.Child // nil if the successor called at the rendezvous
+	hello *wire.Hello
+	token token.Token
+
+	foreign bool // the successor is a proxy in this process, see foreign_linux.go
+	other   Peer // the process for which it is; guarded by Generation.mu
+
+	version  int      // the highest in common
+	features []string // in common
+	moves    bool     // live connections move
+	returns  bool     // they come back, if the sockets do
+	heir     bool     // the successor was told that nobody older can be revived
+	offered  bool     // it has everything
+
+	manifest      sockets.Manifest // what was offered
+	items         int              // how many things were, with the standard output
+	confirmWithin time.Duration
+	settled       event // made with the commit, if CONFIRM is to follow at once; happens with it, or when it will not come
+
+	owes      time.Time               // since when the successor has not answered an OFFER; zero: it owes no answer. Guarded by Generation.mu
+	passedOn  bool                    // the successor was asked to upgrade; likewise
+	displace  context.CancelCauseFunc // ends the preparation; likewise
+	departed  bool                    // it is decided whether connections depart; guarded by Generation.mu
+	judged    event                   // made with the guard; happens when it is known why a released successor has gone
+	departure *migrate.Departure      // of connections to the successor, once it has confirmed
+	sections  state.Sender
+
+	// What follows belongs to the driver, which is one goroutine.
+	ctx        context.Context // of the caller of Upgrade; bounds all up to the commit
+	confirmed  func()
+	last       succession.IncumbentEvent
+	said       wire.Message   // the last frame
+	queued     []wire.Message // read, and not decided yet
+	drops      []*wire.Drop   // of a successor that may own
+	entered    time.Time      // when the state was
+	guardEnds  time.Time
+	guardOver  bool  // reported
+	cut        bool  // the link has ended
+	buried     bool  // the successor's death was reported
+	superseded bool  // it has confirmed
+	over       bool  // nothing is to be decided any more: another attempt may have begun
+	forgone    bool  // it was ended on purpose before
+	failed     bool  // this generation has the sockets back, or is stale
+	cause      error // why the attempt fails, if it does
+
+	asked      bool // the sections were asked: the successor had, or may have had, the token
+	handedBack bool // the successor has put the token back
+	parted     bool // its connections return: the link belongs to a returner
+}
+
+// pid is for whoever asks who is at work. It is called with Generation.mu held.
+func (a *attempt) pid() int {
+	if a.link == nil || a.link.Peer == nil {
+		return 0 // only just being started
+	}
+	return a.link.Peer.PID
+}
+
+func (a *attempt) pidNow() int {
+	a.d.mu.Lock()
+	defer a.d.mu.Unlock()
+	return a.pid()
+}
+
+// receive serves one caller at the rendezvous. It takes conn. ctx is for as long as the caller is silent; spoke is called
+// when it is not any more.
+func (d *Driver) receive(ctx context.Context, conn *net.UnixConn, spoke func()) {
+	l := link.New(conn, d.linkOptions("successor", true))
+	a := &attempt{d: d, link: l, departure: migrate.NoDeparture()}
+	err := a.greet(ctx)
+	spoke()
+	if err == nil {
+		err = d.begin(d.ctx, a)
+	}
+	if err != nil {
+		d.log.Warn("a caller was turned away", "error", err)
+		_ = l.Send(refusal(err))
+		l.Close()
+		return
+	}
+	if err := a.handOver(d.ctx, func() {}); err != nil && !errors.Is(err, state.ErrStale) { // goStale has said that
+		d.log.Error("handover failed", "successor", a.pidNow(), "error", err)
+	}
+	d.end(a)
+}
+
+// greet waits for HELLO, and leaves nobody in who is not authorized or does not speak our language.
+func (a *attempt) greet(ctx context.Context) error {
+	patience := a.d.cfg.StepTimeout
+	if a.child != nil {
+		patience = a.d.cfg.ReadyTimeout // it has to start first
+	}
+	f, err := a.link.Recv(ctx, patience)
+	if errors.Is(err, link.ErrProtocol) || errors.Is(err, fdpass.ErrTruncated) {
+		return fmt.Errorf("its first word: %w", err)
+	}
+	if err != nil {
+		return fmt.Errorf("before its first word: %w", err)
+	}
+	defer f.Raw.Close()
+	hello, isHello := f.Msg.(*wire.Hello)
+	if !isHello {
+		return a.link.Unexpected(f.Msg)
+	}
+	p, err := a.d.introduce(a.link, f)
+	if err != nil {
+		return err
+	}
+	a.d.mu.Lock() // others ask for pid
+	// The one who speaks counts, not the wrapper that we may have started.
+	a.link.Peer, a.hello = p, hello
+	a.d.mu.Unlock()
+	if err := fdpass.PassCred(a.link.Conn, false); err != nil { // each message would cost a pidfd
+		return err
+	}
+	if os.Getpid() == 1 && p.PID != 0 && !p.Self() {
+		return errInit
+	}
+	var common bool
+	if a.version, common = wire.Negotiate(wire.Versions(), hello.Versions); !common {
+		return fmt.Errorf("%w: we speak %v, process %d (%s) speaks %v", link.ErrVersion, wire.Versions(), p.PID, hello.Name, hello.Versions)
+	}
+	a.features = wire.Common(a.d.features(), hello.Features)
+	a.moves = slices.Contains(a.features, featureConns)
+	a.returns = a.moves && slices.Contains(a.features, featureReturn)
+	_, err = transport.Agreed(a.features, a.d.cfg.PullOnly, a.link)
+	return err
+}
+
+// refusal answers a HELLO that leads nowhere.
+func refusal(err error) wire.Message {
+	var busy *BusyError
+	switch {
+	case errors.As(err, &busy):
+		return &wire.Busy{PID: busy.PID, Name: busy.Name, Phase: busy.Phase, Owner: os.Getpid()}
+	case errors.Is(err, link.ErrUnauthorized):
+		return &wire.Refuse{Code: wire.CodeUnauthorized, Reason: "ask the incumbent's log why"}
+	case errors.Is(err, link.ErrVersion):
+		return &wire.Refuse{Code: wire.CodeVersion, Versions: wire.Versions(), Reason: err.Error()}
+	case errors.Is(err, link.ErrTransport):
+		return &wire.Refuse{Code: wire.CodeTransport, Reason: err.Error()}
+	case errors.Is(err, errInit):
+		return &wire.Refuse{Code: wire.CodeUnsupported, Reason: err.Error()}
+	case spares.OutOfDescriptors(err):
+		return rendezvous.NoDescriptors(err)
+	case errors.Is(err, net.ErrClosed), errors.Is(err, ErrNotOwner):
+		return &wire.Refuse{Code: wire.CodeStopping, Reason: err.Error()}
+	default:
+		return &wire.Refuse{Code: wire.CodeMalformed, Reason: err.Error()}
+	}
+}
+
+// impatience is for how long a successor may leave an OFFER unanswered while another one waits.
+const impatience = time.Second
+
+// errDisplaced: somebody else is the successor now.
+var errDisplaced = errors.New("it did not answer while another successor waited")
+
+// begin makes a the attempt under way, or says who is busy. end must follow. If the successor of another attempt does not
+// answer what it was offered, a takes its place; for that begin waits. What this process itself wants goes before what callers
+// want: one caller after the other would keep it from upgrading for ever.
+func (d *Driver) begin(ctx context.Context, a *attempt) error {
+	var displaced *attempt
+	own, told := a.link == nil, false
+	for first := true; ; first = false {
+		d.mu.Lock()
+		other, news := d.attempt, d.news
+		if other == nil || other.owes.IsZero() && other != displaced {
+			defer d.mu.Unlock()
+			if own && !first {
+				d.waiting--
+			}
+			return d.beginLocked(a, own)
+		}
+		if own && first {
+			d.waiting++
+		}
+		wait := time.Until(other.owes.Add(impatience))
+		if wait <= 0 {
+			if other != displaced {
+				displaced = other
+				other.displace(errDisplaced)
+			}
+			wait = d.cfg.StepTimeout // it ends at once
+		}
+		phase := d.phase
+		d.mu.Unlock()
+		if !own && !told {
+			told = true
+			_ = a.link.Tell(&wire.Wait{Phase: phase.String()}) // it may have little patience
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-news:
+		case <-ctx.Done():
+			t.Stop()
+			if own {
+				d.mu.Lock()
+				d.waiting--
+				d.mu.Unlock()
+			}
+			return context.Cause(ctx)
+		case <-t.C:
+		}
+		t.Stop()
+	}
+}
+
+// beginLocked makes a the attempt under way; own: this process has asked for it.
+func (d *Driver) beginLocked(a *attempt, own bool) error {
+	if other := d.attempt; other != nil {
+		busy := &BusyError{PID: other.pid(), Phase: d.phase.String()}
+		if other.hello != nil {
+			busy.Name = other.hello.Name
+		}
+		return busy
+	}
+	if d.waiting > 0 && !own {
+		return &BusyError{PID: os.Getpid(), Name: d.origin.Name(), Phase: d.phase.String()}
+	}
+	switch {
+	case d.closing || d.phase == succession.PhaseStopped:
+		return net.ErrClosed
+	case d.phase == succession.PhaseProbation: // this generation has itself to prove first
+		return &BusyError{PID: os.Getpid(), Name: d.origin.Name(), Phase: d.phase.String()}
+	case d.phase != succession.PhaseServing && d.phase != succession.PhaseStarting:
+		return ErrNotOwner
+	}
+	d.attempt = a
+	d.tasks.Add(1) // here, where Close has not begun to wait
+	return nil
+}
+
+// owe notes since when the successor owes an answer; the zero time: it does not.
+func (a *attempt) owe(since time.Time) {
+	a.d.mu.Lock()
+	defer a.d.mu.Unlock()
+	a.owes = since
+	a.d.tellNewsLocked()
+}
+
+// end undoes begin.
+func (d *Driver) end(a *attempt) {
+	d.makeRoom(a)
+	d.tasks.Done()
+}
+
+// makeRoom ends a for everybody but its own goroutine: the next attempt can begin.
+func (d *Driver) makeRoom(a *attempt) {
+	a.token.Close()
+	if a.link != nil && !a.parted {
+		a.link.Close()
+	}
+	d.keepAfterAttempt()
+	d.vacate(a)
+	if a.settled.c != nil {
+		a.settled.happen()
+	}
+}
+
+// vacate lets another attempt begin.
+func (d *Driver) vacate(a *attempt) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.attempt == a {
+		d.attempt = nil
+		d.tellNewsLocked()
+	}
+}
+
+// prepare does all that comes before the switch, and returns how that ends. Nothing has happened if it fails.
+func (a *attempt) prepare(ctx context.Context) succession.IncumbentEvent {
+	d := a.d
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	d.mu.Lock()
+	a.displace = cancel
+	d.mu.Unlock()
+	defer context.AfterFunc(d.ctx, func() { cancel(context.Cause(d.ctx)) })()
+	defer context.AfterFunc(d.back, func() { cancel(net.ErrClosed) })() // there is nothing to hand over any more
+	var err error
+	if a.child != nil || a.foreign {
+		err = a.greet(ctx) // who called at the rendezvous has been
+	}
+	if err == nil {
+		err = a.awaitReady(ctx)
+	}
+	if err == nil {
+		err = a.offer(ctx)
+	}
+	if err == nil {
+		err = a.awaitReceipts(ctx)
+	}
+	if err == nil {
+		err = a.sections.SendAhead(ctx)
+	}
+	if err == nil {
+		err = d.releaseAncestor(ctx)
+	}
+	if err == nil {
+		return succession.Agreed
+	}
+	a.cause = err
+	e := a.endsWith(err, succession.AttemptFailed)
+	if e == succession.AttemptFailed {
+		a.cause = a.link.Explain(err)
+	}
+	return e
+}
+
+// dismiss tells a successor that owns nothing that it never will, and sees to it that it lets go of its copies.
+func (a *attempt) dismiss(cause error) {
+	if errors.Is(cause, link.ErrPeerDied) {
+		return
+	}
+	var m wire.Message = &wire.Abort{Reason: cause.Error()}
+	if !a.token.Exists() && errors.Is(cause, net.ErrClosed) {
+		m = refusal(cause) // it has not been welcomed, and may be the first when this generation is gone
+	}
+	said := a.link != nil && a.link.Send(m) == nil
+	if errors.Is(cause, errDisplaced) {
+		a.d.vacate(a) // another one waits, and this may not hang up for long
+	}
+	if !said || a.link.Peer == nil || a.link.Peer.Self() {
+		return
+	}
+	if a.child != nil && a.child.Peer.PID == a.link.Peer.PID {
+		return // it is going to be ended anyway; one that a wrapper has started is not
+	}
+	// A successor that is alive gives up its copies of the sockets and hangs up. One that does not would keep the ports
+	// open for ever with nobody behind.
+	ctx, cancel := context.WithTimeout(context.Background(), a.d.cfg.StepTimeout)
+	defer cancel()
+	for {
+		f, err := a.link.Recv(ctx, 0)
+		if err == nil {
+			f.Raw.Close()
+			continue
+		}
+		if ctx.Err() != nil {
+			kill := a.link.Peer.Kill()
+			a.d.log.Warn("the failed successor did not hang up and was killed", "successor", a.link.Peer.PID, "error", kill)
+		}
+		return
+	}
+}
+
+// bequeath leaves the sockets to a successor that somebody else started, when this generation is closed before the
+// commit: this generation stops to accept, then says goodbye, and the successor takes the token when it is ready.
+func (a *attempt) bequeath() {
+	d := a.d
+	d.log.Info("closed; the sockets are left to the successor that prepares itself", "successor", a.pidNow())
+	if err := d.park(); err != nil {
+		d.log.Error("a socket does not pause", "error", err)
+	}
+	if err := a.link.Send(&wire.Goodbye{Reason: "closed; the sockets are yours"}); err != nil {
+		d.log.Error("nobody is left to serve", "error", err)
+	}
+}

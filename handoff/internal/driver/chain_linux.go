@@ -1,0 +1,161 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/segue-go/segue/handoff/internal/link"
+	"github.com/segue-go/segue/handoff/internal/sockets"
+	"github.com/segue-go/segue/handoff/internal/spares"
+	"github.com/segue-go/segue/handoff/internal/spawn"
+	"github.com/segue-go/segue/handoff/internal/succession"
+	"github.com/segue-go/segue/handoff/internal/wire"
+)
+
+// chain is what a generation has to do with the ones before and after it.
+type chain struct {
+	rendezvous  *sockets.Socket // nil without a Path
+	waiting     int             // upgrades that this process wants and that wait for a silent successor; guarded by Generation.mu
+	attempt     *attempt        // the handover under way, one at a time; guarded by Generation.mu
+	predecessor *predecessor    // nil for the first generation; guarded by Generation.mu once this generation owns
+
+	spares spares.Pool // descriptors for a handover
+
+	origin spawn.Origin // what successors are started with
+	stdio  spawn.Stdio  // standard output and error
+}
+
+func (d *Driver) join(ctx context.Context) error {
+	d.spares.Alone = d.withoutAccepting
+	d.origin = spawn.NewOrigin()
+	err := d.meet(ctx)
+	if err == nil && d.cfg.Command == nil {
+		d.origin.Report(d.log)
+	}
+	return err
+}
+
+// meet finds the incumbent and succeeds it, or makes this generation the first.
+func (d *Driver) meet(ctx context.Context) error {
+	conn, err := spawn.Inherited(d.cfg.Path, d.log)
+	if err != nil {
+		return err
+	}
+	if conn != nil {
+		d.stdio.SurviveSIGPIPE()
+		return d.succeed(ctx, conn)
+	}
+	if d.cfg.Path == "" {
+		return nil
+	}
+	return d.search(ctx)
+}
+
+// fillSpares keeps descriptors for a handover of what this generation has now.
+func (d *Driver) fillSpares() {
+	d.mu.Lock()
+	n := d.Sections.Len()
+	if d.cfg.PullOnly {
+		n += d.Sockets.Len() // copies that the successor takes; otherwise they are sent if there is no room
+	}
+	d.mu.Unlock()
+	d.spares.Fill(n)
+}
+
+// withoutAccepting calls f while the sockets of a generation that owns are paused, so that they do not take the descriptors
+// that are set free for f. No switch begins meanwhile. f must not lock mu.
+func (d *Driver) withoutAccepting(f func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.phase.Owns() {
+		f()
+		return
+	}
+	d.Sockets.WithoutAccepting(f)
+}
+
+// linkOptions are those of a link to other, which introduces itself there, by a message with its pidfd, if it is to.
+func (d *Driver) linkOptions(other string, introduces bool) link.Options {
+	o := link.Options{Other: other, Step: d.cfg.StepTimeout, Sent: d.cfg.Sent, Received: d.cfg.Received}
+	if introduces {
+		o.Spares = &d.spares
+	}
+	return o
+}
+
+// peersLocked returns the process ids of the generations before and after.
+func (d *Driver) peersLocked() (predecessor, successor int) {
+	if p := d.predecessor; p != nil && p.link.Peer != nil && !p.gone.happened() {
+		predecessor = p.link.Peer.PID
+	}
+	if a := d.attempt; a != nil {
+		successor = a.pid()
+	}
+	return predecessor, successor
+}
+
+// sendDrop tells a predecessor in its guard that this generation has closed a socket, so that its copy does not keep the
+// port open with nobody behind.
+func (d *Driver) sendDrop(item int) {
+	d.mu.Lock()
+	p := d.predecessor
+	d.mu.Unlock()
+	if p == nil || p.released.happened() {
+		return
+	}
+	if err := p.link.Tell(&wire.Drop{Item: item}); err != nil {
+		d.log.Warn("the predecessor was not told of a closed socket", "error", err)
+	}
+}
+
+// leave says goodbye. The caller has set closing.
+func (d *Driver) leave() {
+	d.mu.Lock()
+	p, phase, refused := d.predecessor, d.phase, d.refused
+	d.mu.Unlock()
+	e, reason := succession.Stop, errors.New("closed")
+	switch phase {
+	case succession.PhaseStopped:
+		return
+	case succession.PhaseStarting:
+		e, reason = succession.GiveUp, errors.New("closed before it was ready")
+		if refused != nil {
+			reason = fmt.Errorf("%w, after: %w", reason, refused)
+		}
+	}
+	d.hear(p, cue{event: e, cause: reason})
+}
+
+// letGo closes what the chain holds.
+func (d *Driver) letGo(owner bool) {
+	d.mu.Lock()
+	r := d.rendezvous
+	d.rendezvous = nil
+	p := d.predecessor
+	d.mu.Unlock()
+	d.spares.Close()
+	if p != nil {
+		p.close()
+	}
+	d.Conns.Close()
+	d.stdio.Close()
+	if r == nil {
+		return
+	}
+	if !owner && !r.Sole() {
+		_ = r.CloseAs(false)
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), d.cfg.StepTimeout)
+	defer cancel()
+	err := d.withLock(ctx, func() error {
+		_ = r.CloseAs(true)
+		d.path().Leave()
+		return nil
+	})
+	if err != nil {
+		_ = r.CloseAs(false)
+		d.log.Warn("the rendezvous was left behind; the next start replaces it", "path", d.cfg.Path, "error", err)
+	}
+}

@@ -1,0 +1,74 @@
+package driver
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"os/exec"
+	"time"
+
+	"github.com/segue-go/segue/handoff/internal/sockets"
+)
+
+const (
+	// MaxConfirm bounds what a successor may ask for as its time to confirm.
+	MaxConfirm = 24 * time.Hour
+	// MaxState bounds what an incumbent may ask for as the time for sections of state.
+	MaxState = 24 * time.Hour
+)
+
+// Config is what a Driver has to know of the program. Its fields are those of handoff.Config of the same name, with defaults
+// filled in, but for those that are explained here.
+type Config struct {
+	Path     string
+	PIDFiles []string // each names this process once it serves
+	Command  func() *exec.Cmd
+	Siblings bool
+	Environ  func(env []string) []string // of a successor that this process starts, from what it would be; nil: that
+	Signals  []os.Signal
+
+	ReadyTimeout, StepTimeout, StateTimeout, DrainTimeout, StopTimeout, Guard, Probation time.Duration
+
+	Check     func(context.Context) error
+	Authorize func(Peer) error
+	SendOnly  bool // descriptors are sent, never taken
+	PullOnly  bool // descriptors are taken, never sent
+
+	// Rescue takes the sockets of an incumbent that does not answer. Rescued is called with them, within Join, if this process is
+	// the first of a new chain, which gets its sockets from there. Otherwise they are dropped. Rescue may be nil.
+	Rescue  func(ctx context.Context, incumbent Peer) (Rescued, error)
+	Rescued func(Rescued)
+
+	Logger *slog.Logger
+
+	// What follows tells of what has happened. Each may be nil. They are called without a lock that a method of Driver takes for
+	// long, but must be quick, and those with a name of handoff.Trace are its.
+	Sent, Received func(message string)
+	Opened, Closed func(*sockets.Socket)
+	Phase          func(from, to Phase)
+	Settled        func()               // the sockets will not go back to a predecessor
+	Released       func(successor Peer) // this generation gives up that it could be revived
+}
+
+// Peer is the process at the other end: see handoff.Peer.
+type Peer struct {
+	PID int
+	UID uint32
+	GID uint32
+}
+
+// Rescued is what was taken from an incumbent that does not answer.
+type Rescued interface {
+	// Drop closes it. Nothing was asked of it.
+	Drop()
+}
+
+// finishAnyhow bounds what somebody waits for who calls Close or Wait, even if draining has no bound.
+const finishAnyhow = time.Minute
+
+func finishWithin(d time.Duration) time.Duration {
+	if d <= 0 {
+		return finishAnyhow
+	}
+	return d
+}

@@ -1,0 +1,66 @@
+package driver
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/segue-go/segue/handoff/internal/link"
+	"github.com/segue-go/segue/handoff/internal/wire"
+)
+
+// This is what a generation that drains makes of the end of the successor to which it was released. It cannot serve again,
+// since its copies of the sockets are closed. But it can tell a supervisor that nobody serves.
+
+// orphaned is for the death of a released successor that nobody wished, and that left nobody to serve.
+func (a *attempt) orphaned() {
+	d, p := a.d, a.link.Peer
+	err := fmt.Errorf("%w: pid %d%s", ErrSuccessorDied, p.PID, exitText(p))
+	d.mu.Lock()
+	d.died, d.lastError = err, err
+	d.mu.Unlock()
+	d.log.Error("the successor died after the guard: nobody serves, and this process cannot any more; start the program anew "+
+		"(this process drains, and ends with an error then)", "error", err)
+}
+
+// bye tells the successor, or the predecessor that has the sockets again, that this generation is drained and ends. The error is
+// that the successor has died unwished.
+func (d *Driver) bye() error {
+	if d.handingBack() {
+		_ = d.predecessor.link.Send(&wire.Bye{})
+		return nil
+	}
+	d.mu.Lock()
+	a := d.attempt
+	var judged event
+	if a != nil {
+		judged = a.judged
+	}
+	d.mu.Unlock()
+	if judged.c == nil {
+		return nil
+	}
+	if link.Over(a.link.Send(&wire.Bye{})) || a.link.Peer.Dead() { // what is known of that may be about to be found out
+		t := time.NewTimer(2 * d.cfg.StepTimeout)
+		defer t.Stop()
+		select {
+		case <-judged.c:
+		case <-d.ctx.Done():
+		case <-t.C:
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.died
+}
+
+// tellAncestor tells a predecessor that was released whether its successor's death would leave nobody to serve: GOODBYE
+// says that it would not, OWNED that it would again.
+func (d *Driver) tellAncestor(m wire.Message) {
+	d.mu.Lock()
+	p := d.predecessor
+	d.mu.Unlock()
+	if p == nil || p.gone.happened() {
+		return
+	}
+	d.say(p, m)
+}

@@ -1,0 +1,78 @@
+package driver
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+)
+
+// See the errors of handoff with these names.
+var (
+	ErrBusy          = errors.New("another handoff is under way")
+	ErrNotOwner      = errors.New("this generation does not own the sockets")
+	ErrHandedBack    = errors.New("sockets handed back to the predecessor")
+	ErrChanged       = errors.New("sockets were opened or closed meanwhile; try again")
+	ErrSuccessorDied = errors.New("the successor died after the guard, and nobody serves; start the program anew")
+)
+
+// Failure is why an upgrade failed, with the phase in which the generation was then.
+type Failure struct {
+	Phase Phase
+	Err   error
+}
+
+func (e *Failure) Error() string { return e.Err.Error() }
+func (e *Failure) Unwrap() error { return e.Err }
+
+// failure notes the phase. Nil stays nil.
+func (d *Driver) failure(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &Failure{Phase: d.Phase(), Err: err}
+}
+
+// BusyError is handoff.BusyError.
+type BusyError struct {
+	PID   int
+	Name  string
+	Phase string // in the words of the incumbent, which may be of another release
+}
+
+func (e *BusyError) Error() string {
+	who := "a successor that is just being started"
+	if e.PID != 0 {
+		who = fmt.Sprintf("process %d (%s)", e.PID, e.Name)
+	}
+	return fmt.Sprintf("%v: %s, incumbent %s; wait for it to end, then try again", ErrBusy, who, e.Phase)
+}
+
+// Is makes a BusyError an [ErrBusy].
+func (e *BusyError) Is(target error) bool { return target == ErrBusy }
+
+// ChildError is handoff.ChildError.
+type ChildError struct {
+	PID    int
+	State  *os.ProcessState
+	Exit   string
+	Output string
+	Err    error
+}
+
+func (e *ChildError) Error() string {
+	var b strings.Builder
+	b.WriteString(e.Err.Error())
+	switch {
+	case e.State != nil:
+		fmt.Fprintf(&b, "; successor pid %d ended: %v", e.State.Pid(), e.State)
+	case e.Exit != "":
+		fmt.Fprintf(&b, "; successor pid %d ended: %s", e.PID, e.Exit)
+	}
+	if e.Output != "" {
+		fmt.Fprintf(&b, "; its last output:\n%s", e.Output)
+	}
+	return b.String()
+}
+
+func (e *ChildError) Unwrap() error { return e.Err }

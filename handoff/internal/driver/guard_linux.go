@@ -1,0 +1,65 @@
+package driver
+
+import (
+	"time"
+
+	"github.com/segue-go/segue/handoff/internal/succession"
+	"github.com/segue-go/segue/handoff/internal/wire"
+)
+
+// supersede starts the drain. What the successor did not ask for is closed now: its queue is emptied first, and what was in it
+// served.
+func (a *attempt) supersede(m *wire.Confirm) {
+	d := a.d
+	d.log.Info("superseded", "successor", a.pidNow())
+	a.superseded = true
+	d.mu.Lock()
+	a.judged = newEvent()
+	d.mu.Unlock()
+	a.guardEnds = time.Now().Add(max(d.cfg.Guard, 0))
+	a.depart(m) // before anybody drains, so that nobody is told to leave who can move
+	if a.settled.c != nil {
+		a.settled.happen()
+	}
+	a.manifest.RetireUnclaimed(d.ctx)
+	d.nowSuperseded()
+	a.confirmed()
+}
+
+// nowSuperseded tells those who wait for it.
+func (d *Driver) nowSuperseded() {
+	d.mu.Lock()
+	s := d.superseding
+	d.mu.Unlock()
+	s.superseded.happen()
+}
+
+// successor is the process that has the sockets now.
+func (a *attempt) successor() Peer {
+	if a.foreign {
+		a.d.mu.Lock()
+		defer a.d.mu.Unlock()
+		return a.other
+	}
+	p := a.link.Peer
+	return Peer{PID: p.PID, UID: p.UID, GID: p.GID}
+}
+
+// release gives revival up: from here this generation only drains. Its copies of the listeners are closed, since they
+// would keep the ports open should the successor stop.
+func (a *attempt) release() {
+	d := a.d
+	if f := d.cfg.Released; f != nil {
+		f(a.successor())
+	}
+	d.letGoOfCopies()
+	a.say(&wire.Released{})
+	why := "the guard is over"
+	switch a.last {
+	case succession.ReleaseAsked:
+		why = "the successor has one of its own"
+	case succession.SuccessorLeaves, succession.DiedWished:
+		why = "somebody ended the successor: " + a.cause.Error()
+	}
+	d.log.Info("released: this generation cannot be revived any more", "why", why)
+}

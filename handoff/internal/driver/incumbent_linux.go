@@ -1,0 +1,369 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/segue-go/segue/handoff/internal/link"
+	"github.com/segue-go/segue/handoff/internal/state"
+	"github.com/segue-go/segue/handoff/internal/succession"
+	"github.com/segue-go/segue/handoff/internal/wire"
+)
+
+// This is the incumbent's driver: it makes events of what the successor says and of what becomes of it, has the table of
+// package succession decide, and carries the actions out (act_linux.go). What comes before the commit is straight-line, in
+// attempt_linux.go.
+
+// handOver runs an attempt. It returns an error if the successor did not come to confirm. Otherwise it calls confirmed
+// then, and returns when there is nothing left to wait for. ctx bounds it up to the commit.
+func (a *attempt) handOver(ctx context.Context, confirmed func()) error {
+	d := a.d
+	a.ctx, a.confirmed = ctx, confirmed
+	defer func() { // ends what has begun meanwhile
+		a.departure.End(false)
+		if a.judged.c != nil {
+			a.judged.happen()
+		}
+	}()
+	a.happen(a.prepare(ctx))
+	for a.waits() {
+		a.happen(a.await())
+	}
+	if a.superseded && !a.failed {
+		return nil
+	}
+	err := a.cause
+	last := err
+	if !a.superseded {
+		err = a.link.Explain(err)
+		last = d.failure(err)
+	}
+	d.mu.Lock()
+	d.lastError = last
+	d.mu.Unlock()
+	if !a.superseded {
+		return err
+	}
+	if !errors.Is(err, state.ErrStale) { // else it was said
+		d.log.Error("the successor failed", "error", err)
+	}
+	return nil
+}
+
+// happen has the table decide, and carries out what it says. The report of an action is decided next.
+func (a *attempt) happen(e succession.IncumbentEvent) {
+	d := a.d
+	for again := true; again; {
+		d.mu.Lock()
+		if e == succession.Agreed {
+			if a.cause = a.disagreesLocked(); a.cause != nil {
+				d.mu.Unlock()
+				e = a.endsWith(a.cause, succession.AttemptFailed)
+				continue
+			}
+		}
+		from := d.toSuccessor
+		decided := d.asIncumbentLocked(e)
+		if d.toSuccessor != from {
+			a.entered = time.Now()
+		}
+		d.mu.Unlock()
+		if !slices.Contains(decided.do, succession.Reopen) {
+			d.report(decided)
+		}
+		a.last = e
+		again = false
+		for _, action := range decided.do {
+			if report, ok := a.act(action); ok {
+				e, again = report, true
+			}
+			if action == succession.Reopen {
+				d.report(decided) // now that it is true, and the ancestor was told
+			}
+		}
+		if s := a.state(); !a.over && (s == succession.ReleasedAlone || s == succession.Orphaned) {
+			a.judged.happen()
+		}
+	}
+}
+
+// state is the one of the generation, since only one attempt is under way.
+func (a *attempt) state() succession.Incumbent {
+	a.d.mu.Lock()
+	defer a.d.mu.Unlock()
+	return a.d.toSuccessor
+}
+
+// waits reports whether there is something to wait for.
+func (a *attempt) waits() bool {
+	if a.over {
+		return false
+	}
+	switch a.state() {
+	case succession.Released, succession.Relieved:
+		return !a.forgone // a successor that was ended takes nothing any more
+	case succession.Idle, succession.Stale, succession.Left, succession.Closed:
+		return false
+	default:
+		return true
+	}
+}
+
+// await returns the next event of a state that waits.
+func (a *attempt) await() succession.IncumbentEvent {
+	for {
+		state := a.state()
+		if state == succession.Closed { // by somebody else
+			return succession.Close
+		}
+		if a.cut {
+			return a.awaitDeath()
+		}
+		ctx := a.d.ctx
+		if state == succession.Committed {
+			// Neither the caller's context nor Close ends this wait: who owns must be known first.
+			ctx = context.Background()
+		}
+		if len(a.queued) > 0 {
+			m := a.queued[0]
+			a.queued = a.queued[1:]
+			return a.event(state, m)
+		}
+		e, until, bound := a.deadline(state)
+		f, err := a.link.Recv(ctx, bound)
+		switch {
+		case err == nil:
+			f.Raw.Close()
+			return a.event(state, f.Msg)
+		case ctx.Err() != nil:
+			a.because(state, err)
+			return succession.Close
+		case errors.Is(err, os.ErrDeadlineExceeded) && (until.IsZero() || time.Now().Before(until)):
+			// Something may be due now that was not when this wait began.
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			a.because(state, link.NoAnswer(until.Sub(a.entered)))
+			if e == succession.GuardOver {
+				a.guardOver = true
+			}
+			return e
+		default:
+			a.cut = true
+			a.because(state, err)
+			return a.lost(state, err)
+		}
+	}
+}
+
+// deadline returns the event to report next if nothing else happens, when, and how long to wait at most before asking again. No
+// event: until is zero.
+func (a *attempt) deadline(state succession.Incumbent) (e succession.IncumbentEvent, until time.Time, bound time.Duration) {
+	step := a.d.cfg.StepTimeout
+	sooner := func(other succession.IncumbentEvent, at time.Time) {
+		if until.IsZero() || at.Before(until) {
+			e, until = other, at
+		}
+	}
+	switch state {
+	case succession.Committed, succession.Probing, succession.Asking:
+		sooner(succession.Timeout, a.entered.Add(step))
+	case succession.Unconfirmed:
+		sooner(succession.Timeout, a.entered.Add(a.confirmWithin+step))
+	}
+	if (state == succession.Guard || state == succession.Probing) && !a.guardOver {
+		sooner(succession.GuardOver, a.guardEnds)
+	}
+	moves := state == succession.Guard || state == succession.Released || state == succession.Relieved
+	if moves {
+		if t, ok := a.departure.Overdue(); ok {
+			sooner(succession.BatchOverdue, t)
+		}
+	}
+	if !until.IsZero() {
+		bound = max(time.Until(until), time.Millisecond)
+	}
+	if moves && (bound == 0 || bound > step) {
+		bound = step // a batch may be sent meanwhile
+	}
+	return e, until, bound
+}
+
+// event makes an event of what the successor says.
+func (a *attempt) event(state succession.Incumbent, m wire.Message) succession.IncumbentEvent {
+	a.said = m
+	switch m := m.(type) {
+	case *wire.Owned:
+		if state == succession.Committed && a.token.Present() && !a.hasPutBack() {
+			a.because(state, fmt.Errorf("%w: %s says OWNED and has not read the token", link.ErrProtocol, a.link.Who()))
+			return succession.OwnedUnread
+		}
+		return succession.Owned
+	case *wire.Confirm:
+		return a.unless(state, succession.Confirm)
+	case *wire.Failed:
+		if m.Returned {
+			a.because(state, a.link.Unexpected(m))
+			return succession.Returned
+		}
+		if !blocked(state) { // where it means nothing, however often it comes
+			a.because(state, a.link.Unexpected(m))
+		}
+		return succession.Failed
+	case *wire.Goodbye:
+		a.because(state, a.link.Unexpected(m))
+		return succession.SuccessorLeaves
+	case *wire.Release:
+		return a.unless(state, succession.ReleaseAsked)
+	case *wire.Pong:
+		if a.link.Peer.Dead() {
+			return a.unless(state, succession.OtherFrame) // recv says next that it has died since
+		}
+		return a.unless(state, succession.Pong)
+	case *wire.Drop:
+		if len(a.drops) == a.manifest.Len() && (state == succession.Committed || state == succession.BlockedCommitted) {
+			return a.unless(state, succession.OtherFrame) // more than were offered
+		}
+		return succession.Drop
+	case *wire.Taken:
+		return a.unless(state, succession.Taken)
+	default:
+		return a.unless(state, succession.OtherFrame)
+	}
+}
+
+// hasPutBack reports whether a successor that says OWNED, and does not have the token, has put it back: then it says so next. What
+// it says before is kept.
+func (a *attempt) hasPutBack() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), min(a.d.cfg.StepTimeout, link.ExitGrace))
+	defer cancel()
+	for len(a.queued) <= a.manifest.Len() {
+		f, err := a.link.Recv(ctx, 0)
+		if err != nil {
+			return false // recv says it again
+		}
+		f.Raw.Close()
+		a.queued = append(a.queued, f.Msg)
+		if m, ok := f.Msg.(*wire.Failed); ok {
+			return m.Returned
+		}
+	}
+	return false
+}
+
+// unless notes that a frame is none for the answer to COMMIT, the only state in which any other ends the attempt.
+func (a *attempt) unless(state succession.Incumbent, e succession.IncumbentEvent) succession.IncumbentEvent {
+	if state == succession.Committed {
+		a.because(state, a.link.Unexpected(a.said))
+	}
+	return e
+}
+
+// lost makes an event of the end of the link. A successor that hung up without dying has time to die, since its descriptors
+// go before its pidfd tells. It has none while nobody accepts, and none if its end does not matter.
+func (a *attempt) lost(state succession.Incumbent, err error) succession.IncumbentEvent {
+	switch {
+	case !link.Over(err):
+		return succession.LinkEnd // it sends what nobody understands
+	case state != succession.Committed && state != succession.Relieved && a.wished():
+		return succession.DiedWished
+	case a.d.ctx.Err() != nil && state != succession.Committed:
+		return succession.Close
+	case a.link.Peer.Dead():
+		return succession.Died
+	default:
+		return succession.LinkEnd
+	}
+}
+
+// awaitDeath is await when the link has ended: only a death is left.
+func (a *attempt) awaitDeath() succession.IncumbentEvent {
+	var died <-chan struct{}
+	if !a.buried {
+		died = a.link.Peer.Done()
+	}
+	select {
+	case <-a.d.ctx.Done():
+		return succession.Close
+	case <-died:
+	}
+	a.buried = true
+	wished := a.wished()
+	if a.child != nil {
+		a.child.Release()
+	}
+	a.because(a.state(), fmt.Errorf("%s ended at last%s", a.link.Who(), exitText(a.link.Peer)))
+	if wished {
+		return succession.DiedWished
+	}
+	return succession.Died
+}
+
+// wished reports whether somebody wanted the successor's end. That is known once its parent has reaped it; not knowing means a
+// failure.
+func (a *attempt) wished() bool {
+	if a.link.Peer.Self() {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(a.d.ctx, a.d.cfg.StepTimeout)
+	defer cancel()
+	e, ok := a.link.Peer.WaitExit(ctx)
+	return ok && e.Wish()
+}
+
+// because keeps why the attempt fails, if it does. A newer reason replaces the older one. While the successor cannot be killed,
+// it is added to it.
+func (a *attempt) because(state succession.Incumbent, err error) {
+	switch state {
+	case succession.Committed:
+		a.cause = fmt.Errorf("after the commit: %w", err)
+	case succession.Guard, succession.Probing, succession.Asking:
+		a.cause = fmt.Errorf("within the guard: %w", err)
+	case succession.Unconfirmed:
+		a.cause = fmt.Errorf("before it confirmed: %w", err)
+	default:
+		if blocked(state) {
+			err = fmt.Errorf("%w; %w", a.cause, err)
+		}
+		a.cause = err
+	}
+}
+
+// blocked reports whether state is one in which the successor owns, did not answer, and cannot be killed.
+func blocked(state succession.Incumbent) bool {
+	return state == succession.BlockedCommitted || state == succession.BlockedOwned || state == succession.BlockedGuard
+}
+
+// disagreesLocked is the last look before the switch: what has been agreed may not hold any more.
+func (a *attempt) disagreesLocked() error {
+	d := a.d
+	switch {
+	case a.manifest.Changed():
+		return ErrChanged
+	case d.closing || !d.phase.Owns() || !succession.MayCommit(d.toPredecessor):
+		return net.ErrClosed
+	}
+	a.manifest.Give()
+	if a.confirmWithin == 0 {
+		a.settled = newEvent()
+	}
+	return nil
+}
+
+// endsWith is CloseForHeir if cause says that this generation is being closed, and there is an heir to close for, which gets the
+// sockets when what only one process may have was let go of. Otherwise it is e.
+func (a *attempt) endsWith(cause error, e succession.IncumbentEvent) succession.IncumbentEvent {
+	d := a.d
+	if !errors.Is(cause, net.ErrClosed) || d.quit.Err() == nil || a.child != nil || a.foreign || !a.offered || !a.heir {
+		return e
+	}
+	if err := d.Sections.HoldExclusive(context.Background(), nil); err != nil {
+		d.log.Error("the successor does not get the sockets: something that only one process may have is not let go of; "+
+			"start the program anew when this process has ended", "successor", a.pidNow(), "error", err)
+		return e
+	}
+	return succession.CloseForHeir
+}

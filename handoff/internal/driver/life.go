@@ -1,0 +1,126 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/segue-go/segue/handoff/internal/pidfile"
+	"github.com/segue-go/segue/handoff/internal/succession"
+)
+
+// Ready makes this generation the owner of the sockets and opens them. On an error it does not and never will.
+func (d *Driver) Ready(ctx context.Context) error {
+	d.readying.Lock() // a second call waits for what the first one finds
+	defer d.readying.Unlock()
+	d.mu.Lock()
+	if d.phase != succession.PhaseStarting || d.closing {
+		defer d.mu.Unlock()
+		switch {
+		case d.closing || d.phase == succession.PhaseStopped:
+			return d.closedLocked()
+		case d.phase.Owns():
+			return nil
+		default:
+			return ErrNotOwner
+		}
+	}
+	d.tasks.Add(1) // here, where Close has not begun to wait
+	d.mu.Unlock()
+	defer d.tasks.Done()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(d.quit, func() { cancel(context.Cause(d.quit)) })()
+	if err := d.own(ctx); err != nil {
+		d.log.Error("this generation does not take over", "error", err)
+		d.stop()
+		return err
+	}
+	return nil
+}
+
+// Close ends this generation for good, at the caller's wish, and waits for what it has running. It is called at most once.
+func (d *Driver) Close() {
+	d.mu.Lock()
+	d.closing = true
+	d.mu.Unlock()
+	d.hurry(net.ErrClosed)
+	d.readying.Lock() // a Ready under way finds out first whether it owns
+	if d.Phase().Owns() {
+		if err := d.Sections.HoldExclusive(context.Background(), nil); err != nil {
+			d.log.Error("closed although something that only one process may have is not let go of; end this process", "error", err)
+		}
+	}
+	d.leave() // before the links are closed
+	d.readying.Unlock()
+	d.flush(time.Now(), d.cfg.StopTimeout)
+	d.cancel(net.ErrClosed)
+	d.tasks.Wait()
+	d.stop()
+}
+
+// stop gives up everything that this generation holds. What it owned is closed, what somebody else owns is let go of.
+func (d *Driver) stop() {
+	d.stopping.Lock()
+	defer d.stopping.Unlock()
+	d.mu.Lock()
+	owner := d.phase.Owns()
+	all := d.Sockets.Take()
+	end := d.endStatesLocked()
+	d.mu.Unlock()
+	d.report(end)
+
+	d.released.happen() // before Accept says so
+	for _, s := range all {
+		_ = s.CloseAs(owner || s.Sole())
+	}
+	if owner {
+		for _, name := range d.cfg.PIDFiles {
+			pidfile.Remove(name)
+		}
+	}
+	d.letGo(owner)
+	d.started.happen()
+	d.cancel(net.ErrClosed)
+}
+
+// writePIDFiles names this process in the PID files, if there are to be any.
+func (d *Driver) writePIDFiles() {
+	for _, name := range d.cfg.PIDFiles {
+		if err := pidfile.Write(name); err != nil {
+			d.log.Error("the PID file was not written", "path", name, "error", err)
+		}
+	}
+}
+
+// settle tells the program that nothing goes back to a predecessor any more, unless that is happening, or all ends.
+func (d *Driver) settle() {
+	d.mu.Lock()
+	if d.settled || d.toPredecessor.HandedBack() || d.closing || d.phase == succession.PhaseStopped {
+		d.mu.Unlock()
+		return
+	}
+	d.settled = true
+	d.mu.Unlock()
+	if f := d.cfg.Settled; f != nil {
+		f()
+	}
+}
+
+// openLocked opens every socket. On an error none is open.
+func (d *Driver) openLocked() error {
+	if d.closing {
+		return net.ErrClosed
+	}
+	return d.Sockets.Open()
+}
+
+// closedLocked is the error of a generation that is over: net.ErrClosed, and why.
+func (d *Driver) closedLocked() error {
+	if d.lost != nil && !errors.Is(d.lost, net.ErrClosed) {
+		return fmt.Errorf("%w: %w", net.ErrClosed, d.lost)
+	}
+	return net.ErrClosed
+}

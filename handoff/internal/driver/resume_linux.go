@@ -1,0 +1,70 @@
+package driver
+
+import (
+	"time"
+
+	"github.com/segue-go/segue/handoff/internal/sockets"
+	"github.com/segue-go/segue/handoff/internal/wire"
+)
+
+// park takes everything out of the poller, for somebody else owns it.
+func (d *Driver) park() error {
+	d.mu.Lock()
+	rendezvous := d.rendezvous
+	d.mu.Unlock()
+	return d.Sockets.Park(rendezvous)
+}
+
+// resume makes this generation the owner again. What cannot be opened at once, for want of descriptors or because somebody
+// has the address meanwhile, is tried again until it can.
+func (d *Driver) resume(a *attempt) {
+	d.mu.Lock()
+	old := d.superseding
+	revived := old.superseded.happened()
+	if revived {
+		d.superseding = newSuperseding()
+	}
+	d.mu.Unlock()
+	if revived {
+		old.revived.happen()
+		old.end(errRevived) // before connections come back, so that no client whose connection stays is told to leave
+	}
+	d.tellAncestor(&wire.Owned{})
+	a.sections.Release()  // before connections come back, whose requests would be turned away
+	a.departure.End(true) // the successor is dead, or has let go
+	a.manifest.RestoreBacklogs(true)
+	waiting, err := sockets.Reopen(d.ctx, a.manifest.Sockets())
+	if revived {
+		d.writePIDFiles()
+	}
+	d.log.Warn("this generation serves again")
+	d.mu.Lock()
+	asked := a.passedOn
+	d.mu.Unlock()
+	if asked { // and the successor has not come to it
+		d.beAsked()
+	}
+	if len(waiting) > 0 {
+		d.log.Error("some sockets cannot be opened yet; trying on", "error", err)
+		d.task(func() { d.keepReopening(waiting) })
+	}
+}
+
+// keepReopening ends when all is open, or this generation owns no more.
+func (d *Driver) keepReopening(waiting []*sockets.Socket) {
+	for len(waiting) > 0 {
+		select {
+		case <-time.After(sockets.RetryAfter):
+		case <-d.ctx.Done():
+			return
+		}
+		d.mu.Lock() // no switch begins meanwhile
+		if !d.phase.Owns() {
+			d.mu.Unlock()
+			return
+		}
+		waiting, _ = sockets.Reopen(d.ctx, waiting)
+		d.mu.Unlock()
+	}
+	d.log.Info("all sockets are open again")
+}

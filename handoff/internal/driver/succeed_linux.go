@@ -1,0 +1,274 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/segue-go/segue/handoff/fdpass"
+	"github.com/segue-go/segue/handoff/internal/link"
+	"github.com/segue-go/segue/handoff/internal/migrate"
+	"github.com/segue-go/segue/handoff/internal/rendezvous"
+	"github.com/segue-go/segue/handoff/internal/succession"
+	"github.com/segue-go/segue/handoff/internal/token"
+	"github.com/segue-go/segue/handoff/internal/transport"
+	"github.com/segue-go/segue/handoff/internal/wire"
+	"github.com/segue-go/segue/listener"
+)
+
+// predecessor is the generation that this one succeeds.
+type predecessor struct {
+	link     *link.Link
+	token    token.Token
+	receiver *transport.Receiver
+	ready    context.Context // of the call of Ready
+	state    bool            // sections may move
+	heir     bool            // nobody before it can be revived: if it ends, the sockets are ours
+	offered  []offered       // by place in the offer
+	netns    uint64          // of this process; 0: not asked yet, or unknown
+	foreign  bool            // the operator knows that a socket is of another one
+	claimed  []bool          // likewise: what the program had asked for when the receipts were sent
+	watched  chan struct{}
+	unwatch  context.CancelCauseFunc
+	lost     error // why it is no use to call Ready; valid once watched is closed
+	left     bool  // it stopped for good, and left the sockets to this generation, its heir
+
+	sections    []string      // that it has; none: unknown, if stateWithin is not 0
+	stateWithin time.Duration // how long sections may take, in each phase
+
+	hungUp, closed sync.Once
+	in             *migrate.Inflow // of live connections; nil if none move
+
+	returns bool // they go back with the sockets
+
+	released event // it, or what it was, will never be revived
+	gone     event // its link is closed
+}
+
+// offered is one thing that came with an offer, as it was identified on arrival.
+type offered struct {
+	item wire.Item
+	info listener.Info
+}
+
+// hangUp ends the link. What becomes of the process at its other end can still be seen.
+func (p *predecessor) hangUp() {
+	p.hungUp.Do(func() {
+		p.gone.happen()
+		p.token.Close()
+		p.link.HangUp()
+	})
+}
+
+// close lets go of all. Nobody waits for anything of this predecessor any more.
+func (p *predecessor) close() {
+	p.closed.Do(func() {
+		p.released.happen()
+		p.hangUp()
+		p.link.Close()
+	})
+}
+
+// succeed makes this generation the successor of whoever is at the other end of conn, which it takes. On return it holds
+// all that was offered.
+func (d *Driver) succeed(ctx context.Context, conn *net.UnixConn) error {
+	if err := fdpass.PassCred(conn, true); err != nil {
+		_ = conn.Close()
+		return err
+	}
+	p := &predecessor{
+		link:     link.New(conn, d.linkOptions("incumbent", false)),
+		released: newEvent(),
+		gone:     newEvent(),
+		watched:  make(chan struct{}),
+	}
+	err := d.beWelcomed(ctx, p)
+	if err == nil {
+		err = d.takeOffers(ctx, p)
+	}
+	if err != nil {
+		if !link.Over(err) {
+			_ = p.link.Send(&wire.Failed{Reason: err.Error()})
+		}
+		p.close()
+		return err
+	}
+	d.mu.Lock()
+	d.predecessor = p
+	d.Conns.Succeeds(p.gone.c)
+	d.toPredecessor = succession.Preparing
+	if p.heir {
+		d.toPredecessor = succession.PreparingHeir
+	}
+	d.mu.Unlock()
+	watch, unwatch := context.WithCancelCause(d.ctx)
+	p.unwatch = unwatch
+	d.task(func() { d.watch(watch, p) })
+	return nil
+}
+
+// beWelcomed says HELLO and waits for WELCOME, from somebody who is authorized.
+func (d *Driver) beWelcomed(ctx context.Context, p *predecessor) error {
+	l := p.link
+	err := l.Send(&wire.Hello{Versions: wire.Versions(), Features: d.features(), Name: d.origin.Name(), PID: os.Getpid()})
+	if err != nil && !link.Over(err) { // who hangs up before that may have said why
+		return err
+	}
+	patience, heard := d.cfg.StepTimeout, false
+	for {
+		f, err := l.Recv(ctx, patience)
+		switch {
+		case err != nil && link.Over(err):
+			return rendezvous.ErrLeft
+		case context.Cause(ctx) != nil && err != nil:
+			return err
+		case errors.Is(err, os.ErrDeadlineExceeded) && heard:
+			return fmt.Errorf("the incumbent is there, but has not become ready itself: %w", err)
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return fmt.Errorf("%w: %w", rendezvous.ErrSilent, err)
+		case err != nil:
+			return err
+		}
+		heard = true
+		switch m := f.Msg.(type) {
+		case *wire.Wait:
+			f.Raw.Close()
+			d.log.Info("the incumbent is not ready yet; waiting", "phase", m.Phase)
+			patience = d.cfg.ReadyTimeout
+		case *wire.Welcome:
+			err := d.welcome(p, f, m)
+			f.Raw.Close()
+			return err
+		case *wire.Busy:
+			f.Raw.Close()
+			return &BusyError{PID: m.PID, Name: m.Name, Phase: m.Phase}
+		case *wire.Refuse:
+			f.Raw.Close()
+			if m.Code == wire.CodeStopping {
+				return rendezvous.ErrLeft
+			}
+			return l.Unexpected(m)
+		default:
+			f.Raw.Close()
+			return l.Unexpected(m)
+		}
+	}
+}
+
+func (d *Driver) welcome(p *predecessor, f link.Frame, m *wire.Welcome) (err error) {
+	if p.link.Peer, err = d.introduce(p.link, f); err != nil {
+		return err
+	}
+	if err := fdpass.PassCred(p.link.Conn, false); err != nil { // each message would cost a pidfd
+		return err
+	}
+	p.receiver = &transport.Receiver{Link: p.link, Only: d.cfg.PullOnly}
+	if p.token, err = p.receiver.Token(f, m); err != nil {
+		return err
+	}
+	if !slices.Contains(wire.Versions(), m.Version) {
+		return fmt.Errorf("%w: WELCOME to version %d, we speak %v", link.ErrVersion, m.Version, wire.Versions())
+	}
+	p.heir = m.Heir
+	if slices.Contains(m.Features, featureConns) {
+		p.returns = slices.Contains(m.Features, featureReturn)
+		p.in = d.Conns.From(p.link, d.inheritedPlaces())
+	}
+	p.state = slices.Contains(m.Features, featureState)
+	p.sections = m.Sections
+	p.stateWithin = min(time.Duration(m.StateWithin)*time.Millisecond, MaxState)
+	if p.receiver.Pull, err = transport.Agreed(m.Features, p.receiver.Only, p.link); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	d.number = m.Generation
+	d.mu.Unlock()
+	d.log = d.cfg.Logger.With("generation", m.Generation) // nobody else has it yet
+	d.Sockets.Log, d.Conns.Log = d.log, d.log
+	d.log.Info("succeeding", "incumbent", m.PID, "program", m.Name)
+	return nil
+}
+
+// takeOffers receives the manifest, batch by batch.
+func (d *Driver) takeOffers(ctx context.Context, p *predecessor) error {
+	for batch := 0; ; batch++ {
+		f, err := p.link.Recv(ctx, d.cfg.StepTimeout)
+		if errors.Is(err, os.ErrDeadlineExceeded) && batch > 0 {
+			return fmt.Errorf("OFFER %d came without \"last\", and no other: %w", batch-1, err)
+		}
+		if err != nil {
+			return fmt.Errorf("while it offered: %w", p.link.Explain(err))
+		}
+		m, ok := f.Msg.(*wire.Offer)
+		if !ok {
+			f.Raw.Close()
+			return p.link.Unexpected(f.Msg)
+		}
+		again, err := p.receiver.Fill(&f, m, batch)
+		if again {
+			f.Raw.Close()
+			if err != nil {
+				return p.link.Explain(err)
+			}
+			batch-- // it comes again, with descriptors
+			continue
+		}
+		if err == nil {
+			err = d.takeOffer(p, m, f.Raw.FDs, batch)
+		}
+		f.Raw.Close()
+		if err != nil {
+			return p.link.Explain(err)
+		}
+		err = p.link.Send(&wire.Taken{Batch: batch})
+		switch {
+		case m.Last && (err == nil || link.Over(err)):
+			return nil // all is here, also if the incumbent has just died: watch decides what that means
+		case err != nil:
+			return p.link.Explain(err)
+		}
+	}
+}
+
+// takeOffer takes those of fds that it sets to nil.
+func (d *Driver) takeOffer(p *predecessor, m *wire.Offer, fds []*listener.FD, batch int) error {
+	if m.Batch != batch || len(fds) != len(m.Items) || len(p.offered)+len(fds) > wire.MaxSockets {
+		return fmt.Errorf("%w: OFFER %d of %d items with %d descriptors", link.ErrProtocol, m.Batch, len(m.Items), len(fds))
+	}
+	for i, item := range m.Items {
+		fd, place := fds[i], len(p.offered)
+		info, err := listener.Describe(fd)
+		if err != nil {
+			return fmt.Errorf("offered %s: %w", item.Name, err)
+		}
+		p.offered = append(p.offered, offered{item: item, info: info})
+		fds[i] = nil
+		switch item.Kind {
+		case wire.KindStdout:
+			d.stdio.Final(1, fd)
+		case wire.KindStderr:
+			d.stdio.Final(2, fd)
+		case wire.KindRendezvous:
+			if d.rendezvous != nil || d.cfg.Path == "" {
+				_ = fd.Close()
+				return fmt.Errorf("%w: a rendezvous that nobody expects", link.ErrProtocol)
+			}
+			if !info.Listening || info.Network != "unixpacket" {
+				_ = fd.Close()
+				return fmt.Errorf("%w: the rendezvous is no SOCK_SEQPACKET Unix socket that listens", link.ErrProtocol)
+			}
+			if err := d.adoptRendezvous(fd, item, place); err != nil {
+				return err
+			}
+		default:
+			d.tellNetNS(p, item, fd)
+			d.Sockets.Adopt(item, fd, place)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,60 @@
+package driver
+
+import (
+	"context"
+	"sync"
+)
+
+// superseding is one time of being superseded. A revival ends it and begins another.
+type superseding struct {
+	superseded event // the successor confirmed
+	revived    event // the sockets came back
+
+	mu     sync.Mutex
+	drains []context.CancelCauseFunc // of the contexts of drain functions
+	cause  error                     // why they have ended; nil: they have not
+}
+
+func newSuperseding() *superseding {
+	return &superseding{superseded: newEvent(), revived: newEvent()}
+}
+
+// drain has cancel called when s ends, or at once if it has.
+func (s *superseding) drain(cancel context.CancelCauseFunc) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cause != nil {
+		cancel(s.cause)
+	}
+	s.drains = append(s.drains, cancel)
+}
+
+// end ends the contexts of drain functions. They have ended when it returns, so that a drain does nothing any more for which
+// it looks at its context first.
+func (s *superseding) end(cause error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cause = cause
+	for _, cancel := range s.drains {
+		cancel(cause)
+	}
+}
+
+// event happens at most once, and everyone can wait for it.
+type event struct {
+	once *sync.Once
+	c    chan struct{}
+}
+
+func newEvent() event { return event{once: new(sync.Once), c: make(chan struct{})} }
+
+func (e event) happen() { e.once.Do(func() { close(e.c) }) }
+
+func (e event) happened() bool {
+	select {
+	case <-e.c:
+		return true
+	default:
+		return false
+	}
+}

@@ -1,0 +1,113 @@
+package driver
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"time"
+
+	"github.com/segue-go/segue/handoff/internal/link"
+	"github.com/segue-go/segue/handoff/internal/sockets"
+	"github.com/segue-go/segue/handoff/internal/succession"
+	"github.com/segue-go/segue/handoff/internal/wire"
+)
+
+// arm makes every claimed socket ready to be opened, because after the commit nothing may fail.
+func (d *Driver) arm() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closing {
+		return net.ErrClosed
+	}
+	if err := d.Sockets.Arm(); err != nil {
+		return err
+	}
+	if r := d.rendezvous; r != nil {
+		_ = r.Pausable().Arm() // clients may take all descriptors before it is opened, which says what is wrong
+	}
+	return nil
+}
+
+// awaitCommit proves what this generation holds, and waits for COMMIT, or for the end of the predecessor. It reports which, once
+// all sections that came are restored.
+func (d *Driver) awaitCommit(p *predecessor) cue {
+	err := d.sendReceipts(p)
+	r := d.receiveSections(p)
+	defer r.Close()
+	c := cue{event: succession.GiveUp, cause: err}
+	if err == nil || link.Over(err) { // what it had said before it ended counts
+		c = p.awaitPermission(r)
+	}
+	commits := c.event == succession.Commit
+	inherits := p.heir && (c.event == succession.PredecessorDied || c.event == succession.PredecessorLeaves)
+	if inherits && c.event == succession.PredecessorDied {
+		d.log.Warn("the incumbent died before the commit; this process takes the sockets", "incumbent", p.link.Peer.PID)
+	}
+	if commits || inherits {
+		err := r.Finish()
+		if err == nil {
+			err = d.Sections.Fresh(p.ready, r.Came)
+		}
+		if err != nil {
+			c = cue{event: succession.GiveUp, cause: err}
+		}
+	}
+	if c.event != succession.Commit {
+		c.cause = fmt.Errorf("before the commit: %w", p.link.Explain(c.cause))
+	}
+	return c
+}
+
+// sendReceipts sends what each offered thing was when it arrived, and whether the program asked for it.
+func (d *Driver) sendReceipts(p *predecessor) error {
+	d.mu.Lock()
+	d.sealed = true
+	d.mu.Unlock()
+	d.Sockets.Seal()
+	claimed := make([]bool, len(p.offered))
+	for i, s := range d.Sockets.Inherited(len(claimed)) {
+		claimed[i] = s != nil
+	}
+	p.claimed = slices.Clone(claimed)
+	receipts := make([]wire.Receipt, len(p.offered))
+	for i, o := range p.offered {
+		switch o.item.Kind {
+		case wire.KindRendezvous, wire.KindStdout, wire.KindStderr:
+			claimed[i] = true
+		}
+		receipts[i] = sockets.Receipt(o.info)
+		receipts[i].Item, receipts[i].Claimed = i, claimed[i]
+	}
+	frames, err := wire.Receipts(receipts, d.confirmWithin().Milliseconds())
+	if err == nil && p.state {
+		frames, err = wire.AddSections(frames, d.Sections.Restorable())
+	}
+	if err != nil {
+		return err
+	}
+	for _, m := range frames {
+		if err := p.link.Send(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dropClosed tells the predecessor of the sockets that the program closed between their receipts and the commit.
+func (d *Driver) dropClosed(p *predecessor) {
+	inherited := d.Sockets.Inherited(len(p.claimed))
+	for i, claimed := range p.claimed { // none if the predecessor left before the receipts
+		if claimed && inherited[i] == nil {
+			d.sendDrop(i)
+		}
+	}
+}
+
+// confirmWithin is how long after OWNED the predecessor may have to wait for CONFIRM.
+func (d *Driver) confirmWithin() time.Duration {
+	within := max(d.cfg.Probation, 0)
+	if d.cfg.Check != nil {
+		within += d.cfg.ReadyTimeout
+	}
+	return within
+}

@@ -1,0 +1,35 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"os/exec"
+
+	"github.com/segue-go/segue/handoff/internal/sockets"
+	"github.com/segue-go/segue/handoff/internal/state"
+)
+
+// Start starts a process that does not speak the protocol, by cmd, with copies of lent. It returns nil once that process serves.
+type Start func(ctx context.Context, cmd *exec.Cmd, lent []*sockets.Socket) error
+
+// Upgrade starts the successor and hands over to it. It returns nil once the successor has confirmed.
+func (d *Driver) Upgrade(ctx context.Context) error { return d.upgraded(d.startAndHandOver(ctx)) }
+
+// UpgradeTo hands over to a process that start starts: see handoff.Generation.
+func (d *Driver) UpgradeTo(ctx context.Context, start Start) error {
+	return d.upgraded(d.startForeign(ctx, start))
+}
+
+// upgraded says how an upgrade has ended.
+func (d *Driver) upgraded(err error) error {
+	if err = d.failure(err); err == nil {
+		return nil
+	}
+	d.mu.Lock()
+	d.lastError = err
+	d.mu.Unlock()
+	if !errors.Is(err, state.ErrStale) { // else it was said
+		d.log.Error("upgrade failed", "error", err)
+	}
+	return err
+}

@@ -1,0 +1,112 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"time"
+
+	"github.com/segue-go/segue/handoff/internal/link"
+	"github.com/segue-go/segue/handoff/internal/migrate"
+	"github.com/segue-go/segue/handoff/internal/spares"
+	"github.com/segue-go/segue/handoff/internal/spawn"
+	"github.com/segue-go/segue/handoff/internal/succession"
+)
+
+// errInit: see upgrade.
+var errInit = errors.New("this process is PID 1, and its end would end its successor too; start this program by " +
+	"'segue run -- PROGRAM', which is made to be PID 1 (docs/operations.md), or set Config.Init, or let a process in another container join the same Path")
+
+// killGrace is how long a spawned successor has to end by itself once its attempt has failed.
+const killGrace = time.Second
+
+// command starts what comes next; nil if Config.Command returned nothing.
+func (d *Driver) command() *exec.Cmd {
+	cmd := d.origin.Command(d.cfg.Command, d.log)
+	if cmd != nil && d.cfg.Environ != nil {
+		cmd.Env = d.cfg.Environ(cmd.Env)
+	}
+	return cmd
+}
+
+func (d *Driver) startAndHandOver(ctx context.Context) error {
+	switch phase := d.Phase(); {
+	case phase == succession.PhaseStopped:
+		return fmt.Errorf("%w: %w", ErrNotOwner, net.ErrClosed)
+	case !phase.Owns():
+		return ErrNotOwner
+	}
+	if os.Getpid() == 1 {
+		return errInit
+	}
+	a := &attempt{d: d, departure: migrate.NoDeparture()}
+	if err := d.begin(ctx, a); err != nil {
+		return err
+	}
+	if err := d.beginOffering(); err != nil {
+		d.end(a)
+		return err
+	}
+	var child *spawn.Child
+	var conn *net.UnixConn
+	cmd := d.command()
+	var err error
+	_ = d.spares.Do(spares.Spawn, 1, func() error {
+		child, conn, err = spawn.Start(cmd, d.cfg.Path, d.cfg.Siblings)
+		return nil // a command cannot be started again
+	})
+	if err != nil {
+		a.cause = err
+		a.happen(succession.AttemptFailed)
+		d.end(a)
+		return err
+	}
+	d.log.Info("successor started", "successor", child.PID())
+	l := link.New(conn, d.linkOptions("successor", true))
+	d.mu.Lock()
+	a.child, a.link, l.Peer = child, l, child.Peer
+	d.mu.Unlock()
+
+	result := make(chan error, 1)
+	go func() { // a task since begin
+		err := a.handOver(ctx, func() { result <- nil })
+		if a.handedBack {
+			d.makeRoom(a)
+			if err != nil {
+				result <- outcome(child, err)
+			}
+			d.seeOff(child, err != nil)
+			d.tasks.Done()
+			return
+		}
+		// A successor that owns lives on, whatever becomes of this generation.
+		if err != nil && (d.Phase().Owns() || child.Peer.Dead()) {
+			child.End(killGrace)
+			err = childError(child, err)
+		}
+		d.makeRoom(a) // before the caller hears of a failure, so that it can try again
+		if err != nil {
+			result <- err
+		}
+		child.Release()
+		d.tasks.Done()
+	}()
+	return <-result
+}
+
+// outcome says how a child that has handed back ended, if it does within killGrace. Otherwise it lives on, to answer what it
+// has accepted.
+func outcome(c *spawn.Child, cause error) error {
+	if !c.Peer.Await(context.Background(), killGrace) {
+		return childError(c, fmt.Errorf("%w; successor pid %d still answers what it has accepted", cause, c.PID()))
+	}
+	c.End(0)
+	return childError(c, cause)
+}
+
+func childError(c *spawn.Child, cause error) error {
+	return &ChildError{PID: c.PID(), State: c.State(), Exit: c.Exit(), Output: c.LastLines(), Err: cause}
+}
