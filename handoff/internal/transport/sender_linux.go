@@ -56,11 +56,10 @@ func (s *Sender) Welcome(ctx context.Context, m *wire.Welcome, t token.Token) er
 		return err
 	}
 	defer withdraw()
-	if err := s.Link.SendNow(m); err != nil {
+	defer s.Owe(time.Time{})
+	if err := s.demand(func() error { return s.Link.SendNow(m) }); err != nil {
 		return err
 	}
-	s.Owe(time.Now())
-	defer s.Owe(time.Time{})
 	if _, err := link.Expect[*wire.Taken](ctx, s.Link, s.Link.Step); err != nil {
 		return fmt.Errorf("token: %w", err)
 	}
@@ -174,10 +173,9 @@ func (s *Sender) offerToTake(ctx context.Context, o *wire.Offer, fds []syscall.C
 }
 
 func (s *Sender) offer(ctx context.Context, o *wire.Offer, fds ...syscall.Conn) (*wire.Taken, error) {
-	if err := s.Link.Send(o, fds...); err != nil {
+	if err := s.demand(func() error { return s.Link.Send(o, fds...) }); err != nil {
 		return nil, err
 	}
-	s.Owe(time.Now())
 	taken, err := link.Expect[*wire.Taken](ctx, s.Link, s.Link.Step)
 	if err != nil {
 		return nil, fmt.Errorf("offer: %w", err)
@@ -187,4 +185,15 @@ func (s *Sender) offer(ctx context.Context, o *wire.Offer, fds ...syscall.Conn) 
 		return nil, fmt.Errorf("%w: TAKEN %d for OFFER %d", link.ErrProtocol, taken.Batch, o.Batch)
 	}
 	return taken, nil
+}
+
+// demand sends something to which the successor owes an answer from the moment at which it has it. So it is said before, and
+// its time runs from the end of send at the latest: a send that blocks ends by its own deadline.
+func (s *Sender) demand(send func() error) error {
+	s.Owe(time.Now().Add(2 * s.Link.Step))
+	if err := send(); err != nil {
+		return err
+	}
+	s.Owe(time.Now())
+	return nil
 }
