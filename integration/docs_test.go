@@ -120,7 +120,7 @@ func TestArchitectureNamesFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	there := make(map[string]bool)
-	for _, dir := range []string{"../handoff", "../handoff/serve", "../handoff/internal/rendezvous", "../handoff/internal/spawn",
+	for _, dir := range []string{"../handoff", "../handoff/serve", "../handoff/internal/driver", "../handoff/internal/rendezvous", "../handoff/internal/spawn",
 		"../handoff/internal/state"} {
 		names, err := filepath.Glob(dir + "/*.go")
 		if err != nil || len(names) == 0 {

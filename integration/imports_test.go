@@ -24,7 +24,9 @@ var layers = []struct {
 }{
 	{patterns: []string{"listener"}},
 	{patterns: []string{"handoff/fdpass"}},
+	{patterns: []string{"handoff/internal/succession"}}, // imports nothing of ours: it decides only
 	{patterns: []string{"handoff/internal/*"}, within: true},
+	{patterns: []string{"handoff/internal/driver"}},
 	{patterns: []string{"handoff"}},
 	{patterns: []string{"handoff/serve", "handoff/control", "handoff/systemd", "handoff/tableflip", "handoff/process",
 		"handoff/metrics"}},
@@ -43,16 +45,20 @@ var foreign = map[string][]string{
 	"examples/systemd": {"*"}, // the same
 }
 
-// layer returns the number of the layer that a package of ours is in, or -1.
+// layer returns the number of the layer that a package of ours is in, or -1. One that is named is not meant by a pattern.
 func layer(pkg string) int {
+	found := -1
 	for n, l := range layers {
 		for _, p := range l.patterns {
-			if ok, _ := path.Match(p, pkg); ok { // the patterns are well-formed: TestRule
+			if p == pkg {
 				return n
+			}
+			if ok, _ := path.Match(p, pkg); ok { // the patterns are well-formed: TestRule
+				found = n
 			}
 		}
 	}
-	return -1
+	return found
 }
 
 // allowed returns nil if package from may import package to; both are ours, named without the module.
@@ -174,6 +180,12 @@ func TestRule(t *testing.T) {
 		{"handoff", "handoff/internal/wire", true},
 		{"handoff/internal/peer", "handoff/fdpass", true},
 		{"handoff/internal/live", "handoff/internal/wire", true},
+		{"handoff", "handoff/internal/driver", true},
+		{"handoff/internal/driver", "handoff/internal/succession", true},
+		{"handoff/internal/peer", "handoff/internal/succession", true},
+		{"handoff/internal/peer", "handoff/internal/driver", false},
+		{"handoff/internal/succession", "handoff/internal/wire", false},
+		{"handoff/internal/driver", "handoff", false},
 		{"handoff/serve", "handoff", true},
 		{"handoff/serve", "handoff/internal/live", true},
 		{"examples/http", "handoff/serve", true},

@@ -32,7 +32,7 @@ type attempt struct {
 	token token.Token
 
 	foreign bool // the successor is a proxy in this process, see foreign_linux.go
-	other   Peer // the process for which it is; guarded by Generation.mu
+	other   Peer // the process for which it is; guarded by Driver.mu
 
 	version  int      // the highest in common
 	features []string // in common
@@ -46,10 +46,10 @@ type attempt struct {
 	confirmWithin time.Duration
 	settled       event // made with the commit, if CONFIRM is to follow at once; happens with it, or when it will not come
 
-	owes      time.Time               // since when the successor has not answered an OFFER; zero: it owes no answer. Guarded by Generation.mu
+	owes      time.Time               // since when the successor has not answered an OFFER; zero: it owes no answer. Guarded by Driver.mu
 	passedOn  bool                    // the successor was asked to upgrade; likewise
 	displace  context.CancelCauseFunc // ends the preparation; likewise
-	departed  bool                    // it is decided whether connections depart; guarded by Generation.mu
+	departed  bool                    // it is decided whether connections depart; guarded by Driver.mu
 	judged    event                   // made with the guard; happens when it is known why a released successor has gone
 	departure *migrate.Departure      // of connections to the successor, once it has confirmed
 	sections  state.Sender
@@ -77,7 +77,7 @@ type attempt struct {
 	parted     bool // its connections return: the link belongs to a returner
 }
 
-// pid is for whoever asks who is at work. It is called with Generation.mu held.
+// pid is for whoever asks who is at work. It is called with Driver.mu held.
 func (a *attempt) pid() int {
 	if a.link == nil || a.link.Peer == nil {
 		return 0 // only just being started

@@ -16,9 +16,9 @@ import (
 // chain is what a generation has to do with the ones before and after it.
 type chain struct {
 	rendezvous  *sockets.Socket // nil without a Path
-	waiting     int             // upgrades that this process wants and that wait for a silent successor; guarded by Generation.mu
-	attempt     *attempt        // the handover under way, one at a time; guarded by Generation.mu
-	predecessor *predecessor    // nil for the first generation; guarded by Generation.mu once this generation owns
+	waiting     int             // upgrades that this process wants and that wait for a silent successor; guarded by Driver.mu
+	attempt     *attempt        // the handover under way, one at a time; guarded by Driver.mu
+	predecessor *predecessor    // nil for the first generation; guarded by Driver.mu once this generation owns
 
 	spares spares.Pool // descriptors for a handover
 

@@ -26,7 +26,7 @@ type Phase = succession.Phase
 // goroutine.
 type Driver struct {
 	Sockets  sockets.Set    // listeners, packet sockets and files
-	Sections state.Set      // of state; has a lock of its own, taken before mu
+	Sections state.Set      // of state
 	Conns    *migrate.Conns // live connections that move
 
 	cfg Config
