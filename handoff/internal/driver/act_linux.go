@@ -38,37 +38,37 @@ func (a *attempt) act(action succession.Action) (report succession.IncumbentEven
 	case succession.Fence:
 		return a.fence(), true
 	case succession.Revive:
-		a.asked = true
+		a.mayHaveOwned = true
 		if err := a.sections.Revive(); err != nil {
 			a.cause = fmt.Errorf("%w; %w", err, a.cause)
 			return succession.Behind, true
 		}
 		return succession.Revived, true
 	case succession.Reopen:
-		a.failed, a.over = true, true
-		d.resume(a)
-		d.vacate(a) // who hears that this generation serves again may upgrade it at once
+		a.failed, a.done = true, true
+		d.reopen(a)
+		d.freeForNext(a) // who hears that this generation serves again may upgrade it at once
 	case succession.EndStale:
 		a.failed = true
-		d.goStale(a.cause)
+		d.endStale(a.cause)
 	case succession.Dismiss:
-		a.over = true
+		a.done = true
 		if !a.failed { // otherwise resume has
 			a.manifest.RestoreBacklogs(false)
 		}
-		if !a.asked || !a.getBack(a.cause) {
+		if !a.mayHaveOwned || !a.takeReturning(a.cause) {
 			a.dismiss(a.cause)
 		}
-	case succession.Bequeath:
-		a.bequeath()
+	case succession.LeaveToHeir:
+		a.leaveToHeir()
 	case succession.Park:
 		if err := a.manifest.Park(); err != nil {
 			d.log.Warn("a paused socket stays in the poller, which costs the successor time", "error", err)
 		}
 	case succession.Supersede:
-		a.supersede(a.said.(*wire.Confirm))
-	case succession.Forgo:
-		a.forgone = true
+		a.supersede(a.frame.(*wire.Confirm))
+	case succession.SupersedeUnconfirmed:
+		a.endedUnconfirmed = true
 		d.log.Warn("the successor was ended before it had confirmed, at somebody's wish; nobody is revived", "error", a.cause)
 		d.nowSuperseded()
 	case succession.Release:
@@ -80,15 +80,15 @@ func (a *attempt) act(action succession.Action) (report succession.IncumbentEven
 	case succession.Excuse:
 		a.departure.Excuse()
 	case succession.KeepDrop:
-		a.drops = append(a.drops, a.said.(*wire.Drop))
+		a.drops = append(a.drops, a.frame.(*wire.Drop))
 	case succession.ApplyDrops:
 		for _, m := range a.drops {
 			a.manifest.CloseCopy(m.Item)
 		}
 	case succession.ApplyDrop:
-		a.manifest.CloseCopy(a.said.(*wire.Drop).Item)
+		a.manifest.CloseCopy(a.frame.(*wire.Drop).Item)
 	case succession.CountTaken:
-		a.departure.Taken(a.said.(*wire.Taken))
+		a.departure.Taken(a.frame.(*wire.Taken))
 	case succession.EndDeparture:
 		a.departure.End(d.ctx.Err() == nil)
 	case succession.SendBye:

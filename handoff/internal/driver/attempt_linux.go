@@ -23,7 +23,7 @@ import (
 	"github.com/segue-go/segue/handoff/internal/wire"
 )
 
-// attempt is one try to hand over to one successor. Only one is under way at a time (chain.attempt).
+// attempt is one try to hand over to one successor. Only one is under way at a time (Driver.attempt).
 type attempt struct {
 	d     *Driver
 	link  *link.Link
@@ -34,47 +34,47 @@ type attempt struct {
 	foreign bool // the successor is a proxy in this process, see foreign_linux.go
 	other   Peer // the process for which it is; guarded by Driver.mu
 
-	version  int      // the highest in common
-	features []string // in common
-	moves    bool     // live connections move
-	returns  bool     // they come back, if the sockets do
-	heir     bool     // the successor was told that nobody older can be revived
-	offered  bool     // it has everything
+	version    int      // the highest in common
+	features   []string // in common
+	moves      bool     // live connections move
+	returns    bool     // they come back, if the sockets do
+	heir       bool     // the successor was told that nobody older can be revived
+	offerTaken bool     // the successor has everything
 
 	manifest      sockets.Manifest // what was offered
 	items         int              // how many things were, with the standard output
 	confirmWithin time.Duration
-	settled       event // made with the commit, if CONFIRM is to follow at once; happens with it, or when it will not come
+	confirmOver   event // made with the commit, if CONFIRM is to follow at once; happens with it, or when it will not come
 
-	owes      time.Time               // since when the successor has not answered an OFFER; zero: it owes no answer. Guarded by Driver.mu
-	passedOn  bool                    // the successor was asked to upgrade; likewise
-	displace  context.CancelCauseFunc // ends the preparation; likewise
-	departed  bool                    // it is decided whether connections depart; guarded by Driver.mu
-	judged    event                   // made with the guard; happens when it is known why a released successor has gone
-	departure *migrate.Departure      // of connections to the successor, once it has confirmed
-	sections  state.Sender
+	owesSince       time.Time               // since when the successor has not answered an OFFER; zero: it owes no answer. Guarded by Driver.mu
+	upgradePassedOn bool                    // the successor was asked to upgrade; likewise
+	displace        context.CancelCauseFunc // ends the preparation; likewise
+	departureKnown  bool                    // it is decided whether connections depart; guarded by Driver.mu
+	endKnown        event                   // made with the guard; happens when it is known why a released successor has gone
+	departure       *migrate.Departure      // of connections to the successor, once it has confirmed
+	sections        state.Sender
 
 	// What follows belongs to the driver, which is one goroutine.
-	ctx        context.Context // of the caller of Upgrade; bounds all up to the commit
-	confirmed  func()
-	last       succession.IncumbentEvent
-	said       wire.Message   // the last frame
-	queued     []wire.Message // read, and not decided yet
-	drops      []*wire.Drop   // of a successor that may own
-	entered    time.Time      // when the state was
-	guardEnds  time.Time
-	guardOver  bool  // reported
-	cut        bool  // the link has ended
-	buried     bool  // the successor's death was reported
-	superseded bool  // it has confirmed
-	over       bool  // nothing is to be decided any more: another attempt may have begun
-	forgone    bool  // it was ended on purpose before
-	failed     bool  // this generation has the sockets back, or is stale
-	cause      error // why the attempt fails, if it does
+	ctx              context.Context // of the caller of Upgrade; bounds all up to the commit
+	confirmed        func()
+	lastEvent        succession.IncumbentEvent
+	frame            wire.Message   // the last frame
+	queued           []wire.Message // read, and not decided yet
+	drops            []*wire.Drop   // of a successor that may own
+	entered          time.Time      // when the state was
+	guardEnds        time.Time
+	guardReported    bool  // its end was reported
+	linkEnded        bool  // the link has ended
+	deathReported    bool  // the successor's death was reported
+	superseded       bool  // it has confirmed
+	done             bool  // nothing is to be decided any more: another attempt may have begun
+	endedUnconfirmed bool  // it was ended on purpose before it had
+	failed           bool  // this generation has the sockets back, or is stale
+	cause            error // why the attempt fails, if it does
 
-	asked      bool // the sections were asked: the successor had, or may have had, the token
-	handedBack bool // the successor has put the token back
-	parted     bool // its connections return: the link belongs to a returner
+	mayHaveOwned bool // the successor had, or may have had, the token: the sections were asked
+	handedBack   bool // the successor has put the token back
+	linkGiven    bool // its connections return: the link belongs to a returner
 }
 
 // pid is for whoever asks who is at work. It is called with Driver.mu held.
@@ -91,15 +91,15 @@ func (a *attempt) pidNow() int {
 	return a.pid()
 }
 
-// receive serves one caller at the rendezvous. It takes conn. ctx is for as long as the caller is silent; spoke is called
+// serveCaller serves one caller at the rendezvous. It takes conn. ctx is for as long as the caller is silent; spoke is called
 // when it is not any more.
-func (d *Driver) receive(ctx context.Context, conn *net.UnixConn, spoke func()) {
+func (d *Driver) serveCaller(ctx context.Context, conn *net.UnixConn, spoke func()) {
 	l := link.New(conn, d.linkOptions("successor", true))
 	a := &attempt{d: d, link: l, departure: migrate.NoDeparture()}
-	err := a.greet(ctx)
+	err := a.awaitHello(ctx)
 	spoke()
 	if err == nil {
-		err = d.begin(d.ctx, a)
+		err = d.beginAttempt(d.ctx, a)
 	}
 	if err != nil {
 		d.log.Warn("a caller was turned away", "error", err)
@@ -110,11 +110,11 @@ func (d *Driver) receive(ctx context.Context, conn *net.UnixConn, spoke func()) 
 	if err := a.handOver(d.ctx, func() {}); err != nil && !errors.Is(err, state.ErrStale) { // goStale has said that
 		d.log.Error("handover failed", "successor", a.pidNow(), "error", err)
 	}
-	d.end(a)
+	d.endAttempt(a)
 }
 
-// greet waits for HELLO, and leaves nobody in who is not authorized or does not speak our language.
-func (a *attempt) greet(ctx context.Context) error {
+// awaitHello waits for HELLO, and leaves nobody in who is not authorized or does not speak our language.
+func (a *attempt) awaitHello(ctx context.Context) error {
 	patience := a.d.cfg.StepTimeout
 	if a.child != nil {
 		patience = a.d.cfg.ReadyTimeout // it has to start first
@@ -185,26 +185,26 @@ const impatience = time.Second
 // errDisplaced: somebody else is the successor now.
 var errDisplaced = errors.New("it did not answer while another successor waited")
 
-// begin makes a the attempt under way, or says who is busy. end must follow. If the successor of another attempt does not
+// beginAttempt makes a the attempt under way, or says who is busy. endAttempt must follow. If the successor of another attempt does not
 // answer what it was offered, a takes its place; for that begin waits. What this process itself wants goes before what callers
 // want: one caller after the other would keep it from upgrading for ever.
-func (d *Driver) begin(ctx context.Context, a *attempt) error {
+func (d *Driver) beginAttempt(ctx context.Context, a *attempt) error {
 	var displaced *attempt
 	own, told := a.link == nil, false
 	for first := true; ; first = false {
 		d.mu.Lock()
 		other, news := d.attempt, d.news
-		if other == nil || other.owes.IsZero() && other != displaced {
+		if other == nil || other.owesSince.IsZero() && other != displaced {
 			defer d.mu.Unlock()
 			if own && !first {
 				d.waiting--
 			}
-			return d.beginLocked(a, own)
+			return d.beginAttemptLocked(a, own)
 		}
 		if own && first {
 			d.waiting++
 		}
-		wait := time.Until(other.owes.Add(impatience))
+		wait := time.Until(other.owesSince.Add(impatience))
 		if wait <= 0 {
 			if other != displaced {
 				displaced = other
@@ -235,8 +235,8 @@ func (d *Driver) begin(ctx context.Context, a *attempt) error {
 	}
 }
 
-// beginLocked makes a the attempt under way; own: this process has asked for it.
-func (d *Driver) beginLocked(a *attempt, own bool) error {
+// beginAttemptLocked makes a the attempt under way; own: this process has asked for it.
+func (d *Driver) beginAttemptLocked(a *attempt, own bool) error {
 	if other := d.attempt; other != nil {
 		busy := &BusyError{PID: other.pid(), Phase: d.phase.String()}
 		if other.hello != nil {
@@ -264,31 +264,29 @@ func (d *Driver) beginLocked(a *attempt, own bool) error {
 func (a *attempt) owe(since time.Time) {
 	a.d.mu.Lock()
 	defer a.d.mu.Unlock()
-	a.owes = since
+	a.owesSince = since
 	a.d.tellNewsLocked()
 }
 
-// end undoes begin.
-func (d *Driver) end(a *attempt) {
-	d.makeRoom(a)
+// endAttempt undoes beginAttempt.
+func (d *Driver) endAttempt(a *attempt) {
+	d.closeAttempt(a)
 	d.tasks.Done()
 }
 
-// makeRoom ends a for everybody but its own goroutine: the next attempt can begin.
-func (d *Driver) makeRoom(a *attempt) {
+// closeAttempt ends a for everybody but its own goroutine: the next attempt can begin.
+func (d *Driver) closeAttempt(a *attempt) {
 	a.token.Close()
-	if a.link != nil && !a.parted {
+	if a.link != nil && !a.linkGiven {
 		a.link.Close()
 	}
 	d.keepAfterAttempt()
-	d.vacate(a)
-	if a.settled.c != nil {
-		a.settled.happen()
-	}
+	d.freeForNext(a)
+	a.confirmOver.happen()
 }
 
-// vacate lets another attempt begin.
-func (d *Driver) vacate(a *attempt) {
+// freeForNext lets another attempt begin.
+func (d *Driver) freeForNext(a *attempt) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.attempt == a {
@@ -306,10 +304,10 @@ func (a *attempt) prepare(ctx context.Context) succession.IncumbentEvent {
 	a.displace = cancel
 	d.mu.Unlock()
 	defer context.AfterFunc(d.ctx, func() { cancel(context.Cause(d.ctx)) })()
-	defer context.AfterFunc(d.back, func() { cancel(net.ErrClosed) })() // there is nothing to hand over any more
+	defer context.AfterFunc(d.returned, func() { cancel(net.ErrClosed) })() // there is nothing to hand over any more
 	var err error
 	if a.child != nil || a.foreign {
-		err = a.greet(ctx) // who called at the rendezvous has been
+		err = a.awaitHello(ctx) // who called at the rendezvous has been
 	}
 	if err == nil {
 		err = a.awaitReady(ctx)
@@ -348,7 +346,7 @@ func (a *attempt) dismiss(cause error) {
 	}
 	said := a.link != nil && a.link.Send(m) == nil
 	if errors.Is(cause, errDisplaced) {
-		a.d.vacate(a) // another one waits, and this may not hang up for long
+		a.d.freeForNext(a) // another one waits, and this may not hang up for long
 	}
 	if !said || a.link.Peer == nil || a.link.Peer.Self() {
 		return
@@ -374,9 +372,9 @@ func (a *attempt) dismiss(cause error) {
 	}
 }
 
-// bequeath leaves the sockets to a successor that somebody else started, when this generation is closed before the
+// leaveToHeir leaves the sockets to a successor that somebody else started, when this generation is closed before the
 // commit: this generation stops to accept, then says goodbye, and the successor takes the token when it is ready.
-func (a *attempt) bequeath() {
+func (a *attempt) leaveToHeir() {
 	d := a.d
 	d.log.Info("closed; the sockets are left to the successor that prepares itself", "successor", a.pidNow())
 	if err := d.park(); err != nil {

@@ -109,8 +109,8 @@ func (d *Driver) sendDrop(item int) {
 	}
 }
 
-// leave says goodbye. The caller has set closing.
-func (d *Driver) leave() {
+// announceClose says goodbye. The caller has set closing.
+func (d *Driver) announceClose() {
 	d.mu.Lock()
 	p, phase, refused := d.predecessor, d.phase, d.refused
 	d.mu.Unlock()
@@ -124,11 +124,11 @@ func (d *Driver) leave() {
 			reason = fmt.Errorf("%w, after: %w", reason, refused)
 		}
 	}
-	d.hear(p, cue{event: e, cause: reason})
+	d.decide(p, input{event: e, cause: reason})
 }
 
-// letGo closes what the chain holds.
-func (d *Driver) letGo(owner bool) {
+// closeChain closes what the chain holds.
+func (d *Driver) closeChain(owner bool) {
 	d.mu.Lock()
 	r := d.rendezvous
 	d.rendezvous = nil
@@ -158,4 +158,12 @@ func (d *Driver) letGo(owner bool) {
 		_ = r.CloseAs(false)
 		d.log.Warn("the rendezvous was left behind; the next start replaces it", "path", d.cfg.Path, "error", err)
 	}
+}
+
+// park takes everything out of the poller, for somebody else owns it.
+func (d *Driver) park() error {
+	d.mu.Lock()
+	rendezvous := d.rendezvous
+	d.mu.Unlock()
+	return d.Sockets.Park(rendezvous)
 }

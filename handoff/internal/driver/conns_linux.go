@@ -18,7 +18,7 @@ func (d *Driver) standing() (migrate.Standing, <-chan struct{}) {
 		return migrate.Over, d.news
 	case d.phase != succession.PhaseDraining:
 		return migrate.Serving, d.news
-	case d.attempt != nil && !d.attempt.departed && d.toSuccessor == succession.Guard:
+	case d.attempt != nil && !d.attempt.departureKnown && d.toSuccessor == succession.Guard:
 		return migrate.Deciding, d.news
 	default:
 		return migrate.Draining, d.news
@@ -70,7 +70,7 @@ func (a *attempt) depart(m *wire.Confirm) {
 	}
 	a.d.mu.Lock()
 	defer a.d.mu.Unlock()
-	a.departed = true
+	a.departureKnown = true
 	a.d.tellNewsLocked()
 }
 
@@ -78,16 +78,16 @@ func (a *attempt) depart(m *wire.Confirm) {
 // has been asked of this generation is answered before, within that time from begun on.
 func (d *Driver) flush(begun time.Time, within time.Duration) {
 	d.mu.Lock()
-	var settled event
+	var over event
 	if d.attempt != nil {
-		settled = d.attempt.settled
+		over = d.attempt.confirmOver
 	}
 	d.mu.Unlock()
-	if settled.c != nil { // the successor owns, or is about to, and says so at once
+	if !over.none() { // the successor owns, or is about to, and says so at once
 		t := time.NewTimer(d.cfg.StepTimeout)
 		defer t.Stop()
 		select {
-		case <-settled.c:
+		case <-over.c:
 		case <-t.C:
 		}
 	}

@@ -22,28 +22,28 @@ func (a *attempt) orphaned() {
 		"(this process drains, and ends with an error then)", "error", err)
 }
 
-// bye tells the successor, or the predecessor that has the sockets again, that this generation is drained and ends. The error is
+// sayBye tells the successor, or the predecessor that has the sockets again, that this generation is drained and ends. The error is
 // that the successor has died unwished.
-func (d *Driver) bye() error {
-	if d.handingBack() {
+func (d *Driver) sayBye() error {
+	if d.hasHandedBack() {
 		_ = d.predecessor.link.Send(&wire.Bye{})
 		return nil
 	}
 	d.mu.Lock()
 	a := d.attempt
-	var judged event
+	var known event
 	if a != nil {
-		judged = a.judged
+		known = a.endKnown
 	}
 	d.mu.Unlock()
-	if judged.c == nil {
+	if known.none() {
 		return nil
 	}
 	if link.Over(a.link.Send(&wire.Bye{})) || a.link.Peer.Dead() { // what is known of that may be about to be found out
 		t := time.NewTimer(2 * d.cfg.StepTimeout)
 		defer t.Stop()
 		select {
-		case <-judged.c:
+		case <-known.c:
 		case <-d.ctx.Done():
 		case <-t.C:
 		}
@@ -51,16 +51,4 @@ func (d *Driver) bye() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.died
-}
-
-// tellAncestor tells a predecessor that was released whether its successor's death would leave nobody to serve: GOODBYE
-// says that it would not, OWNED that it would again.
-func (d *Driver) tellAncestor(m wire.Message) {
-	d.mu.Lock()
-	p := d.predecessor
-	d.mu.Unlock()
-	if p == nil || p.gone.happened() {
-		return
-	}
-	d.say(p, m)
 }

@@ -38,26 +38,26 @@ type Driver struct {
 	started  event          // this generation owns, or never will
 	released event          // it has been superseded for good, or is over
 
-	quit      context.Context // ends when Close begins, and with it a Ready under way
-	hurry     context.CancelCauseFunc
-	back      context.Context // ends when the sockets went back to the predecessor; its cause is an ErrHandedBack
-	yield     context.CancelCauseFunc
-	readying  sync.Mutex // held throughout Ready; taken before mu
-	stopping  sync.Mutex // held throughout stop; taken before mu
-	rows      sync.Mutex // held while the row of the table that begins to serve, or ends it, is carried out; taken before mu
-	yieldings sync.Mutex // held throughout HandBack; taken before the lock of exclusive sections, rows and mu
+	closeBegun  context.Context // ends when Close begins, and with it a Ready under way
+	beginClose  context.CancelCauseFunc
+	returned    context.Context // ends when the sockets went back to the predecessor; its cause is an ErrHandedBack
+	setReturned context.CancelCauseFunc
+	readying    sync.Mutex // held throughout Ready; taken before mu
+	stopping    sync.Mutex // held throughout stop; taken before mu
+	rows        sync.Mutex // held while the row of the table that begins to serve, or ends it, is carried out; taken before mu
+	handback    sync.Mutex // held throughout HandBack; taken before the lock of exclusive sections, rows and mu
 
 	mu            sync.Mutex
 	toPredecessor succession.Successor // what this generation is to the one before it
 	toSuccessor   succession.Incumbent // and to the one after it
 	phase         Phase                // follows from these two
-	yielding      chan struct{}        // closed when HandBack is done; nil if it is not under way
+	handingBack   chan struct{}        // closed when HandBack is done; nil if it is not under way
 	news          chan struct{}        // closed when the phase changes, or an attempt ends
 
 	number      int
 	sealed      bool // the predecessor was told which sections there are: too late to register
 	superseding *superseding
-	lost        error // why this generation cannot take over any more
+	whyOver     error // why this generation cannot take over any more
 	died        error // how the successor died after the guard, unwished
 	stale       error // why it must not serve any more: its state is behind
 	refused     error // why the last Claim failed, for a predecessor that wonders
@@ -66,7 +66,7 @@ type Driver struct {
 	settled     bool // the sockets will never go back: Config.Settled was called
 	proxies     bool // it takes over for a process that does not speak the protocol, see foreign_linux.go
 
-	asked chan struct{} // the predecessor passes on a request for an upgrade
+	upgradeAsked chan struct{} // the predecessor passes on a request for an upgrade
 
 	chain // what differs by platform: peers, rendezvous, token
 }
@@ -74,18 +74,18 @@ type Driver struct {
 // New returns a Driver of a generation that is nobody's successor yet.
 func New(c Config) *Driver {
 	d := &Driver{
-		cfg:         c,
-		log:         c.Logger.With("generation", 1),
-		started:     newEvent(),
-		released:    newEvent(),
-		news:        make(chan struct{}),
-		asked:       make(chan struct{}, 1),
-		number:      1,
-		superseding: newSuperseding(),
+		cfg:          c,
+		log:          c.Logger.With("generation", 1),
+		started:      newEvent(),
+		released:     newEvent(),
+		news:         make(chan struct{}),
+		upgradeAsked: make(chan struct{}, 1),
+		number:       1,
+		superseding:  newSuperseding(),
 	}
 	d.ctx, d.cancel = context.WithCancelCause(context.Background())
-	d.quit, d.hurry = context.WithCancelCause(d.ctx)
-	d.back, d.yield = context.WithCancelCause(context.Background())
+	d.closeBegun, d.beginClose = context.WithCancelCause(d.ctx)
+	d.returned, d.setReturned = context.WithCancelCause(context.Background())
 	d.Sockets.Log, d.Sockets.Lock = d.log, d.withLock
 	d.Sockets.Opened, d.Sockets.Closed = c.Opened, c.Closed
 	d.Conns = migrate.New(d.log, migrate.Config{

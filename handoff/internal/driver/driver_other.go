@@ -65,9 +65,9 @@ func (d *Driver) peersLocked() (predecessor, successor int) { return 0, 0 }
 func (d *Driver) busyLocked() bool                          { return false }
 func (d *Driver) passRequestOn(string)                      {}
 func (d *Driver) flush(time.Time, time.Duration)            {}
-func (d *Driver) leave()                                    {}
-func (d *Driver) bye() error                                { return nil }
-func (d *Driver) letGo(bool)                                { d.Conns.Close() }
+func (d *Driver) announceClose()                            {}
+func (d *Driver) sayBye() error                             { return nil }
+func (d *Driver) closeChain(bool)                           { d.Conns.Close() }
 func (d *Driver) sendDrop(int)                              {}
 
 // HandBack does nothing: there is nobody to hand back to.

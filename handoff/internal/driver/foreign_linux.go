@@ -29,12 +29,12 @@ func (d *Driver) startForeign(ctx context.Context, start Start) error {
 		return errInit
 	}
 	a := &attempt{d: d, foreign: true, departure: migrate.NoDeparture()}
-	if err := d.begin(ctx, a); err != nil {
+	if err := d.beginAttempt(ctx, a); err != nil {
 		return err
 	}
 	proxy, theirs, err := d.proxy(a)
 	if err != nil {
-		d.end(a)
+		d.endAttempt(a)
 		return err
 	}
 	d.tasks.Add(1) // begin has, so Close is not through waiting
@@ -44,7 +44,7 @@ func (d *Driver) startForeign(ctx context.Context, start Start) error {
 		defer d.tasks.Done()
 		defer close(over)
 		err = a.handOver(ctx, func() { close(superseded) })
-		d.makeRoom(a)
+		d.closeAttempt(a)
 	}()
 	proxyErr := proxy.standIn(ctx, a, theirs, start)
 	if proxyErr != nil {
@@ -106,7 +106,7 @@ func (d *Driver) standIn(ctx context.Context, a *attempt, conn *net.UnixConn, st
 	i := a.d
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer context.AfterFunc(i.quit, func() { cancel(context.Cause(i.quit)) })()
+	defer context.AfterFunc(i.closeBegun, func() { cancel(context.Cause(i.closeBegun)) })()
 	if err := d.succeed(ctx, conn); err != nil {
 		return err
 	}

@@ -14,13 +14,11 @@ func (a *attempt) supersede(m *wire.Confirm) {
 	d.log.Info("superseded", "successor", a.pidNow())
 	a.superseded = true
 	d.mu.Lock()
-	a.judged = newEvent()
+	a.endKnown = newEvent()
 	d.mu.Unlock()
 	a.guardEnds = time.Now().Add(max(d.cfg.Guard, 0))
 	a.depart(m) // before anybody drains, so that nobody is told to leave who can move
-	if a.settled.c != nil {
-		a.settled.happen()
-	}
+	a.confirmOver.happen()
 	a.manifest.RetireUnclaimed(d.ctx)
 	d.nowSuperseded()
 	a.confirmed()
@@ -52,14 +50,27 @@ func (a *attempt) release() {
 	if f := d.cfg.Released; f != nil {
 		f(a.successor())
 	}
-	d.letGoOfCopies()
+	d.closeCopies()
 	a.say(&wire.Released{})
 	why := "the guard is over"
-	switch a.last {
+	switch a.lastEvent {
 	case succession.ReleaseAsked:
 		why = "the successor has one of its own"
 	case succession.SuccessorLeaves, succession.DiedWished:
 		why = "somebody ended the successor: " + a.cause.Error()
 	}
 	d.log.Info("released: this generation cannot be revived any more", "why", why)
+}
+
+// closeCopies closes what somebody else owns: the copies would keep ports open, should that process end. Accept goes on
+// until this generation is over. It cannot be revived from here on.
+func (d *Driver) closeCopies() {
+	d.Sockets.Vacate()
+	d.mu.Lock()
+	rendezvous := d.rendezvous
+	d.mu.Unlock()
+	if rendezvous != nil {
+		_ = rendezvous.CloseAs(false)
+	}
+	d.released.happen()
 }

@@ -26,13 +26,11 @@ func (a *attempt) handOver(ctx context.Context, confirmed func()) error {
 	a.ctx, a.confirmed = ctx, confirmed
 	defer func() { // ends what has begun meanwhile
 		a.departure.End(false)
-		if a.judged.c != nil {
-			a.judged.happen()
-		}
+		a.endKnown.happen()
 	}()
-	a.happen(a.prepare(ctx))
+	a.decide(a.prepare(ctx))
 	for a.waits() {
-		a.happen(a.await())
+		a.decide(a.await())
 	}
 	if a.superseded && !a.failed {
 		return nil
@@ -55,13 +53,13 @@ func (a *attempt) handOver(ctx context.Context, confirmed func()) error {
 	return nil
 }
 
-// happen has the table decide, and carries out what it says. The report of an action is decided next.
-func (a *attempt) happen(e succession.IncumbentEvent) {
+// decide has the table decide, and carries out what it says. The report of an action is decided next.
+func (a *attempt) decide(e succession.IncumbentEvent) {
 	d := a.d
 	for again := true; again; {
 		d.mu.Lock()
 		if e == succession.Agreed {
-			if a.cause = a.disagreesLocked(); a.cause != nil {
+			if a.cause = a.checkAgreedLocked(); a.cause != nil {
 				d.mu.Unlock()
 				e = a.endsWith(a.cause, succession.AttemptFailed)
 				continue
@@ -76,7 +74,7 @@ func (a *attempt) happen(e succession.IncumbentEvent) {
 		if !slices.Contains(decided.do, succession.Reopen) {
 			d.report(decided)
 		}
-		a.last = e
+		a.lastEvent = e
 		again = false
 		for _, action := range decided.do {
 			if report, ok := a.act(action); ok {
@@ -86,8 +84,8 @@ func (a *attempt) happen(e succession.IncumbentEvent) {
 				d.report(decided) // now that it is true, and the ancestor was told
 			}
 		}
-		if s := a.state(); !a.over && (s == succession.ReleasedAlone || s == succession.Orphaned) {
-			a.judged.happen()
+		if s := a.state(); !a.done && (s == succession.ReleasedAlone || s == succession.Orphaned) {
+			a.endKnown.happen()
 		}
 	}
 }
@@ -101,12 +99,12 @@ func (a *attempt) state() succession.Incumbent {
 
 // waits reports whether there is something to wait for.
 func (a *attempt) waits() bool {
-	if a.over {
+	if a.done {
 		return false
 	}
 	switch a.state() {
 	case succession.Released, succession.Relieved:
-		return !a.forgone // a successor that was ended takes nothing any more
+		return !a.endedUnconfirmed // a successor that was ended takes nothing any more
 	case succession.Idle, succession.Stale, succession.Left, succession.Closed:
 		return false
 	default:
@@ -121,7 +119,7 @@ func (a *attempt) await() succession.IncumbentEvent {
 		if state == succession.Closed { // by somebody else
 			return succession.Close
 		}
-		if a.cut {
+		if a.linkEnded {
 			return a.awaitDeath()
 		}
 		ctx := a.d.ctx
@@ -148,13 +146,13 @@ func (a *attempt) await() succession.IncumbentEvent {
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			a.because(state, link.NoAnswer(until.Sub(a.entered)))
 			if e == succession.GuardOver {
-				a.guardOver = true
+				a.guardReported = true
 			}
 			return e
 		default:
-			a.cut = true
+			a.linkEnded = true
 			a.because(state, err)
-			return a.lost(state, err)
+			return a.linkEnd(state, err)
 		}
 	}
 }
@@ -174,7 +172,7 @@ func (a *attempt) deadline(state succession.Incumbent) (e succession.IncumbentEv
 	case succession.Unconfirmed:
 		sooner(succession.Timeout, a.entered.Add(a.confirmWithin+step))
 	}
-	if (state == succession.Guard || state == succession.Probing) && !a.guardOver {
+	if (state == succession.Guard || state == succession.Probing) && !a.guardReported {
 		sooner(succession.GuardOver, a.guardEnds)
 	}
 	moves := state == succession.Guard || state == succession.Released || state == succession.Relieved
@@ -194,7 +192,7 @@ func (a *attempt) deadline(state succession.Incumbent) (e succession.IncumbentEv
 
 // event makes an event of what the successor says.
 func (a *attempt) event(state succession.Incumbent, m wire.Message) succession.IncumbentEvent {
-	a.said = m
+	a.frame = m
 	switch m := m.(type) {
 	case *wire.Owned:
 		if state == succession.Committed && a.token.Present() && !a.hasPutBack() {
@@ -257,14 +255,14 @@ func (a *attempt) hasPutBack() bool {
 // unless notes that a frame is none for the answer to COMMIT, the only state in which any other ends the attempt.
 func (a *attempt) unless(state succession.Incumbent, e succession.IncumbentEvent) succession.IncumbentEvent {
 	if state == succession.Committed {
-		a.because(state, a.link.Unexpected(a.said))
+		a.because(state, a.link.Unexpected(a.frame))
 	}
 	return e
 }
 
-// lost makes an event of the end of the link. A successor that hung up without dying has time to die, since its descriptors
+// linkEnd makes an event of the end of the link. A successor that hung up without dying has time to die, since its descriptors
 // go before its pidfd tells. It has none while nobody accepts, and none if its end does not matter.
-func (a *attempt) lost(state succession.Incumbent, err error) succession.IncumbentEvent {
+func (a *attempt) linkEnd(state succession.Incumbent, err error) succession.IncumbentEvent {
 	switch {
 	case !link.Over(err):
 		return succession.LinkEnd // it sends what nobody understands
@@ -282,7 +280,7 @@ func (a *attempt) lost(state succession.Incumbent, err error) succession.Incumbe
 // awaitDeath is await when the link has ended: only a death is left.
 func (a *attempt) awaitDeath() succession.IncumbentEvent {
 	var died <-chan struct{}
-	if !a.buried {
+	if !a.deathReported {
 		died = a.link.Peer.Done()
 	}
 	select {
@@ -290,7 +288,7 @@ func (a *attempt) awaitDeath() succession.IncumbentEvent {
 		return succession.Close
 	case <-died:
 	}
-	a.buried = true
+	a.deathReported = true
 	wished := a.wished()
 	if a.child != nil {
 		a.child.Release()
@@ -337,8 +335,8 @@ func blocked(state succession.Incumbent) bool {
 	return state == succession.BlockedCommitted || state == succession.BlockedOwned || state == succession.BlockedGuard
 }
 
-// disagreesLocked is the last look before the switch: what has been agreed may not hold any more.
-func (a *attempt) disagreesLocked() error {
+// checkAgreedLocked is the last look before the switch: what has been agreed may not hold any more.
+func (a *attempt) checkAgreedLocked() error {
 	d := a.d
 	switch {
 	case a.manifest.Changed():
@@ -348,7 +346,7 @@ func (a *attempt) disagreesLocked() error {
 	}
 	a.manifest.Give()
 	if a.confirmWithin == 0 {
-		a.settled = newEvent()
+		a.confirmOver = newEvent()
 	}
 	return nil
 }
@@ -357,7 +355,7 @@ func (a *attempt) disagreesLocked() error {
 // sockets when what only one process may have was let go of. Otherwise it is e.
 func (a *attempt) endsWith(cause error, e succession.IncumbentEvent) succession.IncumbentEvent {
 	d := a.d
-	if !errors.Is(cause, net.ErrClosed) || d.quit.Err() == nil || a.child != nil || a.foreign || !a.offered || !a.heir {
+	if !errors.Is(cause, net.ErrClosed) || d.closeBegun.Err() == nil || a.child != nil || a.foreign || !a.offerTaken || !a.heir {
 		return e
 	}
 	if err := d.Sections.HoldExclusive(context.Background(), nil); err != nil {

@@ -89,7 +89,7 @@ func (d *Driver) openRendezvous() error {
 	d.fillSpares()
 	a := rendezvous.Acceptor{
 		Listener: r.Pausable().(*listener.Listener),
-		Spares:   &d.spares, Fill: d.fillSpares, Log: d.log, Task: d.task, Receive: d.receive,
+		Spares:   &d.spares, Fill: d.fillSpares, Log: d.log, Task: d.task, Receive: d.serveCaller,
 	}
 	d.task(func() { a.Run(d.ctx) })
 	return nil

@@ -32,7 +32,7 @@ func (d *Driver) Ready(ctx context.Context) error {
 	defer d.tasks.Done()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer context.AfterFunc(d.quit, func() { cancel(context.Cause(d.quit)) })()
+	defer context.AfterFunc(d.closeBegun, func() { cancel(context.Cause(d.closeBegun)) })()
 	if err := d.own(ctx); err != nil {
 		d.log.Error("this generation does not take over", "error", err)
 		d.stop()
@@ -46,14 +46,14 @@ func (d *Driver) Close() {
 	d.mu.Lock()
 	d.closing = true
 	d.mu.Unlock()
-	d.hurry(net.ErrClosed)
+	d.beginClose(net.ErrClosed)
 	d.readying.Lock() // a Ready under way finds out first whether it owns
 	if d.Phase().Owns() {
 		if err := d.Sections.HoldExclusive(context.Background(), nil); err != nil {
 			d.log.Error("closed although something that only one process may have is not let go of; end this process", "error", err)
 		}
 	}
-	d.leave() // before the links are closed
+	d.announceClose() // before the links are closed
 	d.readying.Unlock()
 	d.flush(time.Now(), d.cfg.StopTimeout)
 	d.cancel(net.ErrClosed)
@@ -81,7 +81,7 @@ func (d *Driver) stop() {
 			pidfile.Remove(name)
 		}
 	}
-	d.letGo(owner)
+	d.closeChain(owner)
 	d.started.happen()
 	d.cancel(net.ErrClosed)
 }
@@ -119,8 +119,8 @@ func (d *Driver) openLocked() error {
 
 // closedLocked is the error of a generation that is over: net.ErrClosed, and why.
 func (d *Driver) closedLocked() error {
-	if d.lost != nil && !errors.Is(d.lost, net.ErrClosed) {
-		return fmt.Errorf("%w: %w", net.ErrClosed, d.lost)
+	if d.whyOver != nil && !errors.Is(d.whyOver, net.ErrClosed) {
+		return fmt.Errorf("%w: %w", net.ErrClosed, d.whyOver)
 	}
 	return net.ErrClosed
 }

@@ -137,15 +137,8 @@ func (a *attempt) offer(ctx context.Context) error {
 		}
 		fds = fds[n:]
 	}
-	a.offered = true
+	a.offerTaken = true
 	return nil
-}
-
-// isFirstOrReleased reports whether nobody before this generation can be revived any more.
-func (d *Driver) isFirstOrReleased() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return succession.MayCommit(d.toPredecessor)
 }
 
 // prepared waits for one PREPARED of those for which there is time until the deadline.

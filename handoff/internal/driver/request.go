@@ -23,7 +23,7 @@ func (d *Driver) upgradeWhenAsked(signals chan os.Signal) {
 			return
 		case s := <-signals:
 			by = s.String()
-		case <-d.asked:
+		case <-d.upgradeAsked:
 		}
 		d.answerRequest(by)
 	}

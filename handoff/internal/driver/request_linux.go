@@ -8,7 +8,7 @@ import (
 
 // busyLocked reports whether an upgrade has to wait for another one. It need not if the successor of that one owes an answer:
 // then it may take its place.
-func (d *Driver) busyLocked() bool { return d.attempt != nil && d.attempt.owes.IsZero() }
+func (d *Driver) busyLocked() bool { return d.attempt != nil && d.attempt.owesSince.IsZero() }
 
 // passRequestOn has the successor start an upgrade.
 func (d *Driver) passRequestOn(by string) {
@@ -17,7 +17,7 @@ func (d *Driver) passRequestOn(by string) {
 	known := a != nil && slices.Contains(a.features, featureUpgrade)
 	if a != nil {
 		successor = a.pid()
-		a.passedOn = known // before it is said: the sockets may be back at once
+		a.upgradePassedOn = known // before it is said: the sockets may be back at once
 	}
 	d.mu.Unlock()
 	switch {
@@ -30,10 +30,10 @@ func (d *Driver) passRequestOn(by string) {
 	}
 }
 
-// beAsked keeps one request of the predecessor: a second one would be answered by the same upgrade.
-func (d *Driver) beAsked() {
+// askForUpgrade keeps one request of the predecessor: a second one would be answered by the same upgrade.
+func (d *Driver) askForUpgrade() {
 	select {
-	case d.asked <- struct{}{}:
+	case d.upgradeAsked <- struct{}{}:
 	default:
 	}
 }

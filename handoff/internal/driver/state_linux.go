@@ -66,8 +66,8 @@ func (a *attempt) unchanged() error {
 	return nil
 }
 
-// has reports whether s may come from p: not if p has no sections, or names those that it has, and s is none of them.
-func (p *predecessor) has(s *state.Section) bool {
+// mayHave reports whether s may come from p: not if p has no sections, or names those that it has, and s is none of them.
+func (p *predecessor) mayHave(s *state.Section) bool {
 	return p.state && p.stateWithin > 0 && (len(p.sections) == 0 || slices.Contains(p.sections, s.Name))
 }
 
@@ -80,7 +80,7 @@ func (d *Driver) receiveSections(p *predecessor) *state.Receiver {
 
 // awaitPermission waits for the permission to take the token: COMMIT, or the end of an incumbent whose heir this is. It reports
 // that, or why there is none. Meanwhile r takes sections.
-func (p *predecessor) awaitPermission(r *state.Receiver) cue {
+func (p *predecessor) awaitPermission(r *state.Receiver) input {
 	for {
 		f, err := p.link.Recv(r.Context(), 0)
 		if errors.Is(err, os.ErrDeadlineExceeded) && r.Open() {
@@ -93,34 +93,34 @@ func (p *predecessor) awaitPermission(r *state.Receiver) cue {
 		f.Raw.Close()
 		switch {
 		case err != nil:
-			return cue{event: succession.GiveUp, cause: err}
+			return input{event: succession.GiveUp, cause: err}
 		case taken:
 			continue
 		}
 		_, r.Committed = f.Msg.(*wire.Commit)
 		if r.Committed && r.Open() {
-			return cue{event: succession.GiveUp, cause: fmt.Errorf("%w: COMMIT before SAVED", link.ErrProtocol)}
+			return input{event: succession.GiveUp, cause: fmt.Errorf("%w: COMMIT before SAVED", link.ErrProtocol)}
 		}
-		return p.cue(f)
+		return p.input(f)
 	}
 }
 
 // noPermission says why nothing more can be received.
-func (p *predecessor) noPermission(r *state.Receiver, err error) cue {
+func (p *predecessor) noPermission(r *state.Receiver, err error) input {
 	switch {
 	case link.Over(err):
 		return p.ended(err)
 	case errors.Is(context.Cause(r.Context()), os.ErrDeadlineExceeded):
-		return cue{event: succession.TooLate, cause: err}
+		return input{event: succession.TooLate, cause: err}
 	default: // a section cannot be restored, Ready's context has ended, or the frame was malformed
-		return cue{event: succession.GiveUp, cause: err}
+		return input{event: succession.GiveUp, cause: err}
 	}
 }
 
-// goStale ends this generation, which nobody else succeeds: its state is behind.
-func (d *Driver) goStale(err error) {
+// endStale ends this generation, which nobody else succeeds: its state is behind.
+func (d *Driver) endStale(err error) {
 	d.mu.Lock()
-	d.stale, d.lost, d.lastError = err, err, err
+	d.stale, d.whyOver, d.lastError = err, err, err
 	s := d.superseding
 	d.mu.Unlock()
 	d.log.Error("this generation ends: its state is behind what its successor had made of it; start it anew", "error", err)

@@ -29,13 +29,13 @@ type predecessor struct {
 	ready    context.Context // of the call of Ready
 	state    bool            // sections may move
 	heir     bool            // nobody before it can be revived: if it ends, the sockets are ours
-	offered  []offered       // by place in the offer
+	offer    []offeredItem   // by place in the offer
 	netns    uint64          // of this process; 0: not asked yet, or unknown
 	foreign  bool            // the operator knows that a socket is of another one
 	claimed  []bool          // likewise: what the program had asked for when the receipts were sent
 	watched  chan struct{}
 	unwatch  context.CancelCauseFunc
-	lost     error // why it is no use to call Ready; valid once watched is closed
+	whyOver  error // why it is no use to call Ready; valid once watched is closed
 	left     bool  // it stopped for good, and left the sockets to this generation, its heir
 
 	sections    []string      // that it has; none: unknown, if stateWithin is not 0
@@ -50,8 +50,8 @@ type predecessor struct {
 	gone     event // its link is closed
 }
 
-// offered is one thing that came with an offer, as it was identified on arrival.
-type offered struct {
+// offeredItem is one thing that came with an offer, as it was identified on arrival.
+type offeredItem struct {
 	item wire.Item
 	info listener.Info
 }
@@ -237,16 +237,16 @@ func (d *Driver) takeOffers(ctx context.Context, p *predecessor) error {
 
 // takeOffer takes those of fds that it sets to nil.
 func (d *Driver) takeOffer(p *predecessor, m *wire.Offer, fds []*listener.FD, batch int) error {
-	if m.Batch != batch || len(fds) != len(m.Items) || len(p.offered)+len(fds) > wire.MaxSockets {
+	if m.Batch != batch || len(fds) != len(m.Items) || len(p.offer)+len(fds) > wire.MaxSockets {
 		return fmt.Errorf("%w: OFFER %d of %d items with %d descriptors", link.ErrProtocol, m.Batch, len(m.Items), len(fds))
 	}
 	for i, item := range m.Items {
-		fd, place := fds[i], len(p.offered)
+		fd, place := fds[i], len(p.offer)
 		info, err := listener.Describe(fd)
 		if err != nil {
 			return fmt.Errorf("offered %s: %w", item.Name, err)
 		}
-		p.offered = append(p.offered, offered{item: item, info: info})
+		p.offer = append(p.offer, offeredItem{item: item, info: info})
 		fds[i] = nil
 		switch item.Kind {
 		case wire.KindStdout:

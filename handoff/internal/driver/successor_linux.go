@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/rendezvous"
@@ -16,24 +15,24 @@ import (
 // This is the successor's driver: see incumbent_linux.go. Events come from the goroutine that reads what the predecessor says
 // (watch before Ready, attend after it), and from those that call Ready, Fail and Close.
 
-// cue is an event, with what its actions need.
-type cue struct {
+// input is an event of the successor's table, with what its actions need.
+type input struct {
 	event succession.SuccessorEvent
 	cause error      // why, if it is bad news
 	held  error      // of Unfit: something that only one process may have is not let go of
 	frame link.Frame // of the predecessor
 }
 
-// hear has the table decide, and carries out what it says. The report of an action is decided next. p is nil for a generation
-// without a predecessor. hear returns the last event, with why it is bad news.
-func (d *Driver) hear(p *predecessor, c cue) cue {
-	c, _ = d.hearIf(p, c, func() bool { return true })
-	return c
+// decide has the table decide, and carries out what it says. The report of an action is decided next. p is nil for a generation
+// without a predecessor. It returns the last event, with why it is bad news.
+func (d *Driver) decide(p *predecessor, in input) input {
+	in, _ = d.decideIf(p, in, func() bool { return true })
+	return in
 }
 
-// hearIf is hear if may, which is called under the lock, says so.
-func (d *Driver) hearIf(p *predecessor, c cue, may func() bool) (last cue, heard bool) {
-	if c.event == succession.Unfit || c.event == succession.Proved {
+// decideIf is decide if may, which is called under the lock, says so.
+func (d *Driver) decideIf(p *predecessor, in input, may func() bool) (last input, did bool) {
+	if in.event == succession.Unfit || in.event == succession.Proved {
 		d.rows.Lock()
 		defer d.rows.Unlock()
 	}
@@ -44,19 +43,19 @@ func (d *Driver) hearIf(p *predecessor, c cue, may func() bool) (last cue, heard
 			defer d.rows.Unlock()
 		}
 		d.mu.Lock()
-		if heard && d.toPredecessor == succession.Draining && c.event == succession.Cut {
+		if did && d.toPredecessor == succession.Draining && in.event == succession.Cut {
 			d.mu.Unlock() // HandBack reports what attend has reported meanwhile
-			return c, true
+			return in, true
 		}
-		if !heard && !may() {
+		if !did && !may() {
 			d.mu.Unlock()
-			return c, false
+			return in, false
 		}
-		heard = true
+		did = true
 		if opening { // under the lock: a socket is either among these, or opens when it is added
-			c = d.openedLocked()
+			in = d.openedLocked()
 		}
-		decided := d.asSuccessorLocked(c.event)
+		decided := d.asSuccessorLocked(in.event)
 		d.mu.Unlock()
 		d.report(decided)
 		again := false
@@ -64,29 +63,29 @@ func (d *Driver) hearIf(p *predecessor, c cue, may func() bool) (last cue, heard
 		for _, action := range decided.do {
 			if action == succession.Open {
 				opening, again = true, true
-			} else if next, ok := d.act(p, action, c); ok {
-				c, again = next, true
+			} else if next, ok := d.act(p, action, in); ok {
+				in, again = next, true
 			}
 		}
 		if !again {
-			return c, true
+			return in, true
 		}
 	}
 }
 
 // openedLocked opens all sockets, and reports how that went.
-func (d *Driver) openedLocked() cue {
+func (d *Driver) openedLocked() input {
 	if err := d.openLocked(); err != nil {
-		return cue{event: succession.OpenFailed, cause: err}
+		return input{event: succession.OpenFailed, cause: err}
 	}
 	if d.predecessor != nil && (d.cfg.Probation > 0 || d.cfg.Check != nil) {
-		return cue{event: succession.OpenedOnTrial}
+		return input{event: succession.OpenedOnTrial}
 	}
-	return cue{event: succession.Opened}
+	return input{event: succession.Opened}
 }
 
 // act carries out one action of the successor. Some report an event.
-func (d *Driver) act(p *predecessor, action succession.Action, c cue) (report cue, reports bool) {
+func (d *Driver) act(p *predecessor, action succession.Action, in input) (report input, reports bool) {
 	switch action {
 	case succession.SendReceipts:
 		return d.awaitCommit(p), true
@@ -96,14 +95,14 @@ func (d *Driver) act(p *predecessor, action succession.Action, c cue) (report cu
 			if err == nil {
 				err = fmt.Errorf("%w: the incumbent took them back, this process was too late", ErrNotOwner)
 			}
-			return cue{event: succession.ReadGone, cause: err}, true
+			return input{event: succession.ReadGone, cause: err}, true
 		}
 		// At once, before code of the program, such as its Logger, can hang: from here on it is this process that somebody who
 		// comes to the rescue must find. An error comes up again in openRendezvous.
 		if r := d.rendezvous; r != nil {
 			_ = rendezvous.Vouch(r.Pausable())
 		}
-		return cue{event: succession.ReadTaken}, true
+		return input{event: succession.ReadTaken}, true
 	case succession.SendOwned:
 		if err := p.link.Send(&wire.Owned{}); err != nil {
 			d.log.Warn("the predecessor was not told that this generation owns", "error", err)
@@ -130,32 +129,32 @@ func (d *Driver) act(p *predecessor, action succession.Action, c cue) (report cu
 	case succession.SendRelease:
 		d.say(p, &wire.Release{})
 	case succession.SendGoodbye:
-		d.say(p, &wire.Goodbye{Reason: c.cause.Error()})
+		d.say(p, &wire.Goodbye{Reason: in.cause.Error()})
 	case succession.SendFailed:
-		d.say(p, &wire.Failed{Reason: c.cause.Error()})
+		d.say(p, &wire.Failed{Reason: in.cause.Error()})
 	case succession.PutBack:
 		_ = p.token.Put()
-		d.say(p, &wire.Failed{Reason: c.cause.Error(), Returned: true})
+		d.say(p, &wire.Failed{Reason: in.cause.Error(), Returned: true})
 	case succession.HandBack:
-		if !d.putBack(p, c) {
-			return cue{event: succession.Cut, cause: c.cause}, true // the predecessor waits for the end of the link
+		if !d.handBackSockets(p, in) {
+			return input{event: succession.Cut, cause: in.cause}, true // the predecessor waits for the end of the link
 		}
 	case succession.DepartBack:
-		d.returnTo(p, c.frame.Msg.(*wire.Confirm)) // it returns when the link has ended
-		return cue{event: succession.Cut, cause: c.cause}, true
+		d.returnConns(p, in.frame.Msg.(*wire.Confirm)) // it returns when the link has ended
+		return input{event: succession.Cut, cause: in.cause}, true
 	case succession.ReceiveConns:
-		if _, err := p.in.Receive(c.frame.Msg.(*wire.Conns), c.frame); err != nil {
+		if _, err := p.in.Receive(in.frame.Msg.(*wire.Conns), in.frame); err != nil {
 			d.log.Debug("the predecessor got no answer", "error", err)
-			return cue{event: succession.Cut, cause: err}, true
+			return input{event: succession.Cut, cause: err}, true
 		}
 	case succession.StartUpgrade:
-		d.beAsked()
+		d.askForUpgrade()
 	case succession.HangUp:
 		if p != nil {
 			p.hangUp()
 		}
 	}
-	return cue{}, false
+	return input{}, false
 }
 
 // say sends a frame to the predecessor. What it means if that fails comes out when it is read from.
@@ -165,56 +164,56 @@ func (d *Driver) say(p *predecessor, m wire.Message) {
 	}
 }
 
-// next waits for what the predecessor says next, or for its end. The caller closes the frame's descriptors. It returns false
+// await waits for what the predecessor says next, or for its end. The caller closes the frame's descriptors. It returns false
 // if ctx ends first.
-func (p *predecessor) next(ctx context.Context) (cue, bool) {
+func (p *predecessor) await(ctx context.Context) (input, bool) {
 	f, err := p.link.Recv(ctx, 0)
 	switch {
 	case err == nil:
-		return p.cue(f), true
+		return p.input(f), true
 	case ctx.Err() != nil && !link.Over(err) && !errors.Is(err, link.ErrProtocol):
-		return cue{cause: err}, false
+		return input{cause: err}, false
 	default:
 		return p.ended(err), true
 	}
 }
 
 // ended makes an event of the end of the link.
-func (p *predecessor) ended(err error) cue {
+func (p *predecessor) ended(err error) input {
 	if link.Over(err) && (p.link.Peer.Dead() || p.heir && p.link.Peer.Await(context.Background(), p.link.Step)) { // its descriptors go before its pidfd tells
-		return cue{event: succession.PredecessorDied, cause: err}
+		return input{event: succession.PredecessorDied, cause: err}
 	}
-	return cue{event: succession.Cut, cause: err}
+	return input{event: succession.Cut, cause: err}
 }
 
-// cue makes an event of a frame.
-func (p *predecessor) cue(f link.Frame) cue {
-	c := cue{event: succession.Unexpected, frame: f, cause: p.link.Unexpected(f.Msg)}
+// input makes an event of a frame.
+func (p *predecessor) input(f link.Frame) input {
+	in := input{event: succession.Unexpected, frame: f, cause: p.link.Unexpected(f.Msg)}
 	switch f.Msg.(type) {
 	case *wire.Commit:
-		c.event = succession.Commit
+		in.event = succession.Commit
 	case *wire.Abort:
-		c.event = succession.Aborted
+		in.event = succession.Aborted
 	case *wire.Goodbye:
-		c.event = succession.PredecessorLeaves
+		in.event = succession.PredecessorLeaves
 	case *wire.Ping:
-		c.event = succession.Ping
+		in.event = succession.Ping
 	case *wire.Released:
-		c.event = succession.ReleasedSaid
+		in.event = succession.ReleasedSaid
 	case *wire.Conns:
 		if p.in != nil {
-			c.event = succession.Conns
+			in.event = succession.Conns
 		}
 	case *wire.Confirm:
-		c.event = succession.Confirmation
+		in.event = succession.Confirmation
 	case *wire.Taken:
-		c.event = succession.ReturnTaken
+		in.event = succession.ReturnTaken
 	case *wire.Upgrade:
-		c.event = succession.UpgradeAsked
+		in.event = succession.UpgradeAsked
 	case *wire.Bye:
-		c.event = succession.Bye
+		in.event = succession.Bye
 	}
-	return c
+	return in
 }
 
 // own makes a generation the owner that is not: at once if it is the first, or after its predecessor has let go.
@@ -223,40 +222,40 @@ func (d *Driver) own(ctx context.Context) error {
 	none := func(*state.Section) bool { return false }
 	has := none
 	if p != nil {
-		has = p.has
+		has = p.mayHave
 	}
 	if err := d.Sections.Fresh(ctx, has); err != nil { // while the predecessor serves, and is watched
-		d.hear(p, cue{event: succession.GiveUp, cause: err})
+		d.decide(p, input{event: succession.GiveUp, cause: err})
 		return err
 	}
 	if p != nil {
 		p.unwatch(link.ErrDetached)
 		<-p.watched
-		if p.lost != nil {
-			return p.lost
+		if p.whyOver != nil {
+			return p.whyOver
 		}
 		if err := d.arm(); err != nil {
-			d.hear(p, cue{event: succession.GiveUp, cause: err})
+			d.decide(p, input{event: succession.GiveUp, cause: err})
 			return err
 		}
-		if err := d.hearQueued(p); err != nil {
+		if err := d.decideQueued(p); err != nil {
 			return err
 		}
 		if p.left {
 			if err := d.Sections.Fresh(ctx, none); err != nil {
-				d.hear(p, cue{event: succession.GiveUp, cause: err})
+				d.decide(p, input{event: succession.GiveUp, cause: err})
 				return err
 			}
 		}
 		p.ready = ctx
 	}
 	d.fillSpares() // before clients come
-	c := d.hear(p, cue{event: succession.Ready})
+	in := d.decide(p, input{event: succession.Ready})
 	d.mu.Lock()
 	now := d.toPredecessor
 	d.mu.Unlock()
 	if now == succession.Gone {
-		return c.cause
+		return in.cause
 	}
 	if p != nil {
 		d.task(func() { d.attend(p) })
@@ -264,49 +263,6 @@ func (d *Driver) own(ctx context.Context) error {
 	if now == succession.Trial || now == succession.TrialAlone {
 		d.task(func() { d.prove(p) })
 	}
-	return nil
-}
-
-// hearQueued hears what the predecessor had said before this generation was ready.
-func (d *Driver) hearQueued(p *predecessor) error {
-	if p.left {
-		return nil
-	}
-	ctx, cancel := context.WithCancelCause(context.Background())
-	cancel(os.ErrDeadlineExceeded)
-	c, ok := p.next(ctx)
-	if !ok {
-		return nil
-	}
-	c.frame.Raw.Close()
-	return d.heardEarly(p, c)
-}
-
-// heardEarly hears something of a predecessor that has not been told that this generation is ready. It returns an error if
-// there is nothing to be ready for any more.
-func (d *Driver) heardEarly(p *predecessor, c cue) error {
-	c.cause = p.link.Explain(c.cause)
-	d.hearIf(p, c, func() bool {
-		d.lost = c.cause // at once: who sees that this generation is over asks why
-		return true
-	})
-	d.mu.Lock()
-	inherits := d.toPredecessor == succession.Inheriting
-	if inherits {
-		d.lost = nil
-	}
-	d.mu.Unlock()
-	switch {
-	case !inherits:
-		d.log.Error("this generation cannot take over any more", "error", c.cause)
-		return c.cause
-	case c.event == succession.PredecessorLeaves:
-		d.log.Info("the incumbent stops and leaves the sockets to this process", "incumbent", p.link.Peer.PID)
-	default:
-		_ = d.replaceOutput(p) // nobody reads the pipe any more; beginServing has no more to replace
-		d.log.Warn("the incumbent died; this process takes the sockets when it is ready", "incumbent", p.link.Peer.PID)
-	}
-	p.left = true
 	return nil
 }
 
@@ -341,22 +297,22 @@ func (d *Driver) replaceOutput(p *predecessor) error {
 func (d *Driver) attend(p *predecessor) {
 	defer p.close()
 	for !p.gone.happened() {
-		c, ok := p.next(d.ctx)
+		in, ok := p.await(d.ctx)
 		d.mu.Lock()
-		yielding := d.yielding
+		handingBack := d.handingBack
 		d.mu.Unlock()
-		if yielding != nil { // a hand-back has begun: after PONG there would be none
-			<-yielding
+		if handingBack != nil { // a hand-back has begun: after PONG there would be none
+			<-handingBack
 		}
 		if !ok || p.gone.happened() {
-			c.frame.Raw.Close()
+			in.frame.Raw.Close()
 			return
 		}
-		if c.frame.Msg == nil {
-			d.log.Debug("the predecessor is gone", "predecessor", p.link.Peer.PID, "error", c.cause)
+		if in.frame.Msg == nil {
+			d.log.Debug("the predecessor is gone", "predecessor", p.link.Peer.PID, "error", in.cause)
 		}
-		d.hear(p, c)
-		c.frame.Raw.Close()
+		d.decide(p, in)
+		in.frame.Raw.Close()
 	}
 	severed := func() bool {
 		return d.toPredecessor == succession.Severed || d.toPredecessor == succession.TrialSevered
@@ -369,7 +325,7 @@ func (d *Driver) attend(p *predecessor) {
 	}
 	select {
 	case <-p.link.Peer.Done():
-		d.hearIf(p, cue{event: succession.PredecessorDied, cause: link.ErrPeerDied}, severed)
+		d.decideIf(p, input{event: succession.PredecessorDied, cause: link.ErrPeerDied}, severed)
 	case <-d.ctx.Done():
 	}
 }

@@ -40,7 +40,7 @@ func (s *superseding) end(cause error) {
 	}
 }
 
-// event happens at most once, and everyone can wait for it.
+// event happens at most once, and everyone can wait for it. The zero value is no event: nobody waits for it.
 type event struct {
 	once *sync.Once
 	c    chan struct{}
@@ -48,7 +48,13 @@ type event struct {
 
 func newEvent() event { return event{once: new(sync.Once), c: make(chan struct{})} }
 
-func (e event) happen() { e.once.Do(func() { close(e.c) }) }
+func (e event) happen() {
+	if !e.none() {
+		e.once.Do(func() { close(e.c) })
+	}
+}
+
+func (e event) none() bool { return e.c == nil }
 
 func (e event) happened() bool {
 	select {

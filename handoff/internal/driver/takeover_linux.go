@@ -30,17 +30,17 @@ func (d *Driver) arm() error {
 
 // awaitCommit proves what this generation holds, and waits for COMMIT, or for the end of the predecessor. It reports which, once
 // all sections that came are restored.
-func (d *Driver) awaitCommit(p *predecessor) cue {
+func (d *Driver) awaitCommit(p *predecessor) input {
 	err := d.sendReceipts(p)
 	r := d.receiveSections(p)
 	defer r.Close()
-	c := cue{event: succession.GiveUp, cause: err}
+	in := input{event: succession.GiveUp, cause: err}
 	if err == nil || link.Over(err) { // what it had said before it ended counts
-		c = p.awaitPermission(r)
+		in = p.awaitPermission(r)
 	}
-	commits := c.event == succession.Commit
-	inherits := p.heir && (c.event == succession.PredecessorDied || c.event == succession.PredecessorLeaves)
-	if inherits && c.event == succession.PredecessorDied {
+	commits := in.event == succession.Commit
+	inherits := p.heir && (in.event == succession.PredecessorDied || in.event == succession.PredecessorLeaves)
+	if inherits && in.event == succession.PredecessorDied {
 		d.log.Warn("the incumbent died before the commit; this process takes the sockets", "incumbent", p.link.Peer.PID)
 	}
 	if commits || inherits {
@@ -49,13 +49,13 @@ func (d *Driver) awaitCommit(p *predecessor) cue {
 			err = d.Sections.Fresh(p.ready, r.Came)
 		}
 		if err != nil {
-			c = cue{event: succession.GiveUp, cause: err}
+			in = input{event: succession.GiveUp, cause: err}
 		}
 	}
-	if c.event != succession.Commit {
-		c.cause = fmt.Errorf("before the commit: %w", p.link.Explain(c.cause))
+	if in.event != succession.Commit {
+		in.cause = fmt.Errorf("before the commit: %w", p.link.Explain(in.cause))
 	}
-	return c
+	return in
 }
 
 // sendReceipts sends what each offered thing was when it arrived, and whether the program asked for it.
@@ -64,13 +64,13 @@ func (d *Driver) sendReceipts(p *predecessor) error {
 	d.sealed = true
 	d.mu.Unlock()
 	d.Sockets.Seal()
-	claimed := make([]bool, len(p.offered))
+	claimed := make([]bool, len(p.offer))
 	for i, s := range d.Sockets.Inherited(len(claimed)) {
 		claimed[i] = s != nil
 	}
 	p.claimed = slices.Clone(claimed)
-	receipts := make([]wire.Receipt, len(p.offered))
-	for i, o := range p.offered {
+	receipts := make([]wire.Receipt, len(p.offer))
+	for i, o := range p.offer {
 		switch o.item.Kind {
 		case wire.KindRendezvous, wire.KindStdout, wire.KindStderr:
 			claimed[i] = true

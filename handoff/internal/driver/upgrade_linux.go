@@ -43,11 +43,11 @@ func (d *Driver) startAndHandOver(ctx context.Context) error {
 		return errInit
 	}
 	a := &attempt{d: d, departure: migrate.NoDeparture()}
-	if err := d.begin(ctx, a); err != nil {
+	if err := d.beginAttempt(ctx, a); err != nil {
 		return err
 	}
 	if err := d.beginOffering(); err != nil {
-		d.end(a)
+		d.endAttempt(a)
 		return err
 	}
 	var child *spawn.Child
@@ -60,8 +60,8 @@ func (d *Driver) startAndHandOver(ctx context.Context) error {
 	})
 	if err != nil {
 		a.cause = err
-		a.happen(succession.AttemptFailed)
-		d.end(a)
+		a.decide(succession.AttemptFailed)
+		d.endAttempt(a)
 		return err
 	}
 	d.log.Info("successor started", "successor", child.PID())
@@ -74,11 +74,11 @@ func (d *Driver) startAndHandOver(ctx context.Context) error {
 	go func() { // a task since begin
 		err := a.handOver(ctx, func() { result <- nil })
 		if a.handedBack {
-			d.makeRoom(a)
+			d.closeAttempt(a)
 			if err != nil {
 				result <- outcome(child, err)
 			}
-			d.seeOff(child, err != nil)
+			d.awaitChildEnd(child, err != nil)
 			d.tasks.Done()
 			return
 		}
@@ -87,7 +87,7 @@ func (d *Driver) startAndHandOver(ctx context.Context) error {
 			child.End(killGrace)
 			err = childError(child, err)
 		}
-		d.makeRoom(a) // before the caller hears of a failure, so that it can try again
+		d.closeAttempt(a) // before the caller hears of a failure, so that it can try again
 		if err != nil {
 			result <- err
 		}

@@ -23,8 +23,8 @@ func (d *Driver) Wait(ctx context.Context, drain func(context.Context) error) er
 			return context.Cause(ctx)
 		case <-d.ctx.Done():
 			return d.ended(ctx, drain)
-		case <-d.back.Done():
-			return d.handedBack(ctx, drain)
+		case <-d.returned.Done():
+			return d.drainHandedBack(ctx, drain)
 		case <-s.superseded.c:
 		}
 		begun := time.Now()
@@ -49,7 +49,7 @@ func (d *Driver) Wait(ctx context.Context, drain func(context.Context) error) er
 		}
 		d.flush(begun, d.cfg.DrainTimeout) // also what a drain that was cut short has given
 		d.log.Info("drained; this generation is done")
-		died := d.bye()
+		died := d.sayBye()
 		d.stop()
 		if died != nil {
 			err = errors.Join(died, err)
@@ -66,27 +66,27 @@ func (d *Driver) ended(ctx context.Context, drain func(context.Context) error) e
 	switch {
 	case stale != nil:
 		return stale
-	case d.back.Err() != nil:
-		return d.handedBack(ctx, drain)
+	case d.returned.Err() != nil:
+		return d.drainHandedBack(ctx, drain)
 	default:
 		return closed
 	}
 }
 
-// handedBack ends a generation whose sockets went back, and says why they did.
-func (d *Driver) handedBack(ctx context.Context, drain func(context.Context) error) error {
+// drainHandedBack ends a generation whose sockets went back, and says why they did.
+func (d *Driver) drainHandedBack(ctx context.Context, drain func(context.Context) error) error {
 	d.Conns.AwaitReturn(ctx) // first, so that nobody is told to leave whose connection can return
 	d.mu.Lock()
 	s := d.superseding
 	d.mu.Unlock()
 	begun := time.Now()
-	err := errors.Join(context.Cause(d.back), d.drain(ctx, s, drain))
+	err := errors.Join(context.Cause(d.returned), d.drain(ctx, s, drain))
 	if ctx.Err() != nil { // it is left as it is
 		return errors.Join(err, context.Cause(ctx))
 	}
 	d.flush(begun, d.cfg.DrainTimeout)
 	d.log.Info("drained; this generation is done")
-	_ = d.bye()
+	_ = d.sayBye()
 	d.stop()
 	return err
 }

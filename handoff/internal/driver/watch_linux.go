@@ -2,19 +2,65 @@ package driver
 
 import (
 	"context"
+	"os"
+
+	"github.com/segue-go/segue/handoff/internal/succession"
 )
 
 // watch waits for an end of the predecessor, or of its patience, while the program prepares itself. If there is nothing
 // to wait for any more it gives up all copies at once: they would keep ports open with nobody behind.
 func (d *Driver) watch(ctx context.Context, p *predecessor) {
 	defer close(p.watched)
-	c, ok := p.next(ctx)
-	c.frame.Raw.Close()
+	in, ok := p.await(ctx)
+	in.frame.Raw.Close()
 	if !ok || p.gone.happened() {
 		return // Ready was called, or Close
 	}
-	if p.lost = d.heardEarly(p, c); p.lost == nil {
+	if p.whyOver = d.decideEarly(p, in); p.whyOver == nil {
 		return
 	}
 	d.stop()
+}
+
+// decideQueued hears what the predecessor had said before this generation was ready.
+func (d *Driver) decideQueued(p *predecessor) error {
+	if p.left {
+		return nil
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(os.ErrDeadlineExceeded)
+	in, ok := p.await(ctx)
+	if !ok {
+		return nil
+	}
+	in.frame.Raw.Close()
+	return d.decideEarly(p, in)
+}
+
+// decideEarly hears something of a predecessor that has not been told that this generation is ready. It returns an error if
+// there is nothing to be ready for any more.
+func (d *Driver) decideEarly(p *predecessor, in input) error {
+	in.cause = p.link.Explain(in.cause)
+	d.decideIf(p, in, func() bool {
+		d.whyOver = in.cause // at once: who sees that this generation is over asks why
+		return true
+	})
+	d.mu.Lock()
+	inherits := d.toPredecessor == succession.Inheriting
+	if inherits {
+		d.whyOver = nil
+	}
+	d.mu.Unlock()
+	switch {
+	case !inherits:
+		d.log.Error("this generation cannot take over any more", "error", in.cause)
+		return in.cause
+	case in.event == succession.PredecessorLeaves:
+		d.log.Info("the incumbent stops and leaves the sockets to this process", "incumbent", p.link.Peer.PID)
+	default:
+		_ = d.replaceOutput(p) // nobody reads the pipe any more; beginServing has no more to replace
+		d.log.Warn("the incumbent died; this process takes the sockets when it is ready", "incumbent", p.link.Peer.PID)
+	}
+	p.left = true
+	return nil
 }

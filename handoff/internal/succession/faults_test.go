@@ -135,7 +135,7 @@ func incumbentFaults(t *tables, i Incumbent) []string {
 		if does(r.do, Release) && r.on[0] != SuccessorLeaves && r.to != Released || does(r.do, SendReleased) && r.to != i {
 			fault(r.on[0], "it is forgotten whether the successor has said GOODBYE")
 		}
-		if does(r.do, EndStale) && r.to != Stale || does(r.do, Bequeath) && r.to != Left {
+		if does(r.do, EndStale) && r.to != Stale || does(r.do, LeaveToHeir) && r.to != Left {
 			fault(r.on[0], "leads elsewhere")
 		}
 		blocked := r.to == BlockedCommitted || r.to == BlockedOwned || r.to == BlockedGuard
@@ -147,7 +147,7 @@ func incumbentFaults(t *tables, i Incumbent) []string {
 			{r.to == Orphaned && i != Orphaned, ReportOrphaned},
 			{r.to == Stale && i != Stale, EndStale},
 			{r.to == Stale && i != Stale, Dismiss},
-			{r.to == Left, Bequeath},
+			{r.to == Left, LeaveToHeir},
 			{(i == Offering || i == Idle) && r.to == Idle, Dismiss},
 			{(i == Released || i == Relieved) && r.on[0] == BatchOverdue, WarnStuck},
 			{(i == Released || i == Relieved) && r.on[0] == ReleaseAsked, SendReleased},

@@ -163,13 +163,13 @@ var incumbentTable = [incumbents][]incumbentRow{
 	Offering: {
 		{on(Agreed), Pausing, do(Pause)},
 		{on(AttemptFailed), Idle, do(Dismiss)},
-		{on(CloseForHeir), Left, do(Bequeath)},
+		{on(CloseForHeir), Left, do(LeaveToHeir)},
 	},
 	Pausing: {
 		{on(Paused), Committed, do(SendCommit)},
 		// The token was permitted to nobody. Reading it finds out a successor that took it all the same.
 		{on(PauseFailed), ReclaimingCommitted, do(ReadToken)},
-		{on(CloseForHeir), Left, do(Bequeath)},
+		{on(CloseForHeir), Left, do(LeaveToHeir)},
 	},
 	Committed: {
 		{on(Owned), Unconfirmed, do(ApplyDrops, Park)},
@@ -181,8 +181,8 @@ var incumbentTable = [incumbents][]incumbentRow{
 	Unconfirmed: {
 		{on(Confirm), Guard, do(Supersede)},
 		{on(Drop), Unconfirmed, do(ApplyDrop)},
-		{on(SuccessorLeaves), Relieved, do(Forgo, Release)},
-		{on(DiedWished), Released, do(Forgo, Release)},
+		{on(SuccessorLeaves), Relieved, do(SupersedeUnconfirmed, Release)},
+		{on(DiedWished), Released, do(SupersedeUnconfirmed, Release)},
 		{on(Returned, Failed, LinkEnd, Died, Timeout), ReclaimingOwned, do(ReadToken)},
 		{on(Owned, ReleaseAsked, Pong, Taken, OtherFrame), Unconfirmed, nil},
 		{on(Close), Closed, do(SendBye)},
@@ -284,8 +284,8 @@ var incumbentTable = [incumbents][]incumbentRow{
 	BlockedOwned: {
 		{on(Confirm), Guard, do(Supersede)},
 		{on(Returned), ReclaimingOwned, do(ReadToken)},
-		{on(SuccessorLeaves), Relieved, do(Forgo, Release)},
-		{on(DiedWished), Released, do(Forgo, Release)},
+		{on(SuccessorLeaves), Relieved, do(SupersedeUnconfirmed, Release)},
+		{on(DiedWished), Released, do(SupersedeUnconfirmed, Release)},
 		{on(Drop), BlockedOwned, do(ApplyDrop)},
 		{on(Died), Reviving, do(Revive)},
 		{on(Owned, Failed, ReleaseAsked, Pong, Taken, OtherFrame, LinkEnd), BlockedOwned, nil},

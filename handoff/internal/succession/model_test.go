@@ -160,7 +160,7 @@ func (m *model) incEvent(w *world, p int, e IncumbentEvent) {
 	if g.inc == Closed {
 		g.clear(accepts)
 	}
-	if slices.Contains(r.do, Forgo) { // the attempt ends
+	if slices.Contains(r.do, SupersedeUnconfirmed) { // the attempt ends
 		l.clear(active)
 		l.set(downHung)
 		l.up = 0
@@ -224,7 +224,7 @@ func (m *model) incAct(w *world, p, n int, a Action) {
 	case SendCommit:
 		m.tellAncestor(w, p, fGoodbye)
 		m.say(l, fCommit)
-	case Bequeath:
+	case LeaveToHeir:
 		g.clear(accepts)
 		g.setIncJob(noJob)
 		m.say(l, fLeaves)
@@ -245,7 +245,7 @@ func (m *model) incAct(w *world, p, n int, a Action) {
 		l.clear(dropKept)
 	case Supersede:
 		g.set(superseded | departing)
-	case Forgo:
+	case SupersedeUnconfirmed:
 		g.set(superseded)
 	case SendPing:
 		m.say(l, fPing)

@@ -55,8 +55,8 @@ const (
 	Pause
 	// SendCommit says COMMIT.
 	SendCommit
-	// Bequeath stops accepting, and says GOODBYE to the heir.
-	Bequeath
+	// LeaveToHeir stops accepting, and says GOODBYE to the heir.
+	LeaveToHeir
 	// Park takes the sockets that the successor owns out of the poller.
 	Park
 	// KeepDrop keeps a DROP until it is known who owns.
@@ -67,8 +67,8 @@ const (
 	ApplyDrop
 	// Supersede starts the drain: connections move, what nobody asked for is closed, the guard begins.
 	Supersede
-	// Forgo starts the drain of a generation whose successor was ended on purpose before it confirmed.
-	Forgo
+	// SupersedeUnconfirmed starts the drain of a generation whose successor was ended on purpose before it confirmed.
+	SupersedeUnconfirmed
 	// SendPing says PING.
 	SendPing
 	// Excuse gives the oldest batch of connections in flight another StepTimeout.
@@ -139,9 +139,9 @@ const (
 )
 
 var actionNames = [actions]string{
-	ReadToken: "read the token", Dismiss: "send ABORT, or CONFIRM to one that hands back", Pause: "pause, save", SendCommit: "send COMMIT", Bequeath: "pause, send GOODBYE",
+	ReadToken: "read the token", Dismiss: "send ABORT, or CONFIRM to one that hands back", Pause: "pause, save", SendCommit: "send COMMIT", LeaveToHeir: "pause, send GOODBYE",
 	Park: "park", KeepDrop: "keep the drop", ApplyDrops: "close what was dropped", ApplyDrop: "close that copy",
-	Supersede: "drain", Forgo: "drain, unconfirmed", SendPing: "send PING", Excuse: "wait on for the batch", Release: "close the copies, send RELEASED",
+	Supersede: "drain", SupersedeUnconfirmed: "drain, unconfirmed", SendPing: "send PING", Excuse: "wait on for the batch", Release: "close the copies, send RELEASED",
 	SendReleased: "send RELEASED", Fence: "kill", ReportBlocked: "report: cannot be killed", Revive: "ask the sections", Reopen: "open again",
 	EndStale: "end: state is behind", CountTaken: "close those copies", WarnStuck: "warn",
 	ReportOrphaned: "report: nobody serves", EndDeparture: "keep what was not taken", SendBye: "send BYE",

@@ -7,17 +7,9 @@ import (
 	"github.com/segue-go/segue/handoff/internal/wire"
 )
 
-// park takes everything out of the poller, for somebody else owns it.
-func (d *Driver) park() error {
-	d.mu.Lock()
-	rendezvous := d.rendezvous
-	d.mu.Unlock()
-	return d.Sockets.Park(rendezvous)
-}
-
-// resume makes this generation the owner again. What cannot be opened at once, for want of descriptors or because somebody
+// reopen makes this generation the owner again. What cannot be opened at once, for want of descriptors or because somebody
 // has the address meanwhile, is tried again until it can.
-func (d *Driver) resume(a *attempt) {
+func (d *Driver) reopen(a *attempt) {
 	d.mu.Lock()
 	old := d.superseding
 	revived := old.superseded.happened()
@@ -39,10 +31,10 @@ func (d *Driver) resume(a *attempt) {
 	}
 	d.log.Warn("this generation serves again")
 	d.mu.Lock()
-	asked := a.passedOn
+	asked := a.upgradePassedOn
 	d.mu.Unlock()
 	if asked { // and the successor has not come to it
-		d.beAsked()
+		d.askForUpgrade()
 	}
 	if len(waiting) > 0 {
 		d.log.Error("some sockets cannot be opened yet; trying on", "error", err)

@@ -9,9 +9,9 @@ import (
 	"github.com/segue-go/segue/handoff/internal/state"
 )
 
-// getBack goes on with a successor that has handed back, if that is the cause for which this generation has come back. It
+// takeReturning goes on with a successor that has handed back, if that is the cause for which this generation has come back. It
 // reports whether connections return. They come over the link, which is theirs then.
-func (a *attempt) getBack(cause error) bool {
+func (a *attempt) takeReturning(cause error) bool {
 	a.handedBack = errors.Is(cause, link.ErrReturned) && !errors.Is(cause, state.ErrStale)
 	if !a.handedBack || !a.returns {
 		return false
@@ -22,14 +22,14 @@ func (a *attempt) getBack(cause error) bool {
 		d.log.Warn("the successor was not told which connections can return; it drains them", "successor", a.link.Peer.PID, "error", err)
 		return false
 	}
-	a.parted = true
+	a.linkGiven = true
 	d.Conns.TakeBack(in)
 	return true
 }
 
-// seeOff sees a child to its end that has handed back and answers what it has accepted. If kill, it has DrainTimeout for
+// awaitChildEnd sees a child to its end that has handed back and answers what it has accepted. If kill, it has DrainTimeout for
 // that, and a step to end.
-func (d *Driver) seeOff(c *spawn.Child, kill bool) {
+func (d *Driver) awaitChildEnd(c *spawn.Child, kill bool) {
 	var late <-chan time.Time
 	if within := d.cfg.DrainTimeout; kill && within > 0 {
 		t := time.NewTimer(within + d.cfg.StepTimeout)
