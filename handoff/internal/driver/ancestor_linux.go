@@ -51,7 +51,7 @@ func (d *Driver) tellAncestor(m wire.Message) {
 	if p == nil || p.gone.happened() {
 		return
 	}
-	d.say(p, m)
+	p.say(m)
 }
 
 // isFirstOrReleased reports whether nobody before this generation can be revived any more.

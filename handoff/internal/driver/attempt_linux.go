@@ -107,7 +107,7 @@ func (d *Driver) serveCaller(ctx context.Context, conn *net.UnixConn, spoke func
 		l.Close()
 		return
 	}
-	if err := a.handOver(d.ctx, func() {}); err != nil && !errors.Is(err, state.ErrStale) { // goStale has said that
+	if err := a.handOver(d.ctx, func() {}); err != nil && !errors.Is(err, state.ErrStale) { // endStale has said that
 		d.log.Error("handover failed", "successor", a.pidNow(), "error", err)
 	}
 	d.endAttempt(a)

@@ -41,8 +41,7 @@ type Config struct {
 
 	Logger *slog.Logger
 
-	// What follows tells of what has happened. Each may be nil. They are called without a lock that a method of Driver takes for
-	// long, but must be quick, and those with a name of handoff.Trace are its.
+	// What follows tells of what has happened. Each may be nil, must be quick, and must not call a method of the Driver.
 	Sent, Received func(message string)
 	Opened, Closed func(*sockets.Socket)
 	Phase          func(from, to Phase)

@@ -8,7 +8,8 @@ import (
 )
 
 // prove serves for the probation, calls Check, and confirms or hands back.
-func (d *Driver) prove(p *predecessor) {
+func (p *predecessor) prove() {
+	d := p.d
 	t := time.NewTimer(max(d.cfg.Probation, 0))
 	defer t.Stop()
 	select {

@@ -65,7 +65,7 @@ func (d *Driver) tellNewsLocked() {
 }
 
 // endStatesLocked ends both states, for a generation that holds nothing any more. What the actions would do has been done: flush
-// has ended the departure, and bye has said BYE; letGo hangs up.
+// has ended the departure, and sayBye has said BYE; closeChain hangs up.
 func (d *Driver) endStatesLocked() decision {
 	switch d.toPredecessor {
 	case succession.First, succession.Preparing, succession.PreparingHeir, succession.Inheriting, succession.Proving, succession.ProvingHeir:

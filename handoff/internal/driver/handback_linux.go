@@ -64,7 +64,8 @@ func (d *Driver) alreadyHandedBack(cause error) bool {
 }
 
 // handBackSockets stops accepting, and then puts the token back. It reports whether the predecessor may say which connections return.
-func (d *Driver) handBackSockets(p *predecessor, in input) bool {
+func (p *predecessor) handBackSockets(in input) bool {
+	d := p.d
 	cause, held := in.cause, in.held
 	d.log.Error("this generation fails; the sockets go back", "error", cause)
 	own := d.Sockets.Own()
@@ -105,8 +106,8 @@ func (d *Driver) afterHandback(own []*sockets.Socket, cause error) {
 }
 
 // returnConns moves connections to the predecessor, which has the sockets again and has said m, until its link ends.
-func (d *Driver) returnConns(p *predecessor, m *wire.Confirm) {
-	d.Conns.Return(p.link, m, d.inheritedPlaces().Socket)
+func (p *predecessor) returnConns(m *wire.Confirm) {
+	p.d.Conns.Return(p.link, m, p.d.inheritedPlaces().Socket)
 }
 
 // hasHandedBack reports whether the sockets go back to the predecessor, or have.

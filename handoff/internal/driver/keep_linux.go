@@ -91,7 +91,7 @@ func (d *Driver) bindAgain() (bool, error) {
 	}
 	d.mu.Lock()
 	r := d.rendezvous
-	over := d.phase == succession.PhaseStopped // letGo has been, or is to come: then it finds nothing
+	over := d.phase == succession.PhaseStopped // closeChain has been, or is to come: then it finds nothing
 	if over {
 		d.rendezvous = nil
 	}

@@ -12,7 +12,7 @@ import (
 
 // tellNetNS tells, once, that a socket from the predecessor is of another network namespace than this process: it works, but
 // what the operator configures for this process's network does not reach it.
-func (d *Driver) tellNetNS(p *predecessor, item wire.Item, fd *listener.FD) {
+func (p *predecessor) tellNetNS(item wire.Item, fd *listener.FD) {
 	if p.foreign || !strings.HasPrefix(item.Network, "tcp") && !strings.HasPrefix(item.Network, "udp") {
 		return
 	}
@@ -24,7 +24,7 @@ func (d *Driver) tellNetNS(p *predecessor, item wire.Item, fd *listener.FD) {
 		return
 	}
 	p.foreign = true
-	d.log.Warn("a socket stays in another network namespace than that of this process; it serves as long as that one has its network, "+
+	p.d.log.Warn("a socket stays in another network namespace than that of this process; it serves as long as that one has its network, "+
 		"and what this process binds or dials anew is in its own", "name", item.Name)
 }
 

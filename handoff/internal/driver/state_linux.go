@@ -72,10 +72,10 @@ func (p *predecessor) mayHave(s *state.Section) bool {
 }
 
 // receiveSections is for one wait for COMMIT.
-func (d *Driver) receiveSections(p *predecessor) *state.Receiver {
-	patience := 3 * d.cfg.StepTimeout // the incumbent may have a predecessor of its own to release before
-	patience += 2 * p.stateWithin     // also if nothing moves: it may have to hold what only one process may have
-	return d.Sections.Receive(p.ready, p.link, p.state, patience)
+func (p *predecessor) receiveSections() *state.Receiver {
+	patience := 3 * p.d.cfg.StepTimeout // the incumbent may have a predecessor of its own to release before
+	patience += 2 * p.stateWithin       // also if nothing moves: it may have to hold what only one process may have
+	return p.d.Sections.Receive(p.ready, p.link, p.state, patience)
 }
 
 // awaitPermission waits for the permission to take the token: COMMIT, or the end of an incumbent whose heir this is. It reports

@@ -38,8 +38,9 @@ func TestRendezvousKinds(t *testing.T) {
 	}
 	for what, fd := range map[string]*listener.FD{"tcp": tcpFD, "unix": streamFD, "not listening": connected} {
 		d := &Driver{cfg: Config{Path: filepath.Join(dir, "r")}}
+		p := &predecessor{d: d}
 		fds := []*listener.FD{fd}
-		err := d.takeOffer(&predecessor{}, &wire.Offer{Items: []wire.Item{{Name: "r", Kind: wire.KindRendezvous}}}, fds, 0)
+		err := p.takeOffer(&wire.Offer{Items: []wire.Item{{Name: "r", Kind: wire.KindRendezvous}}}, fds, 0)
 		if err == nil || d.rendezvous != nil {
 			t.Errorf("%s: taken for a rendezvous (%v)", what, err)
 		}

@@ -23,6 +23,7 @@ import (
 
 // predecessor is the generation that this one succeeds.
 type predecessor struct {
+	d        *Driver
 	link     *link.Link
 	token    token.Token
 	receiver *transport.Receiver
@@ -82,14 +83,15 @@ func (d *Driver) succeed(ctx context.Context, conn *net.UnixConn) error {
 		return err
 	}
 	p := &predecessor{
+		d:        d,
 		link:     link.New(conn, d.linkOptions("incumbent", false)),
 		released: newEvent(),
 		gone:     newEvent(),
 		watched:  make(chan struct{}),
 	}
-	err := d.beWelcomed(ctx, p)
+	err := p.beWelcomed(ctx)
 	if err == nil {
-		err = d.takeOffers(ctx, p)
+		err = p.takeOffers(ctx)
 	}
 	if err != nil {
 		if !link.Over(err) {
@@ -108,12 +110,13 @@ func (d *Driver) succeed(ctx context.Context, conn *net.UnixConn) error {
 	d.mu.Unlock()
 	watch, unwatch := context.WithCancelCause(d.ctx)
 	p.unwatch = unwatch
-	d.task(func() { d.watch(watch, p) })
+	d.task(func() { p.watch(watch) })
 	return nil
 }
 
 // beWelcomed says HELLO and waits for WELCOME, from somebody who is authorized.
-func (d *Driver) beWelcomed(ctx context.Context, p *predecessor) error {
+func (p *predecessor) beWelcomed(ctx context.Context) error {
+	d := p.d
 	l := p.link
 	err := l.Send(&wire.Hello{Versions: wire.Versions(), Features: d.features(), Name: d.origin.Name(), PID: os.Getpid()})
 	if err != nil && !link.Over(err) { // who hangs up before that may have said why
@@ -141,7 +144,7 @@ func (d *Driver) beWelcomed(ctx context.Context, p *predecessor) error {
 			d.log.Info("the incumbent is not ready yet; waiting", "phase", m.Phase)
 			patience = d.cfg.ReadyTimeout
 		case *wire.Welcome:
-			err := d.welcome(p, f, m)
+			err := p.welcome(f, m)
 			f.Raw.Close()
 			return err
 		case *wire.Busy:
@@ -160,7 +163,8 @@ func (d *Driver) beWelcomed(ctx context.Context, p *predecessor) error {
 	}
 }
 
-func (d *Driver) welcome(p *predecessor, f link.Frame, m *wire.Welcome) (err error) {
+func (p *predecessor) welcome(f link.Frame, m *wire.Welcome) (err error) {
+	d := p.d
 	if p.link.Peer, err = d.introduce(p.link, f); err != nil {
 		return err
 	}
@@ -195,9 +199,9 @@ func (d *Driver) welcome(p *predecessor, f link.Frame, m *wire.Welcome) (err err
 }
 
 // takeOffers receives the manifest, batch by batch.
-func (d *Driver) takeOffers(ctx context.Context, p *predecessor) error {
+func (p *predecessor) takeOffers(ctx context.Context) error {
 	for batch := 0; ; batch++ {
-		f, err := p.link.Recv(ctx, d.cfg.StepTimeout)
+		f, err := p.link.Recv(ctx, p.d.cfg.StepTimeout)
 		if errors.Is(err, os.ErrDeadlineExceeded) && batch > 0 {
 			return fmt.Errorf("OFFER %d came without \"last\", and no other: %w", batch-1, err)
 		}
@@ -219,7 +223,7 @@ func (d *Driver) takeOffers(ctx context.Context, p *predecessor) error {
 			continue
 		}
 		if err == nil {
-			err = d.takeOffer(p, m, f.Raw.FDs, batch)
+			err = p.takeOffer(m, f.Raw.FDs, batch)
 		}
 		f.Raw.Close()
 		if err != nil {
@@ -236,7 +240,8 @@ func (d *Driver) takeOffers(ctx context.Context, p *predecessor) error {
 }
 
 // takeOffer takes those of fds that it sets to nil.
-func (d *Driver) takeOffer(p *predecessor, m *wire.Offer, fds []*listener.FD, batch int) error {
+func (p *predecessor) takeOffer(m *wire.Offer, fds []*listener.FD, batch int) error {
+	d := p.d
 	if m.Batch != batch || len(fds) != len(m.Items) || len(p.offer)+len(fds) > wire.MaxSockets {
 		return fmt.Errorf("%w: OFFER %d of %d items with %d descriptors", link.ErrProtocol, m.Batch, len(m.Items), len(fds))
 	}
@@ -266,7 +271,7 @@ func (d *Driver) takeOffer(p *predecessor, m *wire.Offer, fds []*listener.FD, ba
 				return err
 			}
 		default:
-			d.tellNetNS(p, item, fd)
+			p.tellNetNS(item, fd)
 			d.Sockets.Adopt(item, fd, place)
 		}
 	}

@@ -88,7 +88,7 @@ func (d *Driver) openedLocked() input {
 func (d *Driver) act(p *predecessor, action succession.Action, in input) (report input, reports bool) {
 	switch action {
 	case succession.SendReceipts:
-		return d.awaitCommit(p), true
+		return p.awaitCommit(), true
 	case succession.ReadToken:
 		taken, err := p.token.Take()
 		if !taken {
@@ -108,7 +108,7 @@ func (d *Driver) act(p *predecessor, action succession.Action, in input) (report
 			d.log.Warn("the predecessor was not told that this generation owns", "error", err)
 		}
 		d.Sockets.ListenAgain()
-		d.dropClosed(p)
+		p.dropClosed()
 	case succession.BeginServing:
 		d.beginServing(p)
 	case succession.SendConfirm:
@@ -116,7 +116,7 @@ func (d *Driver) act(p *predecessor, action succession.Action, in input) (report
 		if p.in != nil {
 			m = p.in.Confirmation()
 		}
-		d.say(p, m)
+		p.say(m)
 	case succession.Announce:
 		d.writePIDFiles()
 	case succession.Settle:
@@ -125,22 +125,22 @@ func (d *Driver) act(p *predecessor, action succession.Action, in input) (report
 			p.released.happen()
 		}
 	case succession.SendPong:
-		d.say(p, &wire.Pong{})
+		p.say(&wire.Pong{})
 	case succession.SendRelease:
-		d.say(p, &wire.Release{})
+		p.say(&wire.Release{})
 	case succession.SendGoodbye:
-		d.say(p, &wire.Goodbye{Reason: in.cause.Error()})
+		p.say(&wire.Goodbye{Reason: in.cause.Error()})
 	case succession.SendFailed:
-		d.say(p, &wire.Failed{Reason: in.cause.Error()})
+		p.say(&wire.Failed{Reason: in.cause.Error()})
 	case succession.PutBack:
 		_ = p.token.Put()
-		d.say(p, &wire.Failed{Reason: in.cause.Error(), Returned: true})
+		p.say(&wire.Failed{Reason: in.cause.Error(), Returned: true})
 	case succession.HandBack:
-		if !d.handBackSockets(p, in) {
+		if !p.handBackSockets(in) {
 			return input{event: succession.Cut, cause: in.cause}, true // the predecessor waits for the end of the link
 		}
 	case succession.DepartBack:
-		d.returnConns(p, in.frame.Msg.(*wire.Confirm)) // it returns when the link has ended
+		p.returnConns(in.frame.Msg.(*wire.Confirm)) // it returns when the link has ended
 		return input{event: succession.Cut, cause: in.cause}, true
 	case succession.ReceiveConns:
 		if _, err := p.in.Receive(in.frame.Msg.(*wire.Conns), in.frame); err != nil {
@@ -158,9 +158,9 @@ func (d *Driver) act(p *predecessor, action succession.Action, in input) (report
 }
 
 // say sends a frame to the predecessor. What it means if that fails comes out when it is read from.
-func (d *Driver) say(p *predecessor, m wire.Message) {
+func (p *predecessor) say(m wire.Message) {
 	if err := p.link.Tell(m); err != nil {
-		d.log.Warn("the predecessor was not told", "frame", m.Type(), "error", err)
+		p.d.log.Warn("the predecessor was not told", "frame", m.Type(), "error", err)
 	}
 }
 
@@ -238,7 +238,7 @@ func (d *Driver) own(ctx context.Context) error {
 			d.decide(p, input{event: succession.GiveUp, cause: err})
 			return err
 		}
-		if err := d.decideQueued(p); err != nil {
+		if err := p.decideQueued(); err != nil {
 			return err
 		}
 		if p.left {
@@ -258,10 +258,10 @@ func (d *Driver) own(ctx context.Context) error {
 		return in.cause
 	}
 	if p != nil {
-		d.task(func() { d.attend(p) })
+		d.task(func() { p.attend() })
 	}
 	if now == succession.Trial || now == succession.TrialAlone {
-		d.task(func() { d.prove(p) })
+		d.task(func() { p.prove() })
 	}
 	return nil
 }
@@ -276,7 +276,7 @@ func (d *Driver) beginServing(p *predecessor) {
 	if p == nil || d.proxies { // a proxy ends at once, and who calls meanwhile finds the path gone
 		return
 	}
-	if err := d.replaceOutput(p); err != nil {
+	if err := p.replaceOutput(); err != nil {
 		d.log.Warn("standard output still goes through the predecessor", "error", err)
 	}
 	d.stdio.Watch(d.ctx, d.log, d.task)
@@ -288,13 +288,15 @@ func (d *Driver) beginServing(p *predecessor) {
 }
 
 // replaceOutput makes the incumbent's own standard output and error this process's.
-func (d *Driver) replaceOutput(p *predecessor) error {
+func (p *predecessor) replaceOutput() error {
+	d := p.d
 	return d.stdio.Replace(d.ctx, p.gone.c, d.task)
 }
 
 // attend hears the predecessor until its link ends, and beyond: one that lives may yet end this generation, and take the
 // sockets back.
-func (d *Driver) attend(p *predecessor) {
+func (p *predecessor) attend() {
+	d := p.d
 	defer p.close()
 	for !p.gone.happened() {
 		in, ok := p.await(d.ctx)

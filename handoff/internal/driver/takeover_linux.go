@@ -30,9 +30,9 @@ func (d *Driver) arm() error {
 
 // awaitCommit proves what this generation holds, and waits for COMMIT, or for the end of the predecessor. It reports which, once
 // all sections that came are restored.
-func (d *Driver) awaitCommit(p *predecessor) input {
-	err := d.sendReceipts(p)
-	r := d.receiveSections(p)
+func (p *predecessor) awaitCommit() input {
+	err := p.sendReceipts()
+	r := p.receiveSections()
 	defer r.Close()
 	in := input{event: succession.GiveUp, cause: err}
 	if err == nil || link.Over(err) { // what it had said before it ended counts
@@ -41,12 +41,12 @@ func (d *Driver) awaitCommit(p *predecessor) input {
 	commits := in.event == succession.Commit
 	inherits := p.heir && (in.event == succession.PredecessorDied || in.event == succession.PredecessorLeaves)
 	if inherits && in.event == succession.PredecessorDied {
-		d.log.Warn("the incumbent died before the commit; this process takes the sockets", "incumbent", p.link.Peer.PID)
+		p.d.log.Warn("the incumbent died before the commit; this process takes the sockets", "incumbent", p.link.Peer.PID)
 	}
 	if commits || inherits {
 		err := r.Finish()
 		if err == nil {
-			err = d.Sections.Fresh(p.ready, r.Came)
+			err = p.d.Sections.Fresh(p.ready, r.Came)
 		}
 		if err != nil {
 			in = input{event: succession.GiveUp, cause: err}
@@ -59,7 +59,8 @@ func (d *Driver) awaitCommit(p *predecessor) input {
 }
 
 // sendReceipts sends what each offered thing was when it arrived, and whether the program asked for it.
-func (d *Driver) sendReceipts(p *predecessor) error {
+func (p *predecessor) sendReceipts() error {
+	d := p.d
 	d.mu.Lock()
 	d.sealed = true
 	d.mu.Unlock()
@@ -94,11 +95,11 @@ func (d *Driver) sendReceipts(p *predecessor) error {
 }
 
 // dropClosed tells the predecessor of the sockets that the program closed between their receipts and the commit.
-func (d *Driver) dropClosed(p *predecessor) {
-	inherited := d.Sockets.Inherited(len(p.claimed))
+func (p *predecessor) dropClosed() {
+	inherited := p.d.Sockets.Inherited(len(p.claimed))
 	for i, claimed := range p.claimed { // none if the predecessor left before the receipts
 		if claimed && inherited[i] == nil {
-			d.sendDrop(i)
+			p.d.sendDrop(i)
 		}
 	}
 }

@@ -9,21 +9,21 @@ import (
 
 // watch waits for an end of the predecessor, or of its patience, while the program prepares itself. If there is nothing
 // to wait for any more it gives up all copies at once: they would keep ports open with nobody behind.
-func (d *Driver) watch(ctx context.Context, p *predecessor) {
+func (p *predecessor) watch(ctx context.Context) {
 	defer close(p.watched)
 	in, ok := p.await(ctx)
 	in.frame.Raw.Close()
 	if !ok || p.gone.happened() {
 		return // Ready was called, or Close
 	}
-	if p.whyOver = d.decideEarly(p, in); p.whyOver == nil {
+	if p.whyOver = p.decideEarly(in); p.whyOver == nil {
 		return
 	}
-	d.stop()
+	p.d.stop()
 }
 
 // decideQueued hears what the predecessor had said before this generation was ready.
-func (d *Driver) decideQueued(p *predecessor) error {
+func (p *predecessor) decideQueued() error {
 	if p.left {
 		return nil
 	}
@@ -34,12 +34,13 @@ func (d *Driver) decideQueued(p *predecessor) error {
 		return nil
 	}
 	in.frame.Raw.Close()
-	return d.decideEarly(p, in)
+	return p.decideEarly(in)
 }
 
 // decideEarly hears something of a predecessor that has not been told that this generation is ready. It returns an error if
 // there is nothing to be ready for any more.
-func (d *Driver) decideEarly(p *predecessor, in input) error {
+func (p *predecessor) decideEarly(in input) error {
+	d := p.d
 	in.cause = p.link.Explain(in.cause)
 	d.decideIf(p, in, func() bool {
 		d.whyOver = in.cause // at once: who sees that this generation is over asks why
@@ -58,7 +59,7 @@ func (d *Driver) decideEarly(p *predecessor, in input) error {
 	case in.event == succession.PredecessorLeaves:
 		d.log.Info("the incumbent stops and leaves the sockets to this process", "incumbent", p.link.Peer.PID)
 	default:
-		_ = d.replaceOutput(p) // nobody reads the pipe any more; beginServing has no more to replace
+		_ = p.replaceOutput() // nobody reads the pipe any more; beginServing has no more to replace
 		d.log.Warn("the incumbent died; this process takes the sockets when it is ready", "incumbent", p.link.Peer.PID)
 	}
 	p.left = true
