@@ -164,11 +164,11 @@ func TestFreshUnnamed(t *testing.T) {
 			hear[*wire.Prepared](r)
 			if tt.sends {
 				r.send(&wire.State{Name: "cell", Size: 1}, newMemfd(t, "1", allSeals))
-				r.send(&wire.Saved{})
 				if name == "comes unannounced" {
 					wantErr(t, "Ready", result(t, "Ready", end), handoff.ErrProtocol)
 					return
 				}
+				r.send(&wire.Saved{})
 				hear[*wire.Restored](r)
 			}
 			r.send(&wire.Commit{})

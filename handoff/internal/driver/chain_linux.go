@@ -6,7 +6,7 @@ import (
 	"fmt"
 
 	"github.com/segue-go/segue/handoff/internal/link"
-	"github.com/segue-go/segue/handoff/internal/sockets"
+	"github.com/segue-go/segue/handoff/internal/rendezvous"
 	"github.com/segue-go/segue/handoff/internal/spares"
 	"github.com/segue-go/segue/handoff/internal/spawn"
 	"github.com/segue-go/segue/handoff/internal/succession"
@@ -15,19 +15,25 @@ import (
 
 // chain is what a generation has to do with the ones before and after it.
 type chain struct {
-	rendezvous  *sockets.Socket // nil without a Path
-	waiting     int             // upgrades that this process wants and that wait for a silent successor; guarded by Driver.mu
-	attempt     *attempt        // the handover under way, one at a time; guarded by Driver.mu
-	predecessor *predecessor    // nil for the first generation; guarded by Driver.mu once this generation owns
+	waiting     int          // upgrades that this process wants and that wait for a silent successor; guarded by Driver.mu
+	attempt     *attempt     // the handover under way, one at a time; guarded by Driver.mu
+	predecessor *predecessor // nil for the first generation; guarded by Driver.mu once this generation owns
 
-	spares spares.Pool // descriptors for a handover
+	keeper rendezvous.Keeper // of the socket at which successors call
+	spares spares.Pool       // descriptors for a handover
 
 	origin spawn.Origin // what successors are started with
 	stdio  spawn.Stdio  // standard output and error
 }
 
-func (d *Driver) join(ctx context.Context) error {
+func (d *Driver) initChain() {
 	d.spares.Alone = d.withoutAccepting
+	d.keeper = rendezvous.Keeper{
+		Path: rendezvous.Path(d.cfg.Path), Step: d.cfg.StepTimeout, Life: d.ctx, Log: d.log, Mine: d.keepsRendezvous, Accept: d.awaitCallers,
+	}
+}
+
+func (d *Driver) join(ctx context.Context) error {
 	d.origin = spawn.NewOrigin()
 	err := d.meet(ctx)
 	if err == nil && d.cfg.Command == nil {
@@ -130,8 +136,6 @@ func (d *Driver) announceClose() {
 // closeChain closes what the chain holds.
 func (d *Driver) closeChain(owner bool) {
 	d.mu.Lock()
-	r := d.rendezvous
-	d.rendezvous = nil
 	p := d.predecessor
 	d.mu.Unlock()
 	d.spares.Close()
@@ -140,30 +144,8 @@ func (d *Driver) closeChain(owner bool) {
 	}
 	d.Conns.Close()
 	d.stdio.Close()
-	if r == nil {
-		return
-	}
-	if !owner && !r.Sole() {
-		_ = r.CloseAs(false)
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), d.cfg.StepTimeout)
-	defer cancel()
-	err := d.withLock(ctx, func() error {
-		_ = r.CloseAs(true)
-		d.path().Leave()
-		return nil
-	})
-	if err != nil {
-		_ = r.CloseAs(false)
-		d.log.Warn("the rendezvous was left behind; the next start replaces it", "path", d.cfg.Path, "error", err)
-	}
+	d.keeper.Leave(owner)
 }
 
 // park takes everything out of the poller, for somebody else owns it.
-func (d *Driver) park() error {
-	d.mu.Lock()
-	rendezvous := d.rendezvous
-	d.mu.Unlock()
-	return d.Sockets.Park(rendezvous)
-}
+func (d *Driver) park() error { return d.Sockets.Park(d.keeper.Socket()) }

@@ -2,8 +2,8 @@
 // incumbent for the one after it. Each side has one loop, which makes events of frames, deaths, deadlines and calls of the
 // program, has the table decide, and carries the actions out. What comes before the commit is a straight line that fails as one.
 //
-// A [Driver] owns the two states of the tables and the phase that follows from them, the attempt that is under way, the
-// predecessor and the rendezvous. Package handoff has one for each Generation, and gives it the types of its API.
+// A [Driver] owns the two states of the tables and the phase that follows from them, the attempt that is under way, and the
+// predecessor. Package handoff has one for each Generation, and gives it the types of its API.
 package driver
 
 import (
@@ -94,6 +94,7 @@ func New(c Config) *Driver {
 		StepTimeout: c.StepTimeout,
 		Standing:    d.standing,
 	})
+	d.initChain()
 	d.Sections.Timeout, d.Sections.Life, d.Sections.Go = c.StateTimeout, d.ctx, d.task
 	d.Sections.Log = func() *slog.Logger { return d.log }
 	return d

@@ -56,6 +56,8 @@ func (d *Driver) startAndHandOver(context.Context) error {
 	return fmt.Errorf("sockets are handed over on Linux only, not on %s: %w", runtime.GOOS, errors.ErrUnsupported)
 }
 
+func (d *Driver) initChain() {}
+
 // withLock calls f: without a rendezvous there is nobody to agree with.
 func (d *Driver) withLock(_ context.Context, f func() error) error { return f() }
 

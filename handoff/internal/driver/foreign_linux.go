@@ -93,7 +93,6 @@ func (d *Driver) proxy(a *attempt) (proxy *Driver, theirs *net.UnixConn, err err
 	c.Sent, c.Received, c.Opened, c.Closed, c.Phase, c.Settled, c.Released = nil, nil, nil, nil, nil, nil, nil
 	proxy = New(c)
 	proxy.proxies, proxy.origin = true, d.origin
-	proxy.spares.Alone = proxy.withoutAccepting
 	l := link.New(ours, d.linkOptions("proxy", true))
 	d.mu.Lock()
 	a.link = l

@@ -66,11 +66,6 @@ func (a *attempt) release() {
 // until this generation is over. It cannot be revived from here on.
 func (d *Driver) closeCopies() {
 	d.Sockets.Vacate()
-	d.mu.Lock()
-	rendezvous := d.rendezvous
-	d.mu.Unlock()
-	if rendezvous != nil {
-		_ = rendezvous.CloseAs(false)
-	}
+	d.keeper.CloseCopy()
 	d.released.happen()
 }

@@ -9,16 +9,11 @@ import (
 	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/peer"
 	"github.com/segue-go/segue/handoff/internal/rendezvous"
-	"github.com/segue-go/segue/handoff/internal/sockets"
-	"github.com/segue-go/segue/handoff/internal/wire"
-	"github.com/segue-go/segue/listener"
 )
-
-func (d *Driver) path() rendezvous.Path { return rendezvous.Path(d.cfg.Path) }
 
 // withLock calls f while it holds the lock of the rendezvous, if there is one.
 func (d *Driver) withLock(ctx context.Context, f func() error) error {
-	return d.path().WithLock(ctx, f)
+	return d.keeper.Path.WithLock(ctx, f)
 }
 
 // search finds the incumbent and succeeds it, or makes this generation the first.
@@ -26,8 +21,8 @@ func (d *Driver) search(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, d.cfg.ReadyTimeout+d.cfg.StepTimeout,
 		fmt.Errorf("no incumbent took this process for its successor, and none was absent: %w", os.ErrDeadlineExceeded))
 	defer cancel()
-	s := rendezvous.Search{Path: d.path(), Step: d.cfg.StepTimeout, Log: d.log, Succeed: d.succeed, Bind: d.bindRendezvous}
-	r := rendezvous.Rescue{Path: d.path(), Step: d.cfg.StepTimeout, Log: d.log, Rule: d.rule(), Take: d.takeFrom, Bind: d.bindRendezvous}
+	s := rendezvous.Search{Path: d.keeper.Path, Step: d.cfg.StepTimeout, Log: d.log, Succeed: d.succeed, Bind: d.keeper.Bind}
+	r := rendezvous.Rescue{Path: d.keeper.Path, Step: d.cfg.StepTimeout, Log: d.log, Rule: d.rule(), Take: d.takeFrom, Bind: d.keeper.Bind}
 	defer r.Close()
 	if d.cfg.Rescue != nil {
 		s.Replace = r.Replace
@@ -43,56 +38,12 @@ func (d *Driver) search(ctx context.Context) error {
 	if taken := r.Taken(); taken != nil && d.cfg.Rescued != nil {
 		d.cfg.Rescued(taken)
 	}
-	return d.openRendezvous()
+	return d.keeper.Open()
 }
 
 // takeFrom calls Config.Rescue.
 func (d *Driver) takeFrom(ctx context.Context, incumbent *peer.Peer) (rendezvous.Sockets, error) {
 	return d.cfg.Rescue(ctx, peerOf(incumbent))
-}
-
-// bindRendezvous makes this generation the first on its path, of which it holds the lock.
-func (d *Driver) bindRendezvous() error {
-	fd, err := d.path().Bind()
-	if err != nil {
-		return err
-	}
-	return d.adoptRendezvous(fd, wire.Item{Name: d.cfg.Path, Kind: wire.KindRendezvous, UnlinkOnClose: true}, -1)
-}
-
-// adoptRendezvous takes fd.
-func (d *Driver) adoptRendezvous(fd *listener.FD, item wire.Item, place int) error {
-	r, err := sockets.Rendezvous(d.log, fd, item, place, rendezvous.Vouch)
-	if err != nil {
-		return err
-	}
-	d.mu.Lock()
-	d.rendezvous = r
-	d.mu.Unlock()
-	return nil
-}
-
-// openRendezvous begins to accept successors. Those that come before Ready wait for it.
-func (d *Driver) openRendezvous() error {
-	d.mu.Lock()
-	r := d.rendezvous
-	d.mu.Unlock()
-	if r == nil {
-		return nil
-	}
-	if err := rendezvous.Vouch(r.Pausable()); err != nil {
-		return err
-	}
-	if err := r.Pausable().Open(); err != nil {
-		return err
-	}
-	d.fillSpares()
-	a := rendezvous.Acceptor{
-		Listener: r.Pausable().(*listener.Listener),
-		Spares:   &d.spares, Fill: d.fillSpares, Log: d.log, Task: d.task, Receive: d.serveCaller,
-	}
-	d.task(func() { a.Run(d.ctx) })
-	return nil
 }
 
 // peerOf is p as the program sees it.

@@ -82,7 +82,7 @@ func (a *attempt) awaitStarted(ctx context.Context) error {
 // may be in flight (ETOOMANYREFS, unix(7)).
 func (a *attempt) offer(ctx context.Context) error {
 	d := a.d
-	d.keepRendezvous()
+	d.keeper.Keep(false)
 	var err error
 	err = d.spares.Do(1, 1, func() (err error) {
 		a.token, err = token.New()
@@ -93,7 +93,7 @@ func (a *attempt) offer(ctx context.Context) error {
 	}
 	d.mu.Lock()
 	number := d.number + 1
-	a.manifest = d.Sockets.Manifest(d.rendezvous)
+	a.manifest = d.Sockets.Manifest(d.keeper.Socket())
 	d.mu.Unlock()
 	items, fds := a.manifest.Items()
 	if c := a.child; c != nil {

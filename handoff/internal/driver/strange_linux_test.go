@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/segue-go/segue/handoff/internal/rendezvous"
 	"github.com/segue-go/segue/handoff/internal/wire"
 	"github.com/segue-go/segue/listener"
 )
@@ -37,11 +38,12 @@ func TestRendezvousKinds(t *testing.T) {
 		t.Fatal(err1, err2)
 	}
 	for what, fd := range map[string]*listener.FD{"tcp": tcpFD, "unix": streamFD, "not listening": connected} {
-		d := &Driver{cfg: Config{Path: filepath.Join(dir, "r")}}
+		d := &Driver{}
+		d.keeper.Path = rendezvous.Path(filepath.Join(dir, "r"))
 		p := &predecessor{d: d}
 		fds := []*listener.FD{fd}
 		err := p.takeOffer(&wire.Offer{Items: []wire.Item{{Name: "r", Kind: wire.KindRendezvous}}}, fds, 0)
-		if err == nil || d.rendezvous != nil {
+		if err == nil || d.keeper.Socket() != nil {
 			t.Errorf("%s: taken for a rendezvous (%v)", what, err)
 		}
 	}

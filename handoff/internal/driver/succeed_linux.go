@@ -193,7 +193,7 @@ func (p *predecessor) welcome(f link.Frame, m *wire.Welcome) (err error) {
 	d.number = m.Generation
 	d.mu.Unlock()
 	d.log = d.cfg.Logger.With("generation", m.Generation) // nobody else has it yet
-	d.Sockets.Log, d.Conns.Log = d.log, d.log
+	d.Sockets.Log, d.Conns.Log, d.keeper.Log = d.log, d.log, d.log
 	d.log.Info("succeeding", "incumbent", m.PID, "program", m.Name)
 	return nil
 }
@@ -259,15 +259,7 @@ func (p *predecessor) takeOffer(m *wire.Offer, fds []*listener.FD, batch int) er
 		case wire.KindStderr:
 			d.stdio.Final(2, fd)
 		case wire.KindRendezvous:
-			if d.rendezvous != nil || d.cfg.Path == "" {
-				_ = fd.Close()
-				return fmt.Errorf("%w: a rendezvous that nobody expects", link.ErrProtocol)
-			}
-			if !info.Listening || info.Network != "unixpacket" {
-				_ = fd.Close()
-				return fmt.Errorf("%w: the rendezvous is no SOCK_SEQPACKET Unix socket that listens", link.ErrProtocol)
-			}
-			if err := d.adoptRendezvous(fd, item, place); err != nil {
+			if err := d.keeper.Adopt(fd, info, item, place); err != nil {
 				return err
 			}
 		default:

@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/segue-go/segue/handoff/internal/link"
-	"github.com/segue-go/segue/handoff/internal/rendezvous"
 	"github.com/segue-go/segue/handoff/internal/state"
 	"github.com/segue-go/segue/handoff/internal/succession"
 	"github.com/segue-go/segue/handoff/internal/wire"
@@ -98,10 +97,8 @@ func (d *Driver) act(p *predecessor, action succession.Action, in input) (report
 			return input{event: succession.ReadGone, cause: err}, true
 		}
 		// At once, before code of the program, such as its Logger, can hang: from here on it is this process that somebody who
-		// comes to the rescue must find. An error comes up again in openRendezvous.
-		if r := d.rendezvous; r != nil {
-			_ = rendezvous.Vouch(r.Pausable())
-		}
+		// comes to the rescue must find. An error comes up again when the rendezvous is opened.
+		_ = d.keeper.Vouch()
 		return input{event: succession.ReadTaken}, true
 	case succession.SendOwned:
 		if err := p.link.Send(&wire.Owned{}); err != nil {
@@ -269,7 +266,7 @@ func (d *Driver) own(ctx context.Context) error {
 // beginServing does what follows from owning. What fails is only reported.
 func (d *Driver) beginServing(p *predecessor) {
 	if p == nil {
-		d.keepRendezvous()
+		d.keeper.Keep(false)
 	}
 	d.started.happen()
 	d.log.Info("serving", "phase", d.Phase())
@@ -281,10 +278,10 @@ func (d *Driver) beginServing(p *predecessor) {
 	}
 	d.stdio.Watch(d.ctx, d.log, d.task)
 	d.Sockets.CloseUnclaimed()
-	if err := d.openRendezvous(); err != nil {
+	if err := d.keeper.Open(); err != nil {
 		d.log.Error("the rendezvous is out of order; only a signal or Upgrade starts a successor", "path", d.cfg.Path, "error", err)
 	}
-	d.keepRendezvous()
+	d.keeper.Keep(false)
 }
 
 // replaceOutput makes the incumbent's own standard output and error this process's.

@@ -22,9 +22,7 @@ func (d *Driver) arm() error {
 	if err := d.Sockets.Arm(); err != nil {
 		return err
 	}
-	if r := d.rendezvous; r != nil {
-		_ = r.Pausable().Arm() // clients may take all descriptors before it is opened, which says what is wrong
-	}
+	d.keeper.Arm() // clients may take all descriptors before it is opened, which says what is wrong
 	return nil
 }
 
