@@ -4,15 +4,17 @@ import (
 	"os"
 	"slices"
 	"strings"
+
+	"github.com/segue-go/segue/internal/startenv"
 )
 
 // The environment in which a supervisor, such as "segue run", starts a program that is to hand over below it.
 const (
 	// envRendezvous is the Path of the Generation whose Config.Path is empty.
-	envRendezvous = "SEGUE_RENDEZVOUS"
+	envRendezvous = startenv.Rendezvous
 	// envPIDFile is one more PID file for the Generation on that Path, beside Config.PIDFile. The supervisor learns from it
 	// who serves, since only its first process is its own choice.
-	envPIDFile = "SEGUE_PIDFILE"
+	envPIDFile = startenv.PIDFile
 )
 
 // supervised is what the environment says to one Generation. The zero value: nothing.

@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -14,14 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/segue-go/segue/handoff/process"
+	"github.com/segue-go/segue/internal/startenv"
 	"github.com/segue-go/segue/listener"
 )
 
 // selfPath is this program, also after its file was replaced.
 const selfPath = "/proc/self/exe"
-
-// firstFD is SD_LISTEN_FDS_START of sd_listen_fds(3).
-const firstFD = 3
 
 type signalNumber = syscall.Signal
 
@@ -97,7 +94,7 @@ func (e env) adopt(ctx context.Context, a adoption) error {
 		}
 		fds = append(fds, fd)
 	}
-	numbers, err := inheritable(fds, firstFD+len(chosen))
+	numbers, err := inheritable(fds, startenv.FirstFD+len(chosen))
 	if err != nil {
 		return err
 	}
@@ -109,7 +106,7 @@ func (e env) adopt(ctx context.Context, a adoption) error {
 	return os.NewSyscallError("execve "+e.self, syscall.Exec(e.self, argv, os.Environ()))
 }
 
-// inheritable copies descriptors to numbers from end on, open after execve(2), and fills those from firstFD to end.
+// inheritable copies descriptors to numbers from end on, open after execve(2), and fills those from startenv.FirstFD to end.
 func inheritable(fds []*listener.FD, end int) ([]int, error) {
 	numbers := make([]int, 0, len(fds))
 	for _, fd := range fds {
@@ -125,7 +122,7 @@ func inheritable(fds []*listener.FD, end int) ([]int, error) {
 			return nil, fmt.Errorf("no room for another descriptor; raise RLIMIT_NOFILE (ulimit -n): %w", os.NewSyscallError("fcntl F_DUPFD", opErr))
 		}
 	}
-	for n := firstFD; n < end; n++ {
+	for n := startenv.FirstFD; n < end; n++ {
 		_, err := unix.FcntlInt(uintptr(n), unix.F_SETFD, 0) // keep it open
 		if errors.Is(err, unix.EBADF) {
 			_, err = unix.FcntlInt(uintptr(numbers[0]), unix.F_DUPFD, n) // n is free
@@ -152,19 +149,19 @@ func adoptExecCommand() command {
 					defer func() { _, _ = unix.Write(*begun, []byte(notBegun)) }()
 				}
 				fds, err := split(*numbers)
-				if err != nil || len(fds) == 0 || len(args) < 2 {
+				if err != nil || len(fds) != len(strings.Split(*names, ":")) || len(args) < 2 {
 					return usagef("this is for the program itself; use adopt")
 				}
 				for i, n := range fds {
-					if n < firstFD+len(fds) {
+					if n < startenv.FirstFD+len(fds) {
 						return usagef("descriptor %d is where sockets are to be", n)
 					}
-					if err := unix.Dup3(n, firstFD+i, 0); err != nil { // not close-on-exec
+					if err := unix.Dup3(n, startenv.FirstFD+i, 0); err != nil { // not close-on-exec
 						return os.NewSyscallError("dup3", err)
 					}
 					_ = unix.Close(n)
 				}
-				return execute(args[0], args[1:], listenEnv(os.Environ(), os.Getpid(), len(fds), *names))
+				return execute(args[0], args[1:], startenv.WithListen(os.Environ(), os.Getpid(), strings.Split(*names, ":")))
 			}
 		},
 	}
@@ -182,15 +179,6 @@ func execute(path string, argv, environ []string) error {
 		err = fmt.Errorf("it is neither a program for this machine nor a script that begins with #!: %w", err)
 	}
 	return &statusError{fmt.Errorf("cannot execute %s: %w", path, err), exitCannot}
-}
-
-// listenEnv returns environ with the variables of sd_listen_fds(3).
-func listenEnv(environ []string, pid, n int, names string) []string {
-	environ = slices.DeleteFunc(slices.Clone(environ), func(v string) bool {
-		name, _, _ := strings.Cut(v, "=")
-		return name == "LISTEN_PID" || name == "LISTEN_FDS" || name == "LISTEN_FDNAMES"
-	})
-	return append(environ, "LISTEN_PID="+strconv.Itoa(pid), "LISTEN_FDS="+strconv.Itoa(n), "LISTEN_FDNAMES="+names)
 }
 
 func join(numbers []int) string {

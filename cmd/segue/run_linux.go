@@ -6,12 +6,12 @@ import (
 	"flag"
 	"log/slog"
 	"os"
-	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/segue-go/segue/cmd/segue/internal/supervise"
+	"github.com/segue-go/segue/internal/startenv"
 )
 
 // supervise returns the status of COMMAND as an error, unless that is 0.
@@ -54,11 +54,7 @@ func runExecCommand() command {
 				if len(args) < 2 {
 					return usagef("this is for the program itself; use run")
 				}
-				environ := syscall.Environ()
-				if os.Getenv("LISTEN_FDS") != "" {
-					environ = append(environ, "LISTEN_PID="+strconv.Itoa(os.Getpid()))
-				}
-				return execute(args[0], args[1:], environ)
+				return execute(args[0], args[1:], startenv.WithPID(syscall.Environ(), os.Getpid()))
 			}
 		},
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/segue-go/segue/listener"
@@ -179,17 +178,4 @@ func (h *inheritance) stop() {
 		_ = d.fd.Close()
 	}
 	h.free = nil
-}
-
-// names splits LISTEN_FDNAMES. Without it, systemd and others mean "unknown".
-func names(value string, set bool, n int) ([]string, error) {
-	if !set {
-		return slices.Repeat([]string{"unknown"}, n), nil
-	}
-	all := strings.Split(value, ":")
-	if len(all) != n {
-		return nil, fmt.Errorf("LISTEN_FDNAMES=%q has %d names, and LISTEN_FDS says %d; both must come from who started this process",
-			value, len(all), n)
-	}
-	return all, nil
 }

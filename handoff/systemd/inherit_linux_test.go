@@ -3,7 +3,6 @@ package systemd
 import (
 	"errors"
 	"log/slog"
-	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -15,43 +14,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/segue-go/segue/internal/startenv"
 	"github.com/segue-go/segue/listener"
 )
-
-// TestMeant: which variables are for this process, and which contradict each other.
-func TestMeant(t *testing.T) {
-	good := map[string]string{"LISTEN_FDS": "2", "LISTEN_PID": "7", "LISTEN_FDNAMES": "a:b"}
-	for _, tt := range []struct {
-		change map[string]string // "-" removes
-		n      int
-		err    string
-	}{
-		{nil, 2, ""},
-		{map[string]string{"LISTEN_FDS": "-"}, 0, ""},
-		{map[string]string{"LISTEN_PID": "-"}, 0, ""},
-		{map[string]string{"LISTEN_PID": "8"}, 0, ""},                        // an ancestor's
-		{map[string]string{"LISTEN_PID": "8", "LISTEN_FDNAMES": "a"}, 0, ""}, // what is stale may be anything
-		{map[string]string{"LISTEN_PIDFDID": "99"}, 2, ""},
-		{map[string]string{"LISTEN_PIDFDID": "98"}, 0, ""}, // another process had that number
-		{map[string]string{"LISTEN_PIDFDID": "x"}, 0, "LISTEN_PIDFDID"},
-		{map[string]string{"LISTEN_FDS": "0", "LISTEN_FDNAMES": ""}, 0, ""},
-		{map[string]string{"LISTEN_FDNAMES": "-"}, 2, ""},
-		{map[string]string{"LISTEN_FDNAMES": "a"}, 0, "has 1 names, and LISTEN_FDS says 2"},
-		{map[string]string{"LISTEN_FDS": "x"}, 0, "LISTEN_FDS"},
-		{map[string]string{"LISTEN_FDS": "-1"}, 0, "LISTEN_FDS"},
-		{map[string]string{"LISTEN_FDS": "99999999999999999999"}, 0, "LISTEN_FDS"},
-		{map[string]string{"LISTEN_PID": "x"}, 0, "LISTEN_PID"},
-		{map[string]string{"LISTEN_PID": "0"}, 0, "LISTEN_PID"},
-	} {
-		env := maps.Clone(good)
-		maps.Copy(env, tt.change)
-		maps.DeleteFunc(env, func(_, v string) bool { return v == "-" })
-		n, fdNames, err := meant(env, 7, func() (uint64, error) { return 99, nil })
-		if n != tt.n && err == nil || len(fdNames) != tt.n || (err != nil) != (tt.err != "") || err != nil && !strings.Contains(err.Error(), tt.err) {
-			t.Errorf("%v: %d, %q, %v; want %d, %q", env, n, fdNames, err, tt.n, tt.err)
-		}
-	}
-}
 
 // TestStaleEnvironment: variables of an ancestor are removed, and nothing is taken.
 func TestStaleEnvironment(t *testing.T) {
@@ -63,7 +28,7 @@ func TestStaleEnvironment(t *testing.T) {
 	if got != nil || err != nil {
 		t.Errorf("got %v, %v", got, err)
 	}
-	for _, name := range listenVariables {
+	for _, name := range startenv.ListenVariables() {
 		if v, ok := os.LookupEnv(name); ok {
 			t.Errorf("%s=%q is handed on", name, v)
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"github.com/segue-go/segue/handoff"
+	"github.com/segue-go/segue/internal/startenv"
 )
 
 // Options of a [Service]. The zero value is what most programs want.
@@ -97,7 +98,7 @@ func newService(o Options, got *inheritance, read func(*slog.Logger) ([]*given, 
 
 func readVariables() environment {
 	e := environment{storeMax: -1}
-	_, e.successor = os.LookupEnv("SEGUE_HANDOFF")
+	_, e.successor = os.LookupEnv(startenv.Handoff)
 	// They name generation 1. A successor feeds the watchdog in its place.
 	pid, ok := os.LookupEnv("WATCHDOG_PID")
 	if usec, err := strconv.ParseInt(os.Getenv("WATCHDOG_USEC"), 10, 63); err == nil && usec > 0 &&
@@ -281,7 +282,7 @@ func (s *Service) released(p handoff.Peer) {
 		s.n.send(daemon.SdNotifyReady)
 	}
 	text := fmt.Sprintf("MAINPID=%d\n", p.PID)
-	if id, err := pidFDID(p.PID); err == nil {
+	if id, err := startenv.PidFDID(p.PID); err == nil {
 		text += fmt.Sprintf("MAINPIDFDID=%d\n", id)
 	}
 	if s.feeding { // the successor has the whole time: many upgrades may follow each other in less than half of it

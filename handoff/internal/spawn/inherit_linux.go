@@ -12,13 +12,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/segue-go/segue/handoff/internal/sys"
+	"github.com/segue-go/segue/internal/startenv"
 	"github.com/segue-go/segue/listener"
 )
 
-// envConn tells a spawned successor which descriptor is its end of a socket pair: "number:inode:path". The inode proves
+// envConn tells a spawned successor which descriptor is its end of a socket pair. The inode proves
 // that the descriptor is the one that was meant, and not one that a wrapper has put in its place; the path says for which
 // Generation of the process it is.
-const envConn = "SEGUE_HANDOFF"
+const envConn = startenv.Handoff
 
 // Inherited takes the connection that a parent left for the Generation on path, or returns nil.
 func Inherited(path string, log *slog.Logger) (*net.UnixConn, error) {

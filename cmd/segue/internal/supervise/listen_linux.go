@@ -8,17 +8,14 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"strconv"
 	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/segue-go/segue/internal/startenv"
 	"github.com/segue-go/segue/listener"
 )
-
-// firstFD is SD_LISTEN_FDS_START of sd_listen_fds(3).
-const firstFD = 3
 
 // socket is one that COMMAND gets.
 type socket struct {
@@ -117,30 +114,20 @@ func removeStale(network, path string) {
 
 // inheritedSockets are those that this process was started with itself, by systemd for example. COMMAND gets them too.
 func inheritedSockets(log *slog.Logger) (all []*socket, err error) {
-	count, pid := os.Getenv("LISTEN_FDS"), os.Getenv("LISTEN_PID")
-	if count == "" {
-		return nil, nil
+	l, err := startenv.TakeListen()
+	if err != nil {
+		return nil, err
 	}
-	if pid != strconv.Itoa(os.Getpid()) {
-		log.Warn("LISTEN_FDS is ignored: LISTEN_PID is not this process", "LISTEN_PID", pid, "pid", os.Getpid())
-		return nil, nil
+	if l.Foreign {
+		log.Warn("LISTEN_FDS is ignored: LISTEN_PID is not this process", "LISTEN_PID", l.PID, "pid", os.Getpid())
 	}
-	n, err := strconv.Atoi(count)
-	if err != nil || n < 0 {
-		return nil, fmt.Errorf("LISTEN_FDS=%q is no number", count)
-	}
-	names := strings.Split(os.Getenv("LISTEN_FDNAMES"), ":")
-	for i := range n {
-		fd := firstFD + i
+	for i, name := range l.Names {
+		fd := startenv.FirstFD + i
 		if _, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE); err != nil {
-			return all, fmt.Errorf("LISTEN_FDS=%s, but descriptor %d is no socket: %w", count, fd, err)
+			return all, fmt.Errorf("LISTEN_FDS=%d, but descriptor %d is no socket: %w", len(l.Names), fd, err)
 		}
 		unix.CloseOnExec(fd)
-		s := &socket{name: "unknown", fd: listener.NewFD(fd)}
-		if i < len(names) && names[i] != "" {
-			s.name = names[i]
-		}
-		all = append(all, s)
+		all = append(all, &socket{name: name, fd: listener.NewFD(fd)})
 	}
 	return all, nil
 }

@@ -6,31 +6,26 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
+
+	"github.com/segue-go/segue/internal/startenv"
 )
 
-// own are variables that are this process's affair, not COMMAND's.
-var own = []string{"LISTEN_FDS", "LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC",
-	"MAINPID", "SEGUE_HANDOFF", "SEGUE_RENDEZVOUS", "SEGUE_PIDFILE"}
+// own lists variables that are this process's affair, not COMMAND's.
+func own() []string {
+	return []string{"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "MAINPID", startenv.Handoff, startenv.Rendezvous, startenv.PIDFile}
+}
 
 // environment is that of COMMAND. LISTEN_PID is missing: only COMMAND itself knows its number.
 func (r *runner) environment(notify string) []string {
-	env := slices.DeleteFunc(os.Environ(), func(v string) bool {
-		name, _, _ := strings.Cut(v, "=")
-		return slices.Contains(own, name)
-	})
-	env = append(env, "SEGUE_RENDEZVOUS="+r.o.Rendezvous, "SEGUE_PIDFILE="+r.pidFile(), "NOTIFY_SOCKET="+notify)
-	if len(r.sockets) > 0 {
-		names := make([]string, len(r.sockets))
-		for i, s := range r.sockets {
-			names[i] = s.name
-		}
-		env = append(env, "LISTEN_FDS="+strconv.Itoa(len(names)), "LISTEN_FDNAMES="+strings.Join(names, ":"))
+	env := append(startenv.Without(os.Environ(), own()...),
+		startenv.Rendezvous+"="+r.o.Rendezvous, startenv.PIDFile+"="+r.pidFile(), "NOTIFY_SOCKET="+notify)
+	names := make([]string, len(r.sockets))
+	for i, s := range r.sockets {
+		names[i] = s.name
 	}
-	return env
+	return startenv.WithListen(env, 0, names)
 }
 
 // start starts COMMAND.
