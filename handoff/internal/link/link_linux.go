@@ -149,8 +149,12 @@ func (l *Link) flush(buf []byte) bool {
 		if l.passOver(err) {
 			continue
 		}
-		if m == nil {
-			break // nothing queued, or an end that Recv is going to see again
+		if errors.Is(err, fdpass.ErrWouldBlock) {
+			break
+		}
+		if m == nil { // the end came before the deadline for which Recv asks
+			l.deliver(Frame{err: err})
+			return false
 		}
 		if !l.pass(m, err) {
 			return false
@@ -257,9 +261,15 @@ func (l *Link) sendWithin(d time.Duration, stop <-chan struct{}, m wire.Message,
 	}
 }
 
-// Recv waits for the next message, for at most d (0: no bound), until ctx ends, or until the other process dies. Before
-// it reports any of these it passes on what is queued: a process that was itself stopped finds its timers expired and the
-// answer waiting. The caller takes the frame's descriptors.
+// Recv waits for the next message, for at most d (0: no bound), until ctx ends, or until the other process dies. A process
+// that was itself stopped finds its timers expired, and all that happened meanwhile is waiting. So of what is there at once, Recv
+// reports the first of
+//
+//	a frame that is queued
+//	the end of the link, or the death of the other process
+//	a deadline, be it d or that of ctx
+//
+// The end of ctx for another reason comes before an end of the link. The caller takes the frame's descriptors.
 func (l *Link) Recv(ctx context.Context, d time.Duration) (Frame, error) {
 	if l.ended != nil {
 		return Frame{}, l.ended
@@ -288,6 +298,10 @@ func (l *Link) Recv(ctx context.Context, d time.Duration) (Frame, error) {
 	case <-expired:
 		cause = NoAnswer(d)
 	}
+	late := errors.Is(cause, os.ErrDeadlineExceeded) || errors.Is(cause, context.DeadlineExceeded)
+	if late && l.Peer != nil && l.Peer.Dead() {
+		late, cause = false, ErrPeerDied
+	}
 	mine := l.syncs.Add(1)
 	if err := l.Conn.SetReadDeadline(time.Unix(1, 0)); err != nil {
 		return Frame{}, cause
@@ -295,10 +309,11 @@ func (l *Link) Recv(ctx context.Context, d time.Duration) (Frame, error) {
 	for {
 		select {
 		case f, ok := <-l.frames:
-			if !ok || f.err != nil {
-				return Frame{}, cause // the end is no news beside the cause
+			f, err := l.received(f, ok)
+			if err != nil && !late {
+				err = cause // beside which the end is no news
 			}
-			return l.received(f, ok)
+			return f, err
 		case n := <-l.synced:
 			if n >= mine {
 				return Frame{}, cause

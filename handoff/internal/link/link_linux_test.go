@@ -68,6 +68,32 @@ func TestRecvLastLook(t *testing.T) {
 	}
 }
 
+// TestEndBeforeDeadline: a process that was stopped finds its deadline over, and the end of the link there as well. The tables of
+// package succession count on the end then, or an heir would give up what it could have taken.
+func TestEndBeforeDeadline(t *testing.T) {
+	over, cancel := context.WithDeadline(t.Context(), time.Unix(1, 0))
+	defer cancel()
+	for name, why := range map[string]error{"context": context.DeadlineExceeded, "cause": NoAnswer(time.Second), "bound": nil} {
+		for range 300 {
+			a, b := linkPair(t)
+			_ = b.Conn.Close()
+			ctx, d := over, time.Duration(0)
+			switch name {
+			case "cause":
+				var end context.CancelFunc
+				ctx, end = context.WithDeadlineCause(t.Context(), time.Unix(1, 0), why)
+				defer end()
+			case "bound":
+				ctx, d = t.Context(), time.Nanosecond
+			}
+			f, err := a.Recv(ctx, d)
+			if !Over(err) {
+				t.Fatalf("%s: got %+v, %v; want the end", name, f, err)
+			}
+		}
+	}
+}
+
 // What came before the other end closed, with something unread, is passed on before a sync is answered.
 func TestFlushReset(t *testing.T) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
@@ -97,11 +123,14 @@ func TestFlushReset(t *testing.T) {
 	}
 	_ = other.Close()
 	l.flush(make([]byte, wire.MaxFrame))
-	if len(l.frames) != 1 {
+	if len(l.frames) != 2 {
 		t.Fatalf("%d frames were passed on", len(l.frames))
 	}
 	if f := <-l.frames; f.err != nil || f.Msg.Type() != "goodbye" {
 		t.Errorf("got %+v", f)
+	}
+	if f := <-l.frames; f.err == nil {
+		t.Errorf("then came %+v; want the end", f)
 	}
 }
 
