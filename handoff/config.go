@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/segue-go/segue/handoff/internal/driver"
@@ -144,22 +143,13 @@ type Peer struct {
 }
 
 // Trace is a set of functions that observe a generation. Each may be nil. They are called synchronously, from several
-// goroutines, so they must be quick and must not call the Generation's methods.
+// goroutines: what they take delays the handover, and they must not call the Generation's methods.
 type Trace struct {
 	// Phase is called after each change of phase.
 	Phase func(from, to Phase)
 	// Sent and Received are called after a protocol message has been sent, and before one that arrived is acted on.
 	// The names are those of docs/protocol.md, such as "commit".
 	Sent, Received func(message string)
-	// Opened is called when this generation has got a socket: it was bound, or came from a Source or the predecessor. conn may
-	// be used, and duplicated by listener.Dup, until Closed is called or the phase is [PhaseStopped].
-	Opened func(s SocketStatus, conn syscall.Conn)
-	// Closed is called when a socket is closed for good, by the program or because the successor did not ask for it or has
-	// closed it, but not for each socket when the generation ends.
-	Closed func(s SocketStatus)
-	// Released is called when this generation gives up that it could be revived: before it closes its copies of the
-	// sockets, before the successor hears of it, and before Wait can return. The successor may have ended by then.
-	Released func(successor Peer)
 }
 
 const (

@@ -22,7 +22,8 @@ type Lent struct {
 // UpgradeTo hands everything over to a process that does not speak segue's protocol, such as one that package tableflip
 // starts. start starts it: it gives it copies of what the generation has, in the order in which the program asked for it, and
 // returns nil once that process serves and is to go on, or an error once it is dead. cmd is the command that Upgrade would
-// start, for start to change and to start.
+// start, for start to change and to start. If start starts something else instead, the generation does not know which process has
+// taken over: under package systemd it counts as one that is not of the unit, which ends when this process does.
 //
 // Until start has returned this generation serves on, so for as long as the other process serves already, both accept from the
 // same queues. If start returns nil, this generation accepts nothing more: it is superseded, nothing can revive it, and Wait drains

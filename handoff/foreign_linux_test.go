@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/segue-go/segue/handoff"
+	"github.com/segue-go/segue/handoff/internal/hook"
 	"github.com/segue-go/segue/listener"
 )
 
@@ -59,8 +60,8 @@ func TestUpgradeTo(t *testing.T) {
 			path := rendezvous(t)
 			c := config(t, path)
 			c.PIDFile = path + ".pid"
-			released := make(chan handoff.Peer, 1)
-			c.Trace = &handoff.Trace{Released: func(p handoff.Peer) { released <- p }}
+			released := make(chan hook.Successor, 1)
+			c.Sources = []handoff.Source{&observer{released: func(s hook.Successor) { released <- s }}}
 			if pathless {
 				c.Path = ""
 			}
@@ -83,7 +84,7 @@ func TestUpgradeTo(t *testing.T) {
 			serves(t, ln)
 			must(t, g.UpgradeTo(bounded(t), o.start))
 			await(t, "the drain", drained)
-			if p := result(t, "the release", released); p.PID != 4711 || p.UID != uint32(os.Geteuid()) {
+			if p := result(t, "the release", released); p != (hook.Successor{PID: 4711, Foreign: true}) {
 				t.Errorf("released to %+v", p)
 			}
 			must(t, result(t, "the end of Wait", wait))

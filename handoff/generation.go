@@ -97,8 +97,10 @@ func (g *Generation) driverConfig(given supervised) driver.Config {
 		Logger:   c.Logger,
 		Sent:     c.Trace.Sent,
 		Received: c.Trace.Received,
-		Opened:   g.traceOpened,
-		Closed:   g.traceClosed,
+		Opened:   g.tellOpened,
+		Closed:   g.tellClosed,
+		Released: g.tellReleased,
+		Failed:   g.tellFailed,
 		Phase:    g.tellPhase,
 		Settled:  g.tellSettled,
 		Rescued:  g.use,
@@ -114,9 +116,6 @@ func (g *Generation) driverConfig(given supervised) driver.Config {
 			}
 			return rescued{source}, nil
 		}
-	}
-	if f := c.Trace.Released; f != nil {
-		d.Released = func(successor driver.Peer) { f(Peer(successor)) }
 	}
 	return d
 }

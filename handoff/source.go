@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"github.com/segue-go/segue/handoff/internal/driver"
+	"github.com/segue-go/segue/handoff/internal/hook"
+	"github.com/segue-go/segue/handoff/internal/sockets"
 	"github.com/segue-go/segue/listener"
 )
 
@@ -27,14 +29,14 @@ type Source interface {
 	// if it has no use for it.
 	Return(fd *listener.FD)
 
-	// Phase is told of each change of phase, before anything else happens in the new one. It must be quick, and must not
-	// call the Generation's methods.
+	// Phase is told of each change of phase, before anything else happens in the new one. What it takes delays the generation:
+	// clients wait during a switch. It must not call the Generation's methods.
 	Phase(from, to Phase)
 
 	// Settled says that what was given cannot go back any more: as long as a predecessor can be revived, which does not have it,
 	// whoever had it before must be able to go on. It is called at most once, when the generation owns the sockets: at once if
 	// the generation has no predecessor, and otherwise when that one has given up its guard, or is gone. It is not called if
-	// the generation hands back, or stops before. It must be as quick as Phase.
+	// the generation hands back, or stops before. What it takes delays the generation, too.
 	Settled()
 }
 
@@ -68,6 +70,35 @@ func (g *Generation) tellSettled() {
 	for _, s := range g.cfg.Sources {
 		s.Settled()
 	}
+}
+
+// observe has f called for each Source that follows this generation more closely.
+func (g *Generation) observe(f func(hook.Observer)) {
+	for _, s := range g.cfg.Sources {
+		if o, ok := s.(hook.Observer); ok {
+			f(o)
+		}
+	}
+}
+
+func (g *Generation) tellOpened(o *sockets.Socket) {
+	if c := o.Pausable(); c != nil {
+		g.observe(func(h hook.Observer) { h.Opened(hook.Socket{Name: o.Name(), Conn: c}) })
+	}
+}
+
+func (g *Generation) tellClosed(o *sockets.Socket) {
+	if c := o.Pausable(); c != nil {
+		g.observe(func(h hook.Observer) { h.Closed(hook.Socket{Name: o.Name(), Conn: c}) })
+	}
+}
+
+func (g *Generation) tellReleased(successor driver.Peer, foreign bool) {
+	g.observe(func(h hook.Observer) { h.Released(hook.Successor{PID: successor.PID, Foreign: foreign}) })
+}
+
+func (g *Generation) tellFailed(err error) {
+	g.observe(func(h hook.Observer) { h.Failed(err) })
 }
 
 // rescued is a Source with what Config.Rescue has taken.

@@ -14,19 +14,6 @@ func statusOf(o *sockets.Socket) SocketStatus {
 	}
 }
 
-// traceOpened and traceClosed tell Trace of a socket.
-func (g *Generation) traceOpened(o *sockets.Socket) {
-	if f := g.cfg.Trace.Opened; f != nil && o.Pausable() != nil {
-		f(statusOf(o), o.Pausable())
-	}
-}
-
-func (g *Generation) traceClosed(o *sockets.Socket) {
-	if f := g.cfg.Trace.Closed; f != nil && o.Pausable() != nil {
-		f(statusOf(o))
-	}
-}
-
 // statusJSON is a Status with its error as a text, which an error is not by itself in JSON.
 type statusJSON struct {
 	plainStatus

@@ -39,12 +39,7 @@ func run(ctx context.Context) error {
 	flag.DurationVar(&c.StopTimeout, "stop-timeout", 0, "let a stop take this long; 0 is the time to drain")
 	flag.Parse()
 
-	sd, err := systemd.New(systemd.Options{Logger: log})
-	if err != nil {
-		return err
-	}
-	defer sd.Close()
-	gen, err := handoff.Join(ctx, sd.Config(c))
+	gen, err := systemd.Join(ctx, c, systemd.Options{Logger: log})
 	if err != nil {
 		return err
 	}

@@ -13,8 +13,8 @@ import (
 // ErrSockets is what errors about LISTEN_FDS and its descriptors wrap.
 var ErrSockets = errors.New("sockets from systemd")
 
-// Socket describes a socket that systemd has passed to this process.
-type Socket struct {
+// socket describes a socket that systemd has passed to this process.
+type socket struct {
 	Number  int    // the descriptor
 	FDName  string // as in LISTEN_FDNAMES
 	Name    string // what the generation called it, if it comes from the store
@@ -26,7 +26,7 @@ type Socket struct {
 
 // given is a descriptor that came with LISTEN_FDS, until somebody takes it.
 type given struct {
-	Socket
+	socket
 	info listener.Info
 	fd   *listener.FD // nil if it is no socket, and so may be anything
 	path *listener.UnixPath
@@ -88,12 +88,12 @@ func (h *inheritance) sort() {
 	})
 }
 
-func (h *inheritance) sockets() []Socket {
+func (h *inheritance) sockets() []socket {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	var all []Socket
+	var all []socket
 	for _, d := range h.free {
-		all = append(all, d.Socket)
+		all = append(all, d.socket)
 	}
 	return all
 }
@@ -107,7 +107,7 @@ func (h *inheritance) sockets() []Socket {
 func (h *inheritance) take(w wanted) (*given, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	escaped := Escape(w.name)
+	escaped := escape(w.name)
 	for _, fits := range []func(d *given) bool{
 		func(d *given) bool { return d.FDName == escaped && w.at(d.info, true) },
 		func(d *given) bool { return !d.Stored && d.FDName == w.name && w.at(d.info, true) },

@@ -26,7 +26,7 @@ func readEnvironment(log *slog.Logger) ([]*given, error) {
 	var all []*given
 	var missing []error
 	for i, name := range l.Names {
-		d := &given{Socket: Socket{Number: startenv.FirstFD + i, FDName: name}}
+		d := &given{socket: socket{Number: startenv.FirstFD + i, FDName: name}}
 		if _, err := unix.FcntlInt(uintptr(d.Number), unix.F_GETFD, 0); err != nil {
 			missing = append(missing, fmt.Errorf("%v is not open: %w", d, err))
 			continue
@@ -56,7 +56,7 @@ func (d *given) describe() {
 	}
 	d.fd = fd
 	d.Network, d.Address = d.info.Network, d.info.Address
-	d.Name, d.Stored = Unescape(d.FDName)
+	d.Name, d.Stored = unescape(d.FDName)
 	d.Stored = d.Stored || d.FDName == "stored" || len(d.FDName) > len(storedPrefix) && d.FDName[:len(storedPrefix)] == storedPrefix
 	switch {
 	case d.Err != nil:

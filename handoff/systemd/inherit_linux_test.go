@@ -74,7 +74,7 @@ func pass(t *testing.T, fdName string, c syscall.Conn) *given {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &given{Socket: Socket{Number: fd.Disown(), FDName: fdName}}
+	d := &given{socket: socket{Number: fd.Disown(), FDName: fdName}}
 	d.describe()
 	if d.fd == nil {
 		t.Cleanup(func() { _ = unix.Close(d.Number) })
@@ -108,7 +108,7 @@ func TestTake(t *testing.T) {
 	local := conn[net.Listener](t)(net.Listen("unix", path))
 	all := []*given{
 		pass(t, "web", tcp), pass(t, "app.socket", everywhere), pass(t, "dns", udp), pass(t, "conn", client), pass(t, "null", null),
-		pass(t, Escape("unix/"+path), local),
+		pass(t, escape("unix/"+path), local),
 	}
 	if all[5].path == nil || !all[5].Stored || all[5].Name != "unix/"+path {
 		t.Errorf("the stored Unix socket: %+v", all[5])
@@ -148,15 +148,15 @@ func TestTake(t *testing.T) {
 		}
 	}
 	_ = os.Remove(path)
-	gone := pass(t, Escape("unix/"+path), local)
-	twice := pass(t, Escape("web"), tcp) // a predecessor has stored what is the unit's
+	gone := pass(t, escape("unix/"+path), local)
+	twice := pass(t, escape("web"), tcp) // a predecessor has stored what is the unit's
 	h := inheritance{}
 	err := h.use(slog.New(slog.DiscardHandler), func(*slog.Logger) ([]*given, error) { return append(all[:5:5], gone, twice), nil })
 	if err != nil || len(h.free) != 5 {
 		t.Errorf("%d are left, %v", len(h.free), err)
 	}
 	stored, units := h.leave()
-	if want := []string{Escape("unix/" + path), Escape("web")}; !slices.Equal(stored, want) || len(units) != 5 {
+	if want := []string{escape("unix/" + path), escape("web")}; !slices.Equal(stored, want) || len(units) != 5 {
 		t.Errorf("to be removed from the store: %q, want %q; of units: %q", stored, want, units)
 	}
 	h.stop()

@@ -12,14 +12,14 @@ const storedPrefix = "segue/"
 // maxFDName is the length that systemd allows a FDNAME (FDNAME_MAX in its src/basic/fd-util.h is 255).
 const maxFDName = 255
 
-// Escape returns the FDNAME under which a socket of that name is stored. systemd takes ASCII without colons and control
+// escape returns the FDNAME under which a socket of that name is stored. systemd takes ASCII without colons and control
 // characters, 255 bytes at most, and calls anything else "stored". So "segue/" goes before the name, and what is not allowed, and
 // "%", becomes "%" and two hexadecimal digits:
 //
 //	tcp/:8080   segue/tcp/%3A8080
 //
 // A name that is too long for that becomes "segue/%sha256-" and a hash: it is found again, but cannot be read.
-func Escape(name string) string {
+func escape(name string) string {
 	const digits = "0123456789ABCDEF"
 	var b strings.Builder
 	b.WriteString(storedPrefix)
@@ -37,9 +37,9 @@ func Escape(name string) string {
 	return storedPrefix + "%sha256-" + hex.EncodeToString(sum[:])
 }
 
-// Unescape returns the name of what is stored under a FDNAME. It is false for a name that [Escape] did not make, or has made
+// unescape returns the name of what is stored under a FDNAME. It is false for a name that escape did not make, or has made
 // a hash of.
-func Unescape(fdName string) (name string, ok bool) {
+func unescape(fdName string) (name string, ok bool) {
 	rest, ok := strings.CutPrefix(fdName, storedPrefix)
 	if !ok {
 		return "", false
@@ -60,7 +60,7 @@ func Unescape(fdName string) (name string, ok bool) {
 		b.WriteByte(c[0])
 		i += 2
 	}
-	if name = b.String(); Escape(name) != fdName {
+	if name = b.String(); escape(name) != fdName {
 		return "", false
 	}
 	return name, true

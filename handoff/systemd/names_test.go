@@ -16,20 +16,20 @@ func TestEscape(t *testing.T) {
 		strings.Repeat("a", 249):  "segue/" + strings.Repeat("a", 249),
 		"%sha256-" + "0123456789": "segue/%25sha256-0123456789",
 	} {
-		got := Escape(name)
+		got := escape(name)
 		if got != want {
 			t.Errorf("%q: %q, want %q", name, got, want)
 		}
-		if back, ok := Unescape(got); !ok || back != name {
+		if back, ok := unescape(got); !ok || back != name {
 			t.Errorf("%q comes back as %q, %v", name, back, ok)
 		}
 	}
-	one, two := Escape(strings.Repeat("a", 250)), Escape(strings.Repeat("a", 251))
-	if len(one) > maxFDName || one == two || one != Escape(strings.Repeat("a", 250)) {
+	one, two := escape(strings.Repeat("a", 250)), escape(strings.Repeat("a", 251))
+	if len(one) > maxFDName || one == two || one != escape(strings.Repeat("a", 250)) {
 		t.Errorf("long names: %q, %q", one, two)
 	}
 	for _, fdName := range []string{"http", "stored", "segue", "segue/%", "segue/%3", "segue/%zz", "segue/%3a", "segue/a:b", "segue/%41", one} {
-		if name, ok := Unescape(fdName); ok {
+		if name, ok := unescape(fdName); ok {
 			t.Errorf("%q is taken for the escaped form of %q", fdName, name)
 		}
 	}
@@ -39,11 +39,11 @@ func TestEscape(t *testing.T) {
 func FuzzEscape(f *testing.F) {
 	f.Add("tcp/:80")
 	f.Fuzz(func(t *testing.T, name string) {
-		got := Escape(name)
+		got := escape(name)
 		if len(got) > maxFDName || strings.ContainsFunc(got, func(r rune) bool { return r < ' ' || r >= 0x7f || r == ':' }) {
 			t.Errorf("%q becomes %q", name, got)
 		}
-		if back, ok := Unescape(got); ok && back != name || !ok && len(name)+len(storedPrefix) <= maxFDName/3 {
+		if back, ok := unescape(got); ok && back != name || !ok && len(name)+len(storedPrefix) <= maxFDName/3 {
 			t.Errorf("%q becomes %q, which is %q, %v", name, got, back, ok)
 		}
 	})

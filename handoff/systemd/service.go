@@ -9,16 +9,17 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
+	"unicode"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"github.com/segue-go/segue/handoff"
+	"github.com/segue-go/segue/handoff/internal/hook"
 	"github.com/segue-go/segue/internal/startenv"
 )
 
-// Options of a [Service]. The zero value is what most programs want.
+// Options of [Join]. The zero value is what most programs want.
 type Options struct {
 	// NoStore leaves the file descriptor store alone, but for what is in it already. Before systemd 254 a service cannot see
 	// whether its unit has FileDescriptorStoreMax; without it, systemd logs a warning for each socket.
@@ -32,9 +33,8 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// Service is what one generation has to do with systemd. Make it with [New] before [handoff.Join]. It ends with its generation; a
-// program that does not come to Join calls Close. Its methods may be called from any goroutine.
-type Service struct {
+// service is what one generation has to do with systemd. It ends with its generation.
+type service struct {
 	o       Options
 	log     *slog.Logger
 	n       *notifier
@@ -48,6 +48,7 @@ type Service struct {
 	perhaps  bool // systemd may take it for the main process: its PID file is there
 	said     string
 	parting  string // of a successor: where it serves, if that is not this unit
+	failed   string // why the last upgrade has failed
 	taken    []*loan
 	sockets  []*kept
 	lastWord func() // waits until systemd has read it; nil if there is none
@@ -64,19 +65,36 @@ type Service struct {
 type environment struct {
 	watchdog  time.Duration // WATCHDOG_USEC; 0: none
 	storeMax  int           // FDSTORE; -1: unknown
-	takesFDs  bool          // MAINPIDFD is understood: since systemd 257, which names processes by pidfds in the environment too
 	successor bool          // another generation started this process
 }
 
-// New reads the environment of a service: NOTIFY_SOCKET, the LISTEN_ variables, which it removes, and the watchdog's. It takes the
-// descriptors that are sockets; those of a process are shared by all Services in it. Without systemd it does nothing.
+// Join is [handoff.Join] for a service of systemd: the generation gets its sockets from systemd too, and systemd is told what it
+// does. It reads NOTIFY_SOCKET, the watchdog's variables and the LISTEN_ variables, which it removes, and takes the descriptors
+// that are sockets; those of a process are shared by all its generations. Without systemd it does nothing more than handoff.Join.
+// If systemd is the parent of this process, Config.Siblings is set.
 //
-// An error is [ErrSockets], and says which variable or descriptor contradicts the others. Variables for another process, such as
-// an ancestor's, are no error. Nor is a NOTIFY_SOCKET that does not work: it is logged, and the program serves.
-func New(o Options) (*Service, error) { return newService(o, &process, readEnvironment) }
+// Errors are those of handoff.Join, and [ErrSockets], which says which variable or descriptor contradicts the others, or cannot be
+// served. Variables for another process, such as an ancestor's, are no error. Nor is a NOTIFY_SOCKET that does not work: it is
+// logged, and the program serves.
+//
+// What systemd is told takes up to a second in each phase, if it does not read, and 5 seconds at the end.
+func Join(ctx context.Context, c handoff.Config, o Options) (*handoff.Generation, error) {
+	if c.Init && os.Getpid() == 1 { // the program that is started again takes what systemd has passed
+		return handoff.Join(ctx, c)
+	}
+	s, err := newService(o, &process, readEnvironment)
+	if err != nil {
+		return nil, err
+	}
+	g, err := handoff.Join(ctx, s.config(c))
+	if err != nil {
+		s.close()
+	}
+	return g, err
+}
 
-func newService(o Options, got *inheritance, read func(*slog.Logger) ([]*given, error)) (*Service, error) {
-	s := &Service{o: o, log: o.Logger, got: got, phase: handoff.PhaseStarting}
+func newService(o Options, got *inheritance, read func(*slog.Logger) ([]*given, error)) (*service, error) {
+	s := &service{o: o, log: o.Logger, got: got, phase: handoff.PhaseStarting}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -108,11 +126,6 @@ func readVariables() environment {
 	if n, err := strconv.Atoi(os.Getenv("FDSTORE")); err == nil {
 		e.storeMax = n
 	}
-	for _, name := range []string{"MAINPIDFDID", "MANAGERPIDFDID"} {
-		if _, ok := os.LookupEnv(name); ok {
-			e.takesFDs = true
-		}
-	}
 	return e
 }
 
@@ -125,44 +138,16 @@ func parentManages() bool {
 	return ppid == 1 || strconv.Itoa(ppid) == os.Getenv("MANAGERPID")
 }
 
-// Config returns c with what makes its generation a service of systemd: a Source, a Trace that calls that of c too, and Siblings if
-// the parent of this process is systemd. Use it for one generation.
-func (s *Service) Config(c handoff.Config) handoff.Config {
+// config returns c with what makes its generation a service of systemd.
+func (s *service) config(c handoff.Config) handoff.Config {
 	c.Sources = append(slices.Clone(c.Sources), (*source)(s))
 	c.Siblings = c.Siblings || s.managed
-	t := handoff.Trace{}
-	if c.Trace != nil {
-		t = *c.Trace
-	}
-	opened, closed, released := t.Opened, t.Closed, t.Released
-	t.Opened = func(so handoff.SocketStatus, conn syscall.Conn) {
-		s.opened(so, conn)
-		if opened != nil {
-			opened(so, conn)
-		}
-	}
-	t.Closed = func(so handoff.SocketStatus) {
-		s.closed(so)
-		if closed != nil {
-			closed(so)
-		}
-	}
-	t.Released = func(p handoff.Peer) {
-		s.released(p)
-		if released != nil {
-			released(p)
-		}
-	}
-	c.Trace = &t
 	return c
 }
 
-// Sockets lists what systemd has passed and nobody has asked for yet, also what cannot be used.
-func (s *Service) Sockets() []Socket { return s.got.sockets() }
-
-// Close ends a Service whose generation was never joined, and closes its sockets. Afterwards, or after the generation has stopped, it
+// close ends a service whose generation was never joined, and closes its sockets. Afterwards, or after the generation has stopped, it
 // does nothing, but waits for what still runs.
-func (s *Service) Close() {
+func (s *service) close() {
 	s.mu.Lock()
 	s.endLocked()
 	s.mu.Unlock()
@@ -170,7 +155,7 @@ func (s *Service) Close() {
 }
 
 // endLocked lets go of everything.
-func (s *Service) endLocked() {
+func (s *service) endLocked() {
 	if s.ended {
 		return
 	}
@@ -182,7 +167,7 @@ func (s *Service) endLocked() {
 }
 
 // phased is told of each phase. What is sent now has arrived before anything else happens in it.
-func (s *Service) phased(to handoff.Phase) {
+func (s *service) phased(to handoff.Phase) {
 	s.mu.Lock()
 	s.phase = to
 	if to != handoff.PhaseStopped {
@@ -210,7 +195,7 @@ func (s *Service) phased(to handoff.Phase) {
 }
 
 // announceLocked says what the phase means to systemd, if that is new.
-func (s *Service) announceLocked() {
+func (s *service) announceLocked() {
 	if !s.main || s.ended {
 		return
 	}
@@ -228,6 +213,9 @@ func (s *Service) announceLocked() {
 		s.storeLocked()
 		s.feedLocked()
 	}
+	if s.failed != "" && (s.phase == handoff.PhaseServing || s.phase == handoff.PhaseProbation) {
+		status += "; the last upgrade failed: " + s.failed
+	}
 	var b strings.Builder
 	if state != s.said {
 		b.WriteString(state + "\n")
@@ -241,7 +229,7 @@ func (s *Service) announceLocked() {
 }
 
 // settled is told when nothing goes back to a predecessor any more: it has named this process the main one, or is gone.
-func (s *Service) settled() {
+func (s *service) settled() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended {
@@ -258,7 +246,7 @@ func (s *Service) settled() {
 	stored, units := s.got.leave()
 	for _, name := range stored {
 		s.log.Info("not asked for; removed from the file descriptor store", "fdname", name)
-		s.n.send("FDSTOREREMOVE=1\nFDNAME=" + name)
+		s.unstoreLocked(name)
 	}
 	for _, u := range units {
 		s.log.Warn("a socket of the unit is not asked for: its clients wait in vain", "socket", u)
@@ -267,32 +255,62 @@ func (s *Service) settled() {
 
 // released is told when this generation cannot be revived any more, and so the successor is the main process: not before, since
 // systemd refuses to take that back once the process that was named is dead. By then it is too late to say more than that.
-func (s *Service) released(p handoff.Peer) {
+func (s *service) released(to hook.Successor) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.main || s.ended || s.n == nil {
 		return
 	}
-	if !sameUnit(p.PID) {
-		s.parting = fmt.Sprintf("; process %d, which is not of this unit, has taken over", p.PID)
-		s.log.Info("the successor is not of this unit, which ends with this process", "successor", p.PID)
+	where := whereIs(to.PID)
+	if to.Foreign || where == elsewhere {
+		// The sockets are the other process's now, which does not know of the store. This unit, started again, would share them.
+		s.emptyStoreLocked()
+	}
+	if where != inUnit {
+		who := "a process without a number here"
+		if to.PID > 0 {
+			who = fmt.Sprintf("process %d", to.PID)
+		}
+		s.parting = "; " + who + ", which is not of this unit, has taken over"
+		s.log.Info("the successor is not of this unit, which ends with this process", "successor", to.PID)
 		return
 	}
 	if s.said != daemon.SdNotifyReady { // so that nobody waits for it
 		s.n.send(daemon.SdNotifyReady)
 	}
-	text := fmt.Sprintf("MAINPID=%d\n", p.PID)
-	if id, err := startenv.PidFDID(p.PID); err == nil {
+	text := fmt.Sprintf("MAINPID=%d\n", to.PID)
+	if id, err := startenv.PidFDID(to.PID); err == nil { // for systemd 257 and later the same as a pidfd by MAINPIDFD
 		text += fmt.Sprintf("MAINPIDFDID=%d\n", id)
 	}
 	if s.feeding { // the successor has the whole time: many upgrades may follow each other in less than half of it
 		text += daemon.SdNotifyWatchdog + "\n"
 	}
-	text += fmt.Sprintf("STATUS=serving, process %d", p.PID)
-	if !s.env.takesFDs || !s.sendMainPidFD(p.PID, text) {
-		s.n.send(text)
-	}
+	s.n.send(text + fmt.Sprintf("STATUS=serving, process %d", to.PID))
 	s.lastWord = s.n.barrier()
 	s.main, s.perhaps = false, false
 	s.cancel()
+}
+
+// upgradeFailed is told why an attempt to hand over has failed.
+func (s *service) upgradeFailed(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failed = oneLine(err.Error())
+	s.announceLocked()
+}
+
+// oneLine returns what of text fits into STATUS: a line, which must be UTF-8, or systemd takes nothing of the message.
+func oneLine(text string) string {
+	const most = 300
+	text, _, _ = strings.Cut(strings.ToValidUTF8(text, "?"), "\n")
+	text = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, strings.TrimSuffix(text, ":"))
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "") + " ..."
+	}
+	return text
 }

@@ -1,117 +1,34 @@
 package systemd
 
 import (
-	"fmt"
+	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/segue-go/segue/handoff"
-	"github.com/segue-go/segue/handoff/fdpass"
-	"github.com/segue-go/segue/listener"
+	"github.com/segue-go/segue/handoff/internal/hook"
 )
 
-const patience = 10 * time.Second
-
-// manager is a NOTIFY_SOCKET that remembers what it was told.
-type manager struct {
-	t    *testing.T
-	conn *net.UnixConn
-
-	mu   sync.Mutex
-	told []string
-	deaf bool // it keeps the descriptors of barriers
-	held []*listener.FD
-	done chan struct{}
-}
-
-func newManager(t *testing.T, socket string) *manager {
-	t.Helper()
-	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram", Name: socket})
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := &manager{t: t, conn: c, done: make(chan struct{})}
-	go m.read()
-	t.Cleanup(func() {
-		_ = c.Close()
-		<-m.done
-		for _, fd := range m.held {
-			_ = fd.Close()
-		}
-	})
-	t.Setenv("NOTIFY_SOCKET", socket)
-	return m
-}
-
-func (m *manager) read() {
-	defer close(m.done)
-	buf := make([]byte, 4096)
-	for {
-		msg, err := fdpass.Recv(m.conn, buf)
-		if err != nil {
-			return
-		}
-		m.mu.Lock()
-		text := string(msg.Payload)
-		if len(msg.FDs) > 0 {
-			text += fmt.Sprintf("\n+%d", len(msg.FDs))
-		}
-		m.told = append(m.told, text)
-		if m.deaf {
-			m.held, msg.FDs = append(m.held, msg.FDs...), nil
-		}
-		m.mu.Unlock()
-		msg.Close()
-	}
-}
-
-// hears waits until it was told what the patterns say, in turn and nothing else, and forgets it.
-func (m *manager) hears(patterns ...string) {
-	m.t.Helper()
-	deadline := time.Now().Add(patience)
-	for {
-		m.mu.Lock()
-		told := m.told
-		if len(told) >= len(patterns) || time.Now().After(deadline) {
-			m.told = nil
-			m.mu.Unlock()
-			for i, p := range patterns {
-				if i >= len(told) || !regexp.MustCompile("(?s)^(?:"+p+")$").MatchString(told[i]) {
-					m.t.Errorf("told %q, want %q", told, patterns)
-					return
-				}
-			}
-			if len(told) > len(patterns) {
-				m.t.Errorf("told %q, want %q only", told, patterns)
-			}
-			return
-		}
-		m.mu.Unlock()
-		time.Sleep(time.Millisecond)
-	}
-}
-
-func start(t *testing.T, o Options, free ...*given) *Service {
+func start(t *testing.T, o Options, free ...*given) *service {
 	t.Helper()
 	s, err := newService(o, &inheritance{}, func(*slog.Logger) ([]*given, error) { return free, nil })
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(s.Close)
+	t.Cleanup(s.close)
 	return s
 }
 
-func (s *Service) goes(phases ...handoff.Phase) {
+func (s *service) goes(phases ...handoff.Phase) {
 	for _, p := range phases {
 		s.phased(p)
 	}
@@ -134,7 +51,7 @@ func TestNotify(t *testing.T) {
 		m.hears(`RELOADING=1\nMONOTONIC_USEC=\d+\nSTATUS=upgrading.*`, "STATUS=upgrading.*", "READY=1\nSTATUS=serving.*")
 		s.goes(handoff.PhaseOffering, handoff.PhaseSwitching, handoff.PhaseGuarding, handoff.PhaseDraining)
 		m.hears(`RELOADING=1\nMONOTONIC_USEC=\d+\nSTATUS=upgrading.*`, "STATUS=upgrading.*", "STATUS=upgrading.*", "READY=1\nSTATUS=a successor serves.*")
-		s.released(handoff.Peer{PID: os.Getpid()})
+		s.released(hook.Successor{PID: os.Getpid()})
 		s.goes(handoff.PhaseStopped)
 		m.hears("MAINPID="+self+`(\nMAINPIDFDID=\d+)?\nSTATUS=serving, process `+self, `BARRIER=1\n\+1`)
 	}
@@ -151,7 +68,7 @@ func TestStopping(t *testing.T) {
 	if err := dead.Run(); err != nil {
 		t.Fatal(err)
 	}
-	s.released(handoff.Peer{PID: dead.Process.Pid})
+	s.released(hook.Successor{PID: dead.Process.Pid})
 	s.goes(handoff.PhaseStopped)
 	m.hears("STATUS=a successor serves.*", "STOPPING=1\nSTATUS=stopping; process .* has taken over")
 	s.goes(handoff.PhaseStopped)
@@ -170,42 +87,17 @@ func TestSuccessor(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	s.opened(handoff.SocketStatus{Name: "a:b"}, ln.(*net.TCPListener))
+	socket := hook.Socket{Name: "a:b", Conn: ln.(*net.TCPListener)}
+	s.opened(socket)
 	s.goes(handoff.PhaseProbation, handoff.PhaseServing)
 	m.hears()
 	s.settled()
 	m.hears("WATCHDOG=1", "FDSTORE=1\nFDPOLL=0\nFDNAME=segue/a%3Ab\n\\+1", "READY=1\nSTATUS=serving.*")
-	s.closed(handoff.SocketStatus{Name: "a:b"})
-	m.hears("FDSTOREREMOVE=1\nFDNAME=segue/a%3Ab|READY=1.*", ".*")
-}
-
-// TestStoreGroup: when one of several sockets of a name is closed, systemd removes all of that name, and gets the others again.
-func TestStoreGroup(t *testing.T) {
-	m := newManager(t, filepath.Join(shortDir(t), "n"))
-	s := start(t, Options{})
-	for i := range 2 {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer ln.Close()
-		s.opened(handoff.SocketStatus{Name: "group", Address: strconv.Itoa(i)}, ln.(*net.TCPListener))
-	}
-	s.goes(handoff.PhaseServing)
-	m.hears("FDSTORE=1(.|\n)*", "FDSTORE=1(.|\n)*", "READY=1\n.*")
-	s.closed(handoff.SocketStatus{Name: "group", Address: "0"})
-	m.hears("FDSTOREREMOVE=1\nFDNAME=segue/group", "FDSTORE=1\nFDPOLL=0\nFDNAME=segue/group\n\\+1")
-}
-
-// TestNewer: a systemd that names processes by pidfds gets one.
-func TestNewer(t *testing.T) {
-	t.Setenv("MAINPIDFDID", "1")
-	t.Setenv("FDSTORE", "0")
-	m := newManager(t, filepath.Join(shortDir(t), "n"))
-	s := start(t, Options{})
-	s.goes(handoff.PhaseServing, handoff.PhaseDraining)
-	s.released(handoff.Peer{PID: os.Getpid()})
-	m.hears("READY=1\n.*", "STATUS=.*", "MAINPID="+self+"(\nMAINPIDFDID=\\d+)?\nSTATUS=.*\nMAINPIDFD=1\n\\+1", "BARRIER=1\n\\+1")
+	s.cancel() // it repeats nothing any more
+	s.tasks.Wait()
+	m.forget()
+	s.closed(socket)
+	m.hears("FDSTOREREMOVE=1\nFDNAME=segue/a%3Ab")
 }
 
 // TestWatchdog: it is fed as long as the program is alive by its own account, in whichever phase.
@@ -215,8 +107,31 @@ func TestWatchdog(t *testing.T) {
 	m := newManager(t, filepath.Join(shortDir(t), "n"))
 	s := start(t, Options{})
 	s.goes(handoff.PhaseServing, handoff.PhaseOffering, handoff.PhaseGuarding)
-	m.hears("(.|\n)*", "(.|\n)*", "(.|\n)*", "(.|\n)*")
-	m.hears("WATCHDOG=1", "WATCHDOG=1")
+	m.fed(2)
+}
+
+// TestWatchdogAlive: a program that is not well by its own account does not feed it, which is in the log once.
+func TestWatchdogAlive(t *testing.T) {
+	t.Setenv("WATCHDOG_PID", self)
+	t.Setenv("WATCHDOG_USEC", "20000")
+	m := newManager(t, filepath.Join(shortDir(t), "n"))
+	asked := make(chan struct{})
+	var log logged
+	s := start(t, Options{Logger: slog.New(slog.NewTextHandler(&log, nil)), Alive: func(ctx context.Context) error {
+		select {
+		case asked <- struct{}{}:
+		case <-ctx.Done():
+		}
+		return errors.New("the database is gone")
+	}})
+	s.goes(handoff.PhaseServing)
+	for range 3 {
+		<-asked
+	}
+	m.hears("READY=1\n.*")
+	if n := strings.Count(log.String(), "the database is gone"); n != 1 {
+		t.Errorf("logged %d times:\n%s", n, log.String())
+	}
 }
 
 // TestWatchdogWithinGuard: a successor that systemd may have found by its PID file feeds it before it is told that it is the main process.
@@ -229,7 +144,7 @@ func TestWatchdogWithinGuard(t *testing.T) {
 	s.goes(handoff.PhaseProbation)
 	m.hears()
 	s.goes(handoff.PhaseServing)
-	m.hears("WATCHDOG=1", "WATCHDOG=1")
+	m.fed(2)
 }
 
 // TestWatchdogOfAnother: WATCHDOG_PID that names a process which is no ancestor of ours is not for us.
@@ -258,7 +173,7 @@ func TestNotifySocket(t *testing.T) {
 	m.mu.Unlock()
 	s := start(t, Options{})
 	s.goes(handoff.PhaseServing, handoff.PhaseDraining)
-	s.released(handoff.Peer{PID: os.Getpid()})
+	s.released(hook.Successor{PID: os.Getpid()})
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -271,18 +186,13 @@ func TestNotifySocket(t *testing.T) {
 	}
 }
 
-// TestConfig: what the program has set stays, and its Trace is called.
+// TestConfig: what the program has set stays.
 func TestConfig(t *testing.T) {
 	s := start(t, Options{})
-	var calls []string
-	c := s.Config(handoff.Config{Path: "p", Trace: &handoff.Trace{
-		Released: func(handoff.Peer) { calls = append(calls, "released") },
-		Closed:   func(handoff.SocketStatus) { calls = append(calls, "closed") },
-	}})
-	c.Trace.Released(handoff.Peer{})
-	c.Trace.Closed(handoff.SocketStatus{})
-	if c.Path != "p" || len(c.Sources) != 1 || !slices.Equal(calls, []string{"released", "closed"}) {
-		t.Errorf("%+v, %q", c, calls)
+	own, trace := (*source)(start(t, Options{})), &handoff.Trace{}
+	c := s.config(handoff.Config{Path: "p", Sources: []handoff.Source{own}, Trace: trace, Siblings: true})
+	if c.Path != "p" || !c.Siblings || c.Trace != trace || !slices.Equal(c.Sources, []handoff.Source{own, (*source)(s)}) {
+		t.Errorf("%+v", c)
 	}
 }
 
@@ -294,7 +204,7 @@ func TestOpen(t *testing.T) {
 	}
 	defer ln.Close()
 	s := start(t, Options{}, pass(t, "web", ln.(*net.TCPListener)))
-	if got := s.Sockets(); len(got) != 1 || got[0].Address != ln.Addr().String() || got[0].Stored || got[0].Err != nil {
+	if got := s.got.sockets(); len(got) != 1 || got[0].Address != ln.Addr().String() || got[0].Stored || got[0].Err != nil {
 		t.Errorf("sockets: %+v", got)
 	}
 	src := (*source)(s)
@@ -326,7 +236,50 @@ func TestUnitOf(t *testing.T) {
 			t.Errorf("%q: %q, want %q", text, got, want)
 		}
 	}
-	if !sameUnit(os.Getpid()) {
-		t.Error("not of its own unit")
+	dead := exec.Command("true")
+	if err := dead.Run(); err != nil {
+		t.Fatal(err)
+	}
+	for pid, want := range map[int]place{os.Getpid(): inUnit, dead.Process.Pid: nowhere, 0: elsewhere, -1: elsewhere} {
+		if got := whereIs(pid); got != want {
+			t.Errorf("process %d: %d, want %d", pid, got, want)
+		}
+	}
+}
+
+// TestFailedUpgrade: the line of the unit says that the last upgrade failed, and why, in one line.
+func TestFailedUpgrade(t *testing.T) {
+	m := newManager(t, filepath.Join(shortDir(t), "n"))
+	g := start(t, Options{}).join(t, handoff.Config{Command: func() *exec.Cmd {
+		return exec.Command("sh", "-c", "printf 'one\nREADY=0\n'; exit 3")
+	}})
+	listen(t, g, "127.0.0.1:0")
+	ready(t, g)
+	m.forget()
+	if g.Upgrade(t.Context()) == nil {
+		t.Fatal("the upgrade succeeds")
+	}
+	m.mark()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	last := m.told[len(m.told)-1]
+	want := "STATUS=serving, process " + self + "; the last upgrade failed: "
+	if !strings.HasPrefix(last, want) || !strings.Contains(last, "exit status 3") || strings.Contains(last, "\n") {
+		t.Errorf("told %q, the last is to begin with %q", m.told, want)
+	}
+}
+
+// TestOneLine: whatever an error says, systemd takes it as one line.
+func TestOneLine(t *testing.T) {
+	for text, want := range map[string]string{
+		"plain":                        "plain",
+		"first:\nMAINPID=1":            "first",
+		"tab\tand \xff":                "tab and ?",
+		strings.Repeat("ä", 200):       strings.Repeat("ä", 150) + " ...",
+		"a" + strings.Repeat("ä", 200): "a" + strings.Repeat("ä", 149) + " ...",
+	} {
+		if got := oneLine(text); got != want {
+			t.Errorf("%q becomes %q, want %q", text, got, want)
+		}
 	}
 }

@@ -5,11 +5,12 @@ import (
 	"slices"
 
 	"github.com/segue-go/segue/handoff"
+	"github.com/segue-go/segue/handoff/internal/hook"
 	"github.com/segue-go/segue/listener"
 )
 
-// source is a Service as its generation sees it.
-type source Service
+// source is a service as its generation sees it.
+type source service
 
 // loan is what the generation has taken, until it is sure that it can use it.
 type loan struct {
@@ -17,9 +18,14 @@ type loan struct {
 	fd *listener.FD
 }
 
-var _ handoff.Source = (*source)(nil)
+var (
+	_ handoff.Source = (*source)(nil)
+	_ hook.Observer  = (*source)(nil)
+)
 
-func (s *source) service() *Service { return (*Service)(s) }
+func (s *source) String() string { return "systemd" }
+
+func (s *source) service() *service { return (*service)(s) }
 
 // Open finds a socket by its name or address.
 func (s *source) Open(_ context.Context, name, network, address string) (*listener.FD, error) {
@@ -66,6 +72,14 @@ func (s *source) UnixPath(fd *listener.FD) *listener.UnixPath {
 func (s *source) Phase(_, to handoff.Phase) { s.service().phased(to) }
 
 func (s *source) Settled() { s.service().settled() }
+
+func (s *source) Opened(o hook.Socket) { s.service().opened(o) }
+
+func (s *source) Closed(o hook.Socket) { s.service().closed(o) }
+
+func (s *source) Released(to hook.Successor) { s.service().released(to) }
+
+func (s *source) Failed(err error) { s.service().upgradeFailed(err) }
 
 func (s *source) loanOf(fd *listener.FD, remove bool) *loan {
 	s.mu.Lock()

@@ -2,29 +2,28 @@ package systemd
 
 import (
 	"slices"
-	"syscall"
 
 	"github.com/segue-go/segue/handoff"
+	"github.com/segue-go/segue/handoff/internal/hook"
 	"github.com/segue-go/segue/listener"
 )
 
 // kept is a socket of the generation.
 type kept struct {
-	handoff.SocketStatus
-	conn   syscall.Conn
+	hook.Socket
 	fixed  bool // it belongs to a socket unit
 	stored bool
 }
 
 // opened is told of each socket that the generation has.
-func (s *Service) opened(so handoff.SocketStatus, conn syscall.Conn) {
+func (s *service) opened(o hook.Socket) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended {
 		return
 	}
-	k := &kept{SocketStatus: so, conn: conn}
-	if i, err := listener.Describe(conn); err == nil {
+	k := &kept{Socket: o}
+	if i, err := listener.Describe(o.Conn); err == nil {
 		k.fixed = s.got.isFixed(i.Cookie)
 		s.returnCopy(i.Cookie)
 	}
@@ -35,7 +34,7 @@ func (s *Service) opened(so handoff.SocketStatus, conn syscall.Conn) {
 }
 
 // returnCopy closes the descriptor that systemd passed, of a socket that the generation now has.
-func (s *Service) returnCopy(cookie uint64) {
+func (s *service) returnCopy(cookie uint64) {
 	s.taken = slices.DeleteFunc(s.taken, func(l *loan) bool {
 		used := l.d.info.Cookie == cookie
 		if used {
@@ -47,7 +46,7 @@ func (s *Service) returnCopy(cookie uint64) {
 
 // storeLocked gives systemd a copy of each socket that it does not have. One that it has under another descriptor it recognizes, so
 // a successor stores what its predecessor has stored, too.
-func (s *Service) storeLocked() {
+func (s *service) storeLocked() {
 	if !s.main || s.n == nil || s.o.NoStore || s.env.storeMax == 0 {
 		return
 	}
@@ -57,39 +56,78 @@ func (s *Service) storeLocked() {
 		}
 		k.stored = s.store(k)
 	}
-	if n := len(s.sockets); s.env.storeMax > 0 && n > s.env.storeMax {
+	if n := s.storable(); s.overfull(n) {
 		s.log.Warn("FileDescriptorStoreMax is less than there are sockets; the queues of some are lost at a restart", "sockets", n, "max", s.env.storeMax)
 	}
 }
 
-func (s *Service) store(k *kept) bool {
-	fd, err := listener.Dup(k.conn)
+func (s *service) store(k *kept) bool {
+	fd, err := listener.Dup(k.Conn)
 	if err != nil {
 		s.log.Warn("a socket is not in the file descriptor store; its queue is lost at a restart", "name", k.Name, "error", err)
 		return false
 	}
 	defer fd.Close()
 	// Without FDPOLL=0, systemd would keep the socket in its epoll, where each connection wakes it.
-	return s.n.send("FDSTORE=1\nFDPOLL=0\nFDNAME="+Escape(k.Name), fd)
+	return s.n.send("FDSTORE=1\nFDPOLL=0\nFDNAME="+escape(k.Name), fd)
 }
 
+// storable is how many sockets are for the store.
+func (s *service) storable() (n int) {
+	for _, k := range s.sockets {
+		if !k.fixed {
+			n++
+		}
+	}
+	return n
+}
+
+// overfull reports whether n sockets are more than the store takes. systemd closes what is over, and tells nobody.
+func (s *service) overfull(n int) bool { return s.env.storeMax > 0 && n > s.env.storeMax }
+
 // closed is told of each socket that is closed for good.
-func (s *Service) closed(so handoff.SocketStatus) {
+func (s *service) closed(o hook.Socket) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	i := slices.IndexFunc(s.sockets, func(k *kept) bool { return k.Name == so.Name && k.Address == so.Address && k.Kind == so.Kind })
+	i := slices.IndexFunc(s.sockets, func(k *kept) bool { return k.Conn == o.Conn })
 	if i < 0 || s.ended {
 		return
 	}
-	k := s.sockets[i]
+	k, full := s.sockets[i], s.overfull(s.storable())
 	s.sockets = slices.Delete(s.sockets, i, i+1)
 	if !k.stored || !s.main {
 		return // if it is stored, then by the predecessor, who is told too
 	}
-	s.n.send("FDSTOREREMOVE=1\nFDNAME=" + Escape(k.Name))
-	for _, other := range s.sockets { // systemd removes all of that name
-		if other.Name == k.Name && other.stored {
-			other.stored = s.store(other)
+	s.unstoreLocked(escape(k.Name))
+	if full { // now there is room
+		for _, other := range s.sockets {
+			other.stored = other.fixed || s.store(other)
 		}
+	}
+}
+
+// unstoreLocked removes what is stored under a FDNAME and not a socket of the generation. systemd removes all of that name, and
+// gets those again.
+func (s *service) unstoreLocked(fdName string) {
+	s.n.send("FDSTOREREMOVE=1\nFDNAME=" + fdName)
+	for _, k := range s.sockets {
+		if k.stored && escape(k.Name) == fdName {
+			k.stored = s.store(k)
+		}
+	}
+}
+
+// emptyStoreLocked removes all sockets of the generation from the store.
+func (s *service) emptyStoreLocked() {
+	var names []string
+	for _, k := range s.sockets {
+		if k.stored {
+			k.stored = false
+			names = append(names, escape(k.Name))
+		}
+	}
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		s.n.send("FDSTOREREMOVE=1\nFDNAME=" + name)
 	}
 }

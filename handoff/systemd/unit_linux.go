@@ -7,22 +7,27 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/segue-go/segue/listener"
 )
 
-// sameUnit reports whether a process belongs to the unit of this one. One that is gone belongs to none. If the kernel does not
-// tell, the process is taken for one of ours.
-func sameUnit(pid int) bool {
+// whereIs says where a process is. One without a number here is elsewhere. If the kernel does not tell, the process is taken
+// for one of ours.
+func whereIs(pid int) place {
+	if pid <= 0 {
+		return elsewhere
+	}
 	if unix.Kill(pid, 0) == unix.ESRCH {
-		return false
+		return nowhere
 	}
 	own, err1 := os.ReadFile("/proc/self/cgroup")
 	other, err2 := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
-	if errors.Is(err2, os.ErrNotExist) && unix.Kill(pid, 0) == unix.ESRCH {
-		return false
+	switch {
+	case errors.Is(err2, os.ErrNotExist) && unix.Kill(pid, 0) == unix.ESRCH:
+		return nowhere
+	case err1 != nil || err2 != nil || unitOf(string(own)) == unitOf(string(other)):
+		return inUnit
+	default:
+		return elsewhere
 	}
-	return err1 != nil || err2 != nil || unitOf(string(own)) == unitOf(string(other))
 }
 
 // unitOf returns the control group of the unit, of which a process may be in one below: cgroups(7), "0::/system.slice/app.service".
@@ -41,15 +46,4 @@ func unitOf(cgroup string) string {
 		return path
 	}
 	return ""
-}
-
-// sendMainPidFD sends text with MAINPIDFD and a pidfd, which systemd takes from 257 on. Before, it would log that it did not expect one.
-func (s *Service) sendMainPidFD(pid int, text string) bool {
-	n, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
-		return false
-	}
-	fd := listener.NewFD(n)
-	defer fd.Close()
-	return s.n.send(text+"\nMAINPIDFD=1", fd)
 }

@@ -13,7 +13,7 @@ import (
 // (service_sigchld_event in its src/core/service.c). If the successor has confirmed by then, that one is the main process from then
 // on, and its predecessor, which feeds until its guard is over, is not heard any more. Which of the two is heard neither can know; the
 // other's message is refused, with a line in the journal.
-func (s *Service) feedLocked() {
+func (s *service) feedLocked() {
 	if s.env.watchdog <= 0 || s.feeding || s.n == nil {
 		return
 	}
@@ -36,7 +36,7 @@ func (s *Service) feedLocked() {
 }
 
 // feed sends one sign of life. It returns whether all is well, so that a change is logged once.
-func (s *Service) feed(ctx context.Context, well bool) bool {
+func (s *service) feed(ctx context.Context, well bool) bool {
 	if s.o.Alive != nil {
 		ctx, cancel := context.WithTimeout(ctx, s.env.watchdog/2)
 		defer cancel()
@@ -59,7 +59,7 @@ func (s *Service) feed(ctx context.Context, well bool) bool {
 // of that death, and by the PID file of this process, later than this process did; and nothing tells when.
 var repeats = []time.Duration{200 * time.Millisecond, time.Second, 3 * time.Second}
 
-func (s *Service) repeatLocked() {
+func (s *service) repeatLocked() {
 	if s.n == nil {
 		return
 	}

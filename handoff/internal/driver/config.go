@@ -41,12 +41,14 @@ type Config struct {
 
 	Logger *slog.Logger
 
-	// What follows tells of what has happened. Each may be nil, must be quick, and must not call a method of the Driver.
+	// What follows tells of what has happened. Each may be nil, and must not call a method of the Driver. What they take delays
+	// the generation. Sent, Received and Phase are handoff.Trace's, the others those of package hook.
 	Sent, Received func(message string)
 	Opened, Closed func(*sockets.Socket)
 	Phase          func(from, to Phase)
-	Settled        func()               // the sockets will not go back to a predecessor
-	Released       func(successor Peer) // this generation gives up that it could be revived
+	Settled        func()                             // the sockets will not go back to a predecessor
+	Released       func(successor Peer, foreign bool) // this generation gives up that it could be revived
+	Failed         func(error)                        // an attempt to hand over has failed
 }
 
 // Peer is the process at the other end: see handoff.Peer.

@@ -48,7 +48,7 @@ func (a *attempt) successor() Peer {
 func (a *attempt) release() {
 	d := a.d
 	if f := d.cfg.Released; f != nil {
-		f(a.successor())
+		f(a.successor(), a.foreign)
 	}
 	d.closeCopies()
 	a.say(&wire.Released{})

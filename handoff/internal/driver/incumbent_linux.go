@@ -41,9 +41,7 @@ func (a *attempt) handOver(ctx context.Context, confirmed func()) error {
 		err = a.link.Explain(err)
 		last = d.failure(err)
 	}
-	d.mu.Lock()
-	d.lastError = last
-	d.mu.Unlock()
+	d.setLastError(last)
 	if !a.superseded {
 		return err
 	}

@@ -20,14 +20,22 @@ func (d *Driver) UpgradeTo(ctx context.Context, start Start) error {
 	return d.upgraded(d.startForeign(ctx, start))
 }
 
+// setLastError notes why an attempt to hand over has failed; nil for one that has not.
+func (d *Driver) setLastError(err error) {
+	d.mu.Lock()
+	d.lastError = err
+	d.mu.Unlock()
+	if f := d.cfg.Failed; f != nil && err != nil {
+		f(err)
+	}
+}
+
 // upgraded says how an upgrade has ended.
 func (d *Driver) upgraded(err error) error {
 	if err = d.failure(err); err == nil {
 		return nil
 	}
-	d.mu.Lock()
-	d.lastError = err
-	d.mu.Unlock()
+	d.setLastError(err)
 	if !errors.Is(err, state.ErrStale) { // else it was said
 		d.log.Error("upgrade failed", "error", err)
 	}

@@ -9,14 +9,15 @@ import (
 	"testing"
 
 	"github.com/segue-go/segue/handoff"
+	"github.com/segue-go/segue/handoff/internal/hook"
 	"github.com/segue-go/segue/listener"
 )
 
-// traced is what a Trace was told, in turn.
+// traced is what an observer was told, in turn.
 type traced struct {
 	mu    sync.Mutex
 	calls []string
-	conns map[string]syscall.Conn
+	conns []syscall.Conn
 }
 
 func (r *traced) add(format string, args ...any) {
@@ -31,28 +32,71 @@ func (r *traced) list() []string {
 	return slices.Clone(r.calls)
 }
 
-func (r *traced) trace() *handoff.Trace {
-	r.conns = map[string]syscall.Conn{}
-	return &handoff.Trace{
-		Opened: func(s handoff.SocketStatus, c syscall.Conn) {
-			r.add("opened %s %s %v", s.Kind, s.Name, s.Inherited)
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			r.conns[s.Name] = c
-		},
-		Closed:   func(s handoff.SocketStatus) { r.add("closed %s", s.Name) },
-		Released: func(p handoff.Peer) { r.add("released %v", p.PID != 0) },
+func (r *traced) source() []handoff.Source {
+	return []handoff.Source{&observer{
+		opened:   func(s hook.Socket) { r.add("opened %s %d", s.Name, r.number(s)) },
+		closed:   func(s hook.Socket) { r.add("closed %s %d", s.Name, r.number(s)) },
+		released: func(s hook.Successor) { r.add("released %v %v", s.PID != 0, s.Foreign) },
+	}}
+}
+
+// number says which of the sockets it was told of this is.
+func (r *traced) number(s hook.Socket) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	i := slices.Index(r.conns, s.Conn)
+	if i < 0 {
+		i, r.conns = len(r.conns), append(r.conns, s.Conn)
+	}
+	return i
+}
+
+// observer is a Source that has nothing, and is told.
+type observer struct {
+	handoff.BaseSource
+	opened, closed func(hook.Socket)
+	released       func(hook.Successor)
+	failed         func(error)
+}
+
+var _ hook.Observer = (*observer)(nil)
+
+func (o *observer) Open(context.Context, string, string, string) (*listener.FD, error) {
+	return nil, nil
+}
+
+func (o *observer) Opened(s hook.Socket) {
+	if o.opened != nil {
+		o.opened(s)
 	}
 }
 
-// TestTraceSockets: who is told of sockets hears of each that comes and of each that goes, can duplicate it meanwhile, and is
+func (o *observer) Closed(s hook.Socket) {
+	if o.closed != nil {
+		o.closed(s)
+	}
+}
+
+func (o *observer) Released(s hook.Successor) {
+	if o.released != nil {
+		o.released(s)
+	}
+}
+
+func (o *observer) Failed(err error) {
+	if o.failed != nil {
+		o.failed(err)
+	}
+}
+
+// TestObserver: who is told of sockets hears of each that comes and of each that goes, can duplicate it meanwhile, and is
 // told that the generation cannot be revived before anybody who waits for that.
-func TestTraceSockets(t *testing.T) {
+func TestObserver(t *testing.T) {
 	ctx := bounded(t)
 	path := rendezvous(t)
 	var one, two traced
 	c := config(t, path)
-	c.Trace = one.trace()
+	c.Sources = one.source()
 	a := join(t, c)
 	for _, name := range []string{"kept", "closed", "unasked"} {
 		ln, err := a.ListenAs(ctx, name, "tcp", "127.0.0.1:0", nil)
@@ -60,7 +104,7 @@ func TestTraceSockets(t *testing.T) {
 			t.Fatal(err)
 		}
 		if name == "closed" {
-			fd, err := listener.Dup(one.conns[name])
+			fd, err := listener.Dup(one.conns[1])
 			if err != nil {
 				t.Error(err)
 			}
@@ -74,7 +118,7 @@ func TestTraceSockets(t *testing.T) {
 	if err := a.Ready(ctx); err != nil {
 		t.Fatal(err)
 	}
-	c.Trace = two.trace()
+	c.Sources = two.source()
 	b := join(t, c)
 	kept, err := b.ListenAs(ctx, "kept", "tcp", "127.0.0.1:0", nil)
 	if err == nil {
@@ -91,13 +135,13 @@ func TestTraceSockets(t *testing.T) {
 	case <-ctx.Done():
 		t.Fatal("the guard does not end")
 	}
-	want := []string{"opened listener kept false", "opened listener closed false", "closed closed", "opened listener unasked false",
-		"opened packet packets false", "closed unasked", "released true"}
+	want := []string{"opened kept 0", "opened closed 1", "closed closed 1", "opened unasked 2",
+		"opened packets 3", "closed unasked 2", "released true false"}
 	if got := one.list(); !slices.Equal(got, want) {
 		t.Errorf("the first was told %q, want %q", got, want)
 	}
 	_ = kept.Close()
-	want = []string{"opened listener kept true", "opened packet packets true", "closed kept"}
+	want = []string{"opened kept 0", "opened packets 1", "closed kept 0"}
 	if got := two.list(); !slices.Equal(got, want) {
 		t.Errorf("the second was told %q, want %q", got, want)
 	}

@@ -1,0 +1,201 @@
+package systemd
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/segue-go/segue/handoff"
+	"github.com/segue-go/segue/listener"
+)
+
+// stored returns which sockets the manager has in its store under the name of a socket, once they are as many as want.
+func (m *manager) stored(name string, want int) (cookies []uint64) {
+	m.t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		m.mu.Lock()
+		cookies = nil
+		for _, fd := range m.store[escape(name)] {
+			cookies = append(cookies, cookieOf(m.t, fd))
+		}
+		m.mu.Unlock()
+		if len(cookies) == want || time.Now().After(deadline) {
+			break
+		}
+	}
+	if len(cookies) != want {
+		m.t.Errorf("%d sockets are stored as %s, want %d", len(cookies), name, want)
+	}
+	slices.Sort(cookies)
+	return cookies
+}
+
+func cookieOf(t *testing.T, c any) uint64 {
+	t.Helper()
+	i, err := listener.Describe(c.(syscall.Conn))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return i.Cookie
+}
+
+// join makes s part of a generation.
+func (s *service) join(t *testing.T, c handoff.Config) *handoff.Generation {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	g, err := handoff.Join(ctx, s.config(c))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = g.Close() })
+	return g
+}
+
+func listen(t *testing.T, g *handoff.Generation, address string) net.Listener {
+	t.Helper()
+	lc := &net.ListenConfig{Control: func(_, _ string, rc syscall.RawConn) error {
+		return rc.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) })
+	}}
+	ln, err := g.ListenAs(t.Context(), "group", "tcp", address, lc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ln
+}
+
+func ready(t *testing.T, g *handoff.Generation) {
+	t.Helper()
+	if err := g.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestStoreGroup: of an SO_REUSEPORT group, whose sockets have one name and one address, the store keeps those that are open,
+// whichever is closed: systemd removes all of a name at once.
+func TestStoreGroup(t *testing.T) {
+	for closed := range 3 {
+		m := newManager(t, filepath.Join(shortDir(t), "n"))
+		g := start(t, Options{}).join(t, handoff.Config{})
+		var group []net.Listener
+		address := "127.0.0.1:0"
+		for range 3 {
+			group = append(group, listen(t, g, address))
+			address = group[0].Addr().String()
+		}
+		ready(t, g)
+		m.stored("group", 3)
+		var want []uint64
+		for i, ln := range group {
+			if i != closed {
+				want = append(want, cookieOf(t, ln))
+			}
+		}
+		slices.Sort(want)
+		_ = group[closed].Close()
+		if got := m.stored("group", 2); !slices.Equal(got, want) {
+			t.Errorf("socket %d is closed, and %d are stored, want %d", closed, got, want)
+		}
+		_ = g.Close()
+	}
+}
+
+// TestStoreSmallerGroup: a program that comes back after a crash and asks for fewer of a group than are stored has those in
+// the store from then on.
+func TestStoreSmallerGroup(t *testing.T) {
+	m := newManager(t, filepath.Join(shortDir(t), "n"))
+	g := start(t, Options{}).join(t, handoff.Config{})
+	one := listen(t, g, "127.0.0.1:0")
+	two := listen(t, g, one.Addr().String())
+	ready(t, g)
+	m.stored("group", 2)
+	passed := []*given{pass(t, escape("group"), one.(syscall.Conn)), pass(t, escape("group"), two.(syscall.Conn))}
+	address := one.Addr().String()
+	_ = g.Close()
+
+	h := start(t, Options{}, passed...).join(t, handoff.Config{})
+	left := listen(t, h, address)
+	ready(t, h)
+	if got := m.stored("group", 1); !slices.Equal(got, []uint64{cookieOf(t, left)}) {
+		t.Errorf("%d are stored, want %d", got, cookieOf(t, left))
+	}
+}
+
+// TestStoreLeft: a process that does not speak segue's protocol, and takes over, would find its own sockets in the store, and
+// not read them. So the store is emptied.
+func TestStoreLeft(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		pid  int
+		told string
+	}{
+		{"of the unit", os.Getpid(), "MAINPID=" + self + "\n"},
+		{"without a number here", 0, "STOPPING=1\nSTATUS=stopping; a process without a number here, which is not of this unit, has taken over"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := newManager(t, filepath.Join(shortDir(t), "n"))
+			g := start(t, Options{}).join(t, handoff.Config{})
+			listen(t, g, "127.0.0.1:0")
+			if _, err := g.ListenPacket(t.Context(), "udp", "127.0.0.1:0"); err != nil {
+				t.Fatal(err)
+			}
+			ready(t, g)
+			m.stored("group", 1)
+			m.stored("udp/127.0.0.1:0", 1)
+			err := g.UpgradeTo(t.Context(), func(_ context.Context, cmd *exec.Cmd, _ []handoff.Lent) error {
+				if tt.pid != 0 {
+					cmd.Process = &os.Process{Pid: tt.pid}
+				}
+				return nil
+			})
+			if err == nil {
+				err = g.Wait(t.Context(), nil)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			m.stored("group", 0)
+			m.stored("udp/127.0.0.1:0", 0)
+			m.mu.Lock()
+			told := strings.Join(m.told, "\n")
+			m.mu.Unlock()
+			if !strings.Contains(told, tt.told) || strings.Contains(told, "MAINPID=0") {
+				t.Errorf("told %q, want %q", told, tt.told)
+			}
+		})
+	}
+}
+
+// TestStoreFull: what does not fit into the store is closed by systemd, which tells nobody; FDSTORE says how much does.
+func TestStoreFull(t *testing.T) {
+	t.Setenv("FDSTORE", "1")
+	m := newManager(t, filepath.Join(shortDir(t), "n"))
+	m.room = 1
+	var log logged
+	g := start(t, Options{Logger: slog.New(slog.NewTextHandler(&log, nil))}).join(t, handoff.Config{})
+	one := listen(t, g, "127.0.0.1:0")
+	ready(t, g)
+	m.stored("group", 1)
+	if strings.Contains(log.String(), "FileDescriptorStoreMax") {
+		t.Errorf("warned:\n%s", log.String())
+	}
+	two := listen(t, g, one.Addr().String())
+	m.stored("group", 1)
+	if !strings.Contains(log.String(), "FileDescriptorStoreMax is less than there are sockets") {
+		t.Errorf("not warned:\n%s", log.String())
+	}
+	_ = one.Close() // room for the other
+	if got := m.stored("group", 1); !slices.Equal(got, []uint64{cookieOf(t, two)}) {
+		t.Errorf("%d is stored, want %d", got, cookieOf(t, two))
+	}
+}
