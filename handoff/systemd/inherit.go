@@ -63,6 +63,9 @@ func (h *inheritance) use(log *slog.Logger, read func(*slog.Logger) ([]*given, e
 		h.read, h.fixed = true, map[uint64]bool{}
 		h.free, h.err = read(log)
 		h.sort()
+		if h.err == nil {
+			h.err = h.refuse()
+		}
 	}
 	if h.err != nil {
 		return fmt.Errorf("%w: %w", ErrSockets, h.err)
@@ -86,6 +89,17 @@ func (h *inheritance) sort() {
 		}
 		return useless
 	})
+}
+
+// refuse returns an error that names what is no socket: nobody can ask for it, so it would never be missed.
+func (h *inheritance) refuse() error {
+	var all []error
+	for _, d := range h.free {
+		if d.fd == nil && !d.Stored {
+			all = append(all, fmt.Errorf("%v cannot be served: %w; remove it from the unit", d, d.Err))
+		}
+	}
+	return errors.Join(all...)
 }
 
 func (h *inheritance) sockets() []socket {
@@ -147,7 +161,7 @@ func (h *inheritance) isFixed(cookie uint64) bool {
 
 // leave returns what nobody has asked for: the names to remove from the store, whose sockets are closed here, and the sockets of
 // units. If another Service of this process may yet ask, it returns nothing.
-func (h *inheritance) leave() (stored []string, units []string) {
+func (h *inheritance) leave() (stored []string, units []*given) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.users > 1 {
@@ -156,7 +170,7 @@ func (h *inheritance) leave() (stored []string, units []string) {
 	stored, h.gone = h.gone, nil
 	h.free = slices.DeleteFunc(h.free, func(d *given) bool {
 		if !d.Stored {
-			units = append(units, d.String())
+			units = append(units, d)
 			return false
 		}
 		stored = append(stored, d.FDName)

@@ -47,6 +47,8 @@ var (
 
 // describe finds out what a descriptor is, and owns it if it is a socket.
 func (d *given) describe() {
+	d.Name, d.Stored = unescape(d.FDName)
+	d.Stored = d.Stored || d.FDName == "stored" || len(d.FDName) > len(storedPrefix) && d.FDName[:len(storedPrefix)] == storedPrefix
 	fd := listener.NewFD(d.Number)
 	d.info, d.Err = listener.Describe(fd)
 	if d.Err == nil && !d.info.Socket {
@@ -56,8 +58,6 @@ func (d *given) describe() {
 	}
 	d.fd = fd
 	d.Network, d.Address = d.info.Network, d.info.Address
-	d.Name, d.Stored = unescape(d.FDName)
-	d.Stored = d.Stored || d.FDName == "stored" || len(d.FDName) > len(storedPrefix) && d.FDName[:len(storedPrefix)] == storedPrefix
 	switch {
 	case d.Err != nil:
 	case d.Network == "":

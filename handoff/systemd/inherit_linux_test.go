@@ -151,15 +151,20 @@ func TestTake(t *testing.T) {
 	gone := pass(t, escape("unix/"+path), local)
 	twice := pass(t, escape("web"), tcp) // a predecessor has stored what is the unit's
 	h := inheritance{}
-	err := h.use(slog.New(slog.DiscardHandler), func(*slog.Logger) ([]*given, error) { return append(all[:5:5], gone, twice), nil })
-	if err != nil || len(h.free) != 5 {
+	err := h.use(slog.New(slog.DiscardHandler), func(*slog.Logger) ([]*given, error) { return append(all[:4:4], gone, twice), nil })
+	if err != nil || len(h.free) != 4 {
 		t.Errorf("%d are left, %v", len(h.free), err)
 	}
 	stored, units := h.leave()
-	if want := []string{escape("unix/" + path), escape("web")}; !slices.Equal(stored, want) || len(units) != 5 {
+	if want := []string{escape("unix/" + path), escape("web")}; !slices.Equal(stored, want) || len(units) != 4 {
 		t.Errorf("to be removed from the store: %q, want %q; of units: %q", stored, want, units)
 	}
 	h.stop()
+	h = inheritance{}
+	err = h.use(slog.New(slog.DiscardHandler), func(*slog.Logger) ([]*given, error) { return all[4:5], nil })
+	if !errors.Is(err, ErrSockets) || !strings.Contains(err.Error(), `("null") cannot be served: it is no socket`) {
+		t.Errorf("a file: %v", err)
+	}
 	_ = all[5].fd.Close()
 }
 

@@ -249,7 +249,11 @@ func (s *service) settled() {
 		s.unstoreLocked(name)
 	}
 	for _, u := range units {
-		s.log.Warn("a socket of the unit is not asked for: its clients wait in vain", "socket", u)
+		if u.Err != nil {
+			s.log.Warn("a socket of the unit cannot be used", "socket", u.String(), "error", u.Err)
+			continue
+		}
+		s.log.Warn("a socket of the unit is not asked for: its clients wait in vain", "socket", u.String())
 	}
 }
 

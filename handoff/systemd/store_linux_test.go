@@ -22,6 +22,7 @@ import (
 // stored returns which sockets the manager has in its store under the name of a socket, once they are as many as want.
 func (m *manager) stored(name string, want int) (cookies []uint64) {
 	m.t.Helper()
+	m.mark()
 	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		m.mu.Lock()
 		cookies = nil

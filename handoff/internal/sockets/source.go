@@ -26,6 +26,9 @@ func (s *Set) askSources(ctx context.Context, o *Socket) error {
 	for _, source := range s.Sources {
 		fd, err := source.Open(ctx, o.item.Name, o.item.Network, o.item.Address)
 		if err != nil {
+			if s, ok := source.(fmt.Stringer); ok {
+				return fmt.Errorf("%s: %w", s, err)
+			}
 			return fmt.Errorf("source %T: %w", source, err)
 		}
 		if fd == nil {
