@@ -173,7 +173,8 @@ func TestExclusiveNotLetGo(t *testing.T) {
 			}
 			serves(t, la)
 			alone(t, a)
-			if len(other) != 2 || other[1] != "release" {
+			// None is right too: all are held at once, and "one" may have failed before "two" was asked.
+			if len(other) != 0 && (len(other) != 2 || other[1] != "release") {
 				t.Errorf("what was let go of beside: %v", other)
 			}
 			fails = false

@@ -12,6 +12,7 @@ import (
 	"github.com/segue-go/segue/handoff/fdpass"
 	"github.com/segue-go/segue/handoff/internal/wire"
 	"github.com/segue-go/segue/integration/decisions"
+	"github.com/segue-go/segue/internal/kernel"
 )
 
 // incumbentScene is an incumbent and its successor, which speaks by hand.
@@ -157,6 +158,9 @@ func TestIncumbentRows(t *testing.T) {
 		tried[row.State]++
 		t.Run(row.State+", "+row.Event, func(t *testing.T) {
 			t.Parallel()
+			if row.Event == "wished death" { // of a process that is no child
+				kernel.Need(t, kernel.InfoExit)
+			}
 			for s.step = s.wait(); !s.play(t, reach); s.step *= 2 {
 				if s.step > patience/4 {
 					t.Fatal("its time is over before the event, again and again")

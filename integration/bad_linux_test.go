@@ -131,10 +131,16 @@ func TestEndsInGuard(t *testing.T) {
 		{"SIGTERM handled", "", unix.SIGTERM, false},
 		{"SIGINT", "", unix.SIGINT, false},
 	} {
-		for _, way := range []string{"upgrade", "join"} {
-			t.Run(strings.ReplaceAll(c.name+"/"+way, " ", "_"), func(t *testing.T) {
+		for _, way := range []string{"upgrade", "join", "join old"} {
+			way, kernel, _ := strings.Cut(way, " ")
+			if kernel != "" && !unseen(c.name) {
+				continue
+			}
+			t.Run(strings.TrimSuffix(strings.ReplaceAll(c.name+"/"+way+"/"+kernel, " ", "_"), "/"), func(t *testing.T) {
 				t.Parallel()
 				w := newWorld(t, "tcp")
+				w.conf.Kernel = kernel
+				revive := c.revive || unseen(c.name) && way == "join" && !tellsExit(t, kernel)
 				w.conf.Guard, w.conf.USR1 = time.Minute, c.usr1
 				w.conf.Unhandled = c.name == "SIGTERM unhandled"
 				a := w.serving("tcp")
@@ -146,7 +152,7 @@ func TestEndsInGuard(t *testing.T) {
 				vs.answered(t, b.pid)
 				struck := time.Now()
 				w.signal(b, c.signal)
-				if !c.revive {
+				if !revive {
 					w.ended(b)
 					if e := w.wait(mark, a.pid, "wait", ""); e.Err != "" {
 						t.Errorf("Wait of the incumbent: %s", e.Err)

@@ -74,8 +74,12 @@ type conf struct {
 	Deaf bool
 	// Undumpable is what a process is that dropped root by setuid: nobody of its user may take from it.
 	Undumpable bool
-	// Seccomp refuses pidfd_getfd with this error: EPERM or ENOSYS.
+	// Seccomp refuses pidfd_getfd and pidfd_open with this error: EPERM or ENOSYS.
 	Seccomp syscall.Errno
+	// Kernel is "old", as Linux 5.10 is, or "filtered", as such a one below a container's filter that knows no pidfds. See pretend.
+	Kernel string
+	// Filtered is the error with which the filter refuses; 0 is EPERM.
+	Filtered syscall.Errno
 	// Ptracer emits an event for each PR_SET_PTRACER, and lets it succeed as with Yama.
 	Ptracer bool
 

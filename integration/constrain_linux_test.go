@@ -46,8 +46,10 @@ func (c conf) constrain(h *handoff.Config, e *emitter) {
 		errs = append(errs, unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0))
 	}
 	if c.Seccomp != 0 {
-		_, err := filter(0, match(unix.SYS_PIDFD_GETFD, unix.SECCOMP_RET_ERRNO|uint32(c.Seccomp)))
-		errs = append(errs, err)
+		for _, call := range []uint32{unix.SYS_PIDFD_GETFD, unix.SYS_PIDFD_OPEN} {
+			_, err := filter(0, match(call, unix.SECCOMP_RET_ERRNO|uint32(c.Seccomp)))
+			errs = append(errs, err)
+		}
 	}
 	if c.Ptracer {
 		errs = append(errs, traced(e))

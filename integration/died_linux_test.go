@@ -3,6 +3,7 @@ package integration
 import (
 	"bufio"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,10 +28,16 @@ func TestDiesAfterGuard(t *testing.T) {
 		{"SIGTERM unhandled", unhandled, false},
 		{"SIGINT", by(unix.SIGINT), false},
 	} {
-		for _, way := range ways {
-			t.Run(strings.ReplaceAll(c.name, " ", "_")+"/"+way, func(t *testing.T) {
+		for _, way := range append(slices.Clone(ways), "join old") {
+			way, kernel, _ := strings.Cut(way, " ")
+			if kernel != "" && !unseen(c.name) {
+				continue
+			}
+			t.Run(strings.TrimSuffix(strings.ReplaceAll(c.name, " ", "_")+"/"+way+"/"+kernel, "/"), func(t *testing.T) {
 				t.Parallel()
 				w := newWorld(t, "tcp")
+				w.conf.Kernel = kernel
+				died := c.died || unseen(c.name) && way == "join" && !tellsExit(t, kernel)
 				w.conf.Guard = 50 * time.Millisecond
 				a := w.serving("tcp")
 				let := hold(t, w.addr, a.pid)
@@ -46,14 +53,14 @@ func TestDiesAfterGuard(t *testing.T) {
 				})
 				c.end(w, b)
 				w.ended(b)
-				if c.died {
+				if died {
 					w.nobodyServes(a)
 				}
 				if !a.alive() {
 					t.Fatal("the predecessor does not drain")
 				}
 				let()
-				w.endsWith(a, c.died)
+				w.endsWith(a, died)
 			})
 		}
 	}

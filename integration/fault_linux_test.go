@@ -68,6 +68,7 @@ type faultCase struct {
 	late                  bool // continued only when the other side has given up
 	want                  outcome
 	transport             string // "" is automatic
+	kernel                string // conf.Kernel
 }
 
 func (c faultCase) name() string {
@@ -79,7 +80,12 @@ func (c faultCase) name() string {
 }
 
 // TestFaults hits each side at each message, in both ways of starting a successor.
-func TestFaults(t *testing.T) {
+func TestFaults(t *testing.T) { testFaults(t, "") }
+
+// TestFaultsOld does the same where messages do not say who sends by a pidfd, as before Linux 6.5.
+func TestFaultsOld(t *testing.T) { testFaults(t, "old") }
+
+func testFaults(t *testing.T, kernel string) {
 	var cases []faultCase
 	for side, arrows := range map[string][]arrow{"successor": atSuccessor, "incumbent": atIncumbent} {
 		for _, a := range arrows {
@@ -89,9 +95,9 @@ func TestFaults(t *testing.T) {
 					kill = fresh // it has heard nothing from anybody, and starts as if nobody had been there
 				}
 				cases = append(cases,
-					faultCase{side, way, "kill", a.at, false, kill, ""},
-					faultCase{side, way, "stop", a.at, false, moved, ""},
-					faultCase{side, way, "stop", a.at, true, a.stop, ""})
+					faultCase{side, way, "kill", a.at, false, kill, "", kernel},
+					faultCase{side, way, "stop", a.at, false, moved, "", kernel},
+					faultCase{side, way, "stop", a.at, true, a.stop, "", kernel})
 			}
 		}
 	}
@@ -106,7 +112,7 @@ func TestFaults(t *testing.T) {
 
 func (c faultCase) run(t *testing.T) {
 	w := newWorld(t, "tcp")
-	w.conf.Transport = c.transport
+	w.conf.Transport, w.conf.Kernel = c.transport, c.kernel
 	if c.late {
 		w.conf.StepTimeout, w.conf.ReadyTimeout = 400*time.Millisecond, 2*time.Second
 	}

@@ -36,6 +36,7 @@ var roles = map[string]func(conf, *emitter) int{
 	"minimal": roleMinimal,
 	"worker":  roleWorker,
 	"store":   roleStore,
+	"send":    roleSend,
 }
 
 // used remembers which roles the tests have started.
@@ -85,6 +86,10 @@ func play(role string) int {
 	}
 	c, err := readConf(os.Getenv(envConf))
 	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 64
+	}
+	if err := c.pretend(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 64
 	}

@@ -17,6 +17,8 @@ import (
 // PidFD nil. A sender avoids that by calling PassCred for its own end first. As a side effect, the kernel gives a socket
 // without an address an abstract one when it next connects or sends ("autobind", unix(7)). It may be called at any time, and
 // by several goroutines at once: each message is marked, or not, as a whole.
+//
+// Before Linux 6.5 the error is [errors.ErrUnsupported], and messages come with credentials and without pidfds, if on is true.
 func PassCred(c syscall.Conn, on bool) error {
 	rc, err := c.SyscallConn()
 	if err != nil {
@@ -35,8 +37,11 @@ func PassCred(c syscall.Conn, on bool) error {
 	}); err != nil {
 		return fmt.Errorf("fdpass: pass credentials: %w", err)
 	}
+	if opErr == unix.ENOPROTOOPT && !on {
+		return nil
+	}
 	if opErr == unix.ENOPROTOOPT {
-		return fmt.Errorf("fdpass: SO_PASSPIDFD: %w (%w); it needs Linux 6.5", errors.ErrUnsupported, opErr)
+		return fmt.Errorf("fdpass: SO_PASSPIDFD: %w (%w); before Linux 6.5 credentials come alone", errors.ErrUnsupported, opErr)
 	}
 	if opErr != nil {
 		return fmt.Errorf("fdpass: pass credentials: %w", opErr)

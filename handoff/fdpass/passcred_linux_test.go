@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/segue-go/segue/internal/kernel"
 	"github.com/segue-go/segue/listener"
 )
 
@@ -43,6 +44,7 @@ func recvNow(t *testing.T, c *net.UnixConn) *Message {
 }
 
 func TestPassCred(t *testing.T) {
+	kernel.Need(t, kernel.PassPidFD)
 	eachType(t, func(t *testing.T, a, b *net.UnixConn) {
 		send := func() {
 			if err := Send(a, []byte("x"), events(t, 2)...); err != nil {
@@ -74,6 +76,7 @@ func TestPassCred(t *testing.T) {
 
 // Whoever sent while its own end asked for credentials is known, whenever the receiver begins to ask.
 func TestPassCredBySender(t *testing.T) {
+	kernel.Need(t, kernel.PassPidFD)
 	eachType(t, func(t *testing.T, a, b *net.UnixConn) {
 		if err := PassCred(a, true); err != nil {
 			t.Fatal(err)
@@ -89,6 +92,7 @@ func TestPassCredBySender(t *testing.T) {
 }
 
 func TestPassCredOfListener(t *testing.T) {
+	kernel.Need(t, kernel.PassPidFD)
 	addr := &net.UnixAddr{Net: "unixpacket", Name: filepath.Join(t.TempDir(), "s")}
 	ln, err := net.ListenUnix("unixpacket", addr)
 	if err != nil {
@@ -138,7 +142,7 @@ func TestPassCredOfListener(t *testing.T) {
 			}
 		})
 		if inherits == 0 {
-			t.Skip("a kernel before 6.16: accepted connections do not inherit SO_PASSPIDFD")
+			t.Error("an accepted connection does not inherit SO_PASSPIDFD")
 		}
 		if err := Send(c, []byte("x")); err != nil {
 			t.Fatal(err)
@@ -149,6 +153,7 @@ func TestPassCredOfListener(t *testing.T) {
 
 // A sender that has died and been reaped is named nevertheless; since Linux 6.17 a pidfd comes too.
 func TestPassCredOfReaped(t *testing.T) {
+	kernel.Need(t, kernel.PassPidFD)
 	eachType(t, func(t *testing.T, a, b *net.UnixConn) {
 		if err := PassCred(b, true); err != nil {
 			t.Fatal(err)
@@ -169,7 +174,8 @@ func TestPassCredOfReaped(t *testing.T) {
 			t.Errorf("got %+v, %q; want process %d", m.Cred, m.Payload, cmd.Process.Pid)
 		}
 		if m.PidFD == nil {
-			t.Skip("a kernel before 6.17: no pidfd of a process that was reaped")
+			kernel.Need(t, kernel.Reaped)
+			t.Fatal("no pidfd")
 		}
 		control(t, m.PidFD, func(n int) {
 			if err := unix.PidfdSendSignal(n, 0, nil, 0); err != unix.ESRCH {

@@ -72,7 +72,7 @@ func makeImage(ctx context.Context, name, root, work, busybox string, k kernel, 
 	var script bytes.Buffer
 	for _, s := range suites {
 		a.file("bin/"+s.binary, 0o755, filepath.Join(work, "bin", s.binary))
-		fmt.Fprintf(&script, "cd /src/%s; echo '== suite %s'; /bin/%s -test.v -test.timeout=30m -test.run='%s'; echo \"== exit $?\"\n", s.pkg, s.pkg, s.binary, s.pattern)
+		fmt.Fprintf(&script, "cd /src/%s; echo '== suite %s'; /bin/%s -test.v -test.parallel=2 -test.timeout=30m -test.run='%s'; echo \"== exit $?\"\n", s.pkg, s.pkg, s.binary, s.pattern)
 	}
 	a.bytes("suites", 0o644, script.Bytes())
 	if err := a.source(ctx, root); err != nil {

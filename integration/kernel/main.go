@@ -71,8 +71,8 @@ var quick = map[string]string{
 	"handoff/internal/rendezvous": "",
 	"handoff/internal/spawn":      "",
 	"handoff/internal/transport":  "",
-	"handoff":                     "TestJoin|TestRescue|TestUpgrade|TestTransport",
-	"integration":                 "TestFaults/(successor|incumbent)/(upgrade|join)/kill",
+	"handoff":                     "TestJoin|TestRescue|TestUpgrade$|TestTransports",
+	"integration":                 "TestNumberReused/all|TestFaults/successor/(upgrade|join)/kill/(sent_hello|received_offer|sent_owned|received_ping)",
 }
 
 func test(ctx context.Context, o options, packages []string) error {

@@ -139,7 +139,7 @@ func (a *attempt) awaitHello(ctx context.Context) error {
 	// The one who speaks counts, not the wrapper that we may have started.
 	a.link.Peer, a.hello = p, hello
 	a.d.mu.Unlock()
-	if err := fdpass.PassCred(a.link.Conn, false); err != nil { // each message would cost a pidfd
+	if err := a.link.Introduced(); err != nil {
 		return err
 	}
 	if os.Getpid() == 1 && p.PID != 0 && !p.Self() {
@@ -168,7 +168,7 @@ func refusal(err error) wire.Message {
 		return &wire.Refuse{Code: wire.CodeVersion, Versions: wire.Versions(), Reason: err.Error()}
 	case errors.Is(err, link.ErrTransport):
 		return &wire.Refuse{Code: wire.CodeTransport, Reason: err.Error()}
-	case errors.Is(err, errInit):
+	case errors.Is(err, errInit), errors.Is(err, errors.ErrUnsupported):
 		return &wire.Refuse{Code: wire.CodeUnsupported, Reason: err.Error()}
 	case spares.OutOfDescriptors(err):
 		return rendezvous.NoDescriptors(err)

@@ -9,7 +9,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/segue-go/segue/handoff/fdpass"
 	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/migrate"
 	"github.com/segue-go/segue/handoff/internal/sys"
@@ -75,7 +74,7 @@ func (d *Driver) proxy(a *attempt) (proxy *Driver, theirs *net.UnixConn, err err
 	ours, err := sys.UnixConn(listener.NewFD(pair[0]))
 	theirs, err2 := sys.UnixConn(listener.NewFD(pair[1]))
 	if err = errors.Join(err, err2); err == nil {
-		err = fdpass.PassCred(ours, true)
+		_, err = link.PassCred(ours)
 	}
 	if err == nil {
 		err = d.beginOffering()

@@ -61,7 +61,7 @@ func (d *Driver) rule() func(*peer.Peer) error {
 func (d *Driver) introduce(l *link.Link, f link.Frame) (*peer.Peer, error) {
 	var p *peer.Peer
 	err := d.spares.Do(1, 1, func() (err error) {
-		p, err = peer.FromMessage(f.Raw)
+		p, err = l.Introduce(f)
 		return err
 	})
 	if err != nil {

@@ -130,6 +130,9 @@ func (a *attempt) offer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := sender.Prove(ctx, offers); err != nil {
+		return err
+	}
 	for _, o := range offers {
 		n := len(o.Items)
 		if err := sender.Offer(ctx, o, fds[:n]); err != nil {

@@ -10,9 +10,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/segue-go/segue/handoff/fdpass"
 	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/migrate"
+	"github.com/segue-go/segue/handoff/internal/peer"
 	"github.com/segue-go/segue/handoff/internal/rendezvous"
 	"github.com/segue-go/segue/handoff/internal/succession"
 	"github.com/segue-go/segue/handoff/internal/token"
@@ -78,18 +78,25 @@ func (p *predecessor) close() {
 // succeed makes this generation the successor of whoever is at the other end of conn, which it takes. On return it holds
 // all that was offered.
 func (d *Driver) succeed(ctx context.Context, conn *net.UnixConn) error {
-	if err := fdpass.PassCred(conn, true); err != nil {
+	options := d.linkOptions("incumbent", false)
+	pidfds, err := link.PassCred(conn)
+	if err == nil && !pidfds {
+		if options.Expect, err = rendezvous.IncumbentOf(conn); errors.Is(err, peer.ErrGone) {
+			err = nil // whoever has its rendezvous now speaks
+		}
+	}
+	if err != nil {
 		_ = conn.Close()
 		return err
 	}
 	p := &predecessor{
 		d:        d,
-		link:     link.New(conn, d.linkOptions("incumbent", false)),
+		link:     link.New(conn, options),
 		released: newEvent(),
 		gone:     newEvent(),
 		watched:  make(chan struct{}),
 	}
-	err := p.beWelcomed(ctx)
+	err = p.beWelcomed(ctx)
 	if err == nil {
 		err = p.takeOffers(ctx)
 	}
@@ -168,7 +175,7 @@ func (p *predecessor) welcome(f link.Frame, m *wire.Welcome) (err error) {
 	if p.link.Peer, err = d.introduce(p.link, f); err != nil {
 		return err
 	}
-	if err := fdpass.PassCred(p.link.Conn, false); err != nil { // each message would cost a pidfd
+	if err := p.link.Introduced(); err != nil {
 		return err
 	}
 	p.receiver = &transport.Receiver{Link: p.link, Only: d.cfg.PullOnly}

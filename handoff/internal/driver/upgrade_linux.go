@@ -65,7 +65,9 @@ func (d *Driver) startAndHandOver(ctx context.Context) error {
 		return err
 	}
 	d.log.Info("successor started", "successor", child.PID())
-	l := link.New(conn, d.linkOptions("successor", true))
+	options := d.linkOptions("successor", true)
+	options.Expect = child.Expected()
+	l := link.New(conn, options)
 	d.mu.Lock()
 	a.child, a.link, l.Peer = child, l, child.Peer
 	d.mu.Unlock()

@@ -32,6 +32,8 @@ type Link struct {
 	quit   chan struct{} // closed by Close
 	reset  bool          // the reader has passed over an ECONNRESET
 	ended  error         // why Recv gives nothing more; owned by the caller of Recv
+
+	witness witness
 }
 
 // Options are what a link is to know. Only Step must be set.
@@ -42,6 +44,8 @@ type Options struct {
 	Sent, Received func(message string)
 	// Spares are for the pidfd that comes with the first message, which is lost if there is no descriptor for it. Nil: none comes.
 	Spares *spares.Pool
+	// Expect is who is to speak, where messages come without pidfds; nil otherwise, or if that is not known. The link closes it.
+	Expect *peer.Peer
 }
 
 // Frame is a message and the descriptors that came with it.
@@ -50,7 +54,9 @@ type Frame struct {
 	Raw  *fdpass.Message // with the descriptors, which are the caller's to take or to close
 	Lost error           // why the descriptors of a CONNS have not come; the other side still has its own
 
-	err error // the end, instead of a message
+	err    error      // the end, instead of a message
+	who    *peer.Peer // see witness
+	whoErr error      // why there is none
 }
 
 // New takes conn. The reader ends with Close.
@@ -62,6 +68,8 @@ func New(conn *net.UnixConn, options Options) *Link {
 		synced:  make(chan uint64, 1),
 		quit:    make(chan struct{}),
 	}
+	l.witness.candidate = l.Expect
+	l.look() // before anything is said that could be answered
 	go l.read()
 	return l
 }
@@ -76,16 +84,19 @@ func (l *Link) Close() {
 	if l.Peer != nil {
 		_ = l.Peer.Close()
 	}
+	if c := l.witness.candidate; c != nil && c != l.Peer {
+		_ = c.Close()
+	}
 }
 
 func (l *Link) read() {
 	defer close(l.frames)
 	buf := make([]byte, wire.MaxFrame)
 	for {
+		l.look()
 		m, err := l.receive(buf)
 		switch {
 		case m != nil:
-			l.Spares = nil
 			if !l.pass(m, err) {
 				return
 			}
@@ -145,6 +156,7 @@ func (l *Link) flush(buf []byte) bool {
 	_ = l.Conn.SetReadDeadline(time.Time{}) // before the look at syncs: whoever asks from here on sets it again
 	asked := l.syncs.Load()
 	for {
+		l.look()
 		m, err := l.tryRecv(buf)
 		if l.passOver(err) {
 			continue
@@ -180,6 +192,8 @@ func (l *Link) passOver(err error) bool {
 
 // pass delivers m; lost is why its descriptors are not there, if they should be.
 func (l *Link) pass(m *fdpass.Message, lost error) bool {
+	l.hear(m)
+	l.Spares = nil
 	msg, err := wire.Decode(m.Payload)
 	if err != nil {
 		err = fmt.Errorf("%w: %w", ErrProtocol, err)
@@ -191,7 +205,7 @@ func (l *Link) pass(m *fdpass.Message, lost error) bool {
 		l.deliver(Frame{err: err})
 		return false
 	}
-	return l.deliver(Frame{Msg: msg, Raw: m, Lost: lost})
+	return l.deliver(Frame{Msg: msg, Raw: m, Lost: lost, who: l.witness.candidate, whoErr: l.witness.err})
 }
 
 func (l *Link) deliver(f Frame) bool {

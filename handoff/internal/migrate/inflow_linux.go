@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"time"
 
@@ -59,7 +60,14 @@ func credit() int {
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil || unix.Stat("/proc/self/fd", &st) != nil {
 		return 0
 	}
-	// The directory's size is the number of open descriptors since Linux 6.2 (fs/proc/fd.c: proc_fd_getattr).
+	// The directory's size is the number of open descriptors since Linux 6.2 (fs/proc/fd.c: proc_fd_getattr), and 0 before.
+	if st.Size == 0 {
+		names, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			return 0
+		}
+		st.Size = int64(len(names))
+	}
 	most := int64(min(limit.Cur, 1<<30))
 	return int(max(most-st.Size-max(most/16, 64), 0))
 }

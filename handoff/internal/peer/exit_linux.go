@@ -24,13 +24,32 @@ func (p *Peer) Exit() (Exit, bool) {
 }
 
 // WaitExit is Exit, but waits until the answer is there: until the process has died, and been reaped if it is not our
-// child. It gives up when ctx ends, and returns at once after Close. Bound ctx: a parent may never reap.
+// child. It gives up when ctx ends, and returns at once after Close. Bound ctx: a parent may never reap. Where the kernel
+// never tells of a process that is not our child, it returns at the death.
 func (p *Peer) WaitExit(ctx context.Context) (Exit, bool) {
+	select {
+	case <-p.done:
+		if e, ok := p.Exit(); ok || !p.mayTell() {
+			return e, ok
+		}
+	case <-p.wait.end:
+	case <-ctx.Done():
+	}
 	select {
 	case <-p.wait.end:
 	case <-ctx.Done():
 	}
 	return p.Exit()
+}
+
+// mayTell reports whether the kernel may come to know how a dead process ended: whether it has PIDFD_GET_INFO. Before 6.9 a pidfd
+// does not tell either that the process was reaped.
+func (p *Peer) mayTell() (may bool) {
+	_ = p.fd.Control(func(n uintptr) { // the error is that p is closed
+		info := unix.PidfdInfo{Mask: unix.PIDFD_INFO_EXIT}
+		may = unix.IoctlPidfdInfo(int(n), &info) != unix.ENOTTY
+	})
+	return may
 }
 
 // learnExit sets p.exit if the kernel knows it. The caller holds p.mu.

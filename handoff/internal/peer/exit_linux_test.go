@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/segue-go/segue/internal/kernel"
 	"golang.org/x/sys/unix"
 )
 
@@ -121,9 +122,7 @@ func TestExitOfStranger(t *testing.T) {
 			middle.tell(t, "reap")
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
-			if !kernelTellsExit(t) {
-				t.Skip("a kernel before 6.15: no PIDFD_INFO_EXIT")
-			}
+			kernel.Need(t, kernel.InfoExit)
 			if e, ok := p.WaitExit(ctx); !ok || e != end.want {
 				t.Errorf("reaped: got %v, %v; want %v", e, ok, end.want)
 			}

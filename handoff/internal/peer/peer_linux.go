@@ -25,10 +25,11 @@ type Peer struct {
 	done chan struct{}
 	wait *waiter
 
-	mu   sync.Mutex // guards what follows; Close takes it, so that no method uses a closed number
-	fd   *listener.FD
-	dead bool
-	exit *Exit
+	mu    sync.Mutex // guards what follows; Close takes it, so that no method uses a closed number
+	fd    *listener.FD
+	doubt bool // see Candidate
+	dead  bool
+	exit  *Exit
 }
 
 // FromMessage makes a Peer of the sender of m, received with [fdpass.PassCred] on. It takes m.PidFD; on error that
@@ -56,10 +57,14 @@ func FromMessage(m *fdpass.Message) (*Peer, error) {
 //
 // The error wraps [ErrGone] if fd is nil or no pidfd, or if the kernel says that it is not of the process pid.
 func FromPidFD(fd *listener.FD, pid int, uid, gid uint32) (*Peer, error) {
+	return fromPidFD(fd, pid, uid, gid, false)
+}
+
+func fromPidFD(fd *listener.FD, pid int, uid, gid uint32, doubt bool) (*Peer, error) {
 	if fd == nil {
 		return nil, fmt.Errorf("peer: process %d: %w", pid, ErrGone)
 	}
-	p := &Peer{PID: pid, UID: uid, GID: gid, self: pid == os.Getpid(), done: make(chan struct{}), fd: fd}
+	p := &Peer{PID: pid, UID: uid, GID: gid, self: pid == os.Getpid(), done: make(chan struct{}), fd: fd, doubt: doubt}
 	var opErr error
 	err := fd.Control(func(n uintptr) {
 		if opErr = checkPidFD(int(n), pid); opErr == nil {
@@ -111,7 +116,7 @@ func checkPidFD(n, pid int) error {
 	return nil
 }
 
-// Process lets descriptors be taken from the peer. The caller closes it.
+// Process lets descriptors be taken from the peer, which may be in doubt. The caller closes it.
 func (p *Peer) Process() (*fdpass.Process, error) {
 	fd, err := listener.Dup(p.fd)
 	if err != nil {
@@ -161,7 +166,7 @@ func (p *Peer) Await(ctx context.Context, d time.Duration) bool {
 
 // Kill sends SIGKILL and returns at once; wait for Done. It returns nil also if the process is dead already.
 //
-// Errors: [ErrSelf]; [ErrForbidden] with EPERM for another user's process, or EINVAL for one outside our PID namespace
+// Errors: [ErrSelf]; [ErrUnproven]; [ErrForbidden] with EPERM for another user's process, or EINVAL for one outside our PID namespace
 // and its descendants (pidfd_send_signal(2)); net.ErrClosed after Close.
 func (p *Peer) Kill() error {
 	if p.self {
@@ -169,6 +174,9 @@ func (p *Peer) Kill() error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.doubt && !p.dead {
+		return fmt.Errorf("peer: kill process %d: %w", p.PID, ErrUnproven)
+	}
 	var opErr error
 	if err := p.fd.Control(func(n uintptr) {
 		opErr = unix.PidfdSendSignal(int(n), unix.SIGKILL, nil, 0)

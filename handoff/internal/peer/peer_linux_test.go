@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/segue-go/segue/handoff/fdpass"
+	"github.com/segue-go/segue/internal/kernel"
 	"github.com/segue-go/segue/listener"
 	"golang.org/x/sys/unix"
 )
@@ -59,8 +60,8 @@ func TestFromMessageErrors(t *testing.T) {
 		{"closed", &fdpass.Message{Cred: cred, PidFD: listener.NewFD(-1)}, net.ErrClosed},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if tt.name == "another's pidfd" && !kernelTellsPID(t) {
-				t.Skip("a kernel before 6.13: no PIDFD_GET_INFO")
+			if tt.name == "another's pidfd" {
+				kernel.Need(t, kernel.GetInfo)
 			}
 			p, err := FromMessage(tt.m)
 			if !errors.Is(err, tt.wantErr) || p != nil {
@@ -75,14 +76,6 @@ func TestFromMessageErrors(t *testing.T) {
 	if _, err := FromPidFD(nil, 1, 0, 0); !errors.Is(err, ErrGone) {
 		t.Errorf("got %v", err)
 	}
-}
-
-func kernelTellsPID(t *testing.T) bool {
-	t.Helper()
-	info := unix.PidfdInfo{Mask: unix.PIDFD_INFO_PID}
-	var err error
-	control(t, pidfdOf(t, os.Getpid()), func(n int) { err = unix.IoctlPidfdInfo(n, &info) })
-	return err == nil
 }
 
 // The pidfd that os/exec waits with has the same file, and a pidfd that does not block would fail its Wait.
@@ -153,6 +146,7 @@ func TestKill(t *testing.T) {
 
 // One who dies before anybody looks is dead from the beginning.
 func TestDeadOnArrival(t *testing.T) {
+	kernel.Need(t, kernel.Reaped)
 	child := start(t, roleSpeaker, nil)
 	child.tell(t, "exit 3")
 	_ = child.cmd.Wait()
@@ -201,6 +195,7 @@ func TestCloseOfLiving(t *testing.T) {
 
 // A process in a PID namespace of its own cannot kill us, nor name us, and is told so.
 func TestForeignPIDNamespace(t *testing.T) {
+	kernel.Need(t, kernel.PassPidFD)
 	child := startIn(t, roleListener, &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID})
 	if err := fdpass.Send(child.conn, []byte("hello")); err != nil {
 		t.Fatal(err)

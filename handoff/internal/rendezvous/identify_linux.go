@@ -50,7 +50,14 @@ func (p Path) identify(ctx context.Context, incumbent *peer.Peer) error {
 		return fmt.Errorf("rescue: %w: pid %d, which does not answer at %s, is not known for an incumbent of segue, and left alone; choose another Path, or end it by hand",
 			link.ErrProtocol, incumbent.PID, p)
 	}
-	return p.checkLock(incumbent)
+	if err := p.checkLock(incumbent); err != nil {
+		return err
+	}
+	// One that was opened by its number: it holds the rendezvous, which named the number to a connection made after that.
+	if !incumbent.Heard(incumbent.PID) {
+		return retry(errMoved)
+	}
+	return nil
 }
 
 // callAgain returns the address of the rendezvous as the kernel has it, if it still vouches for incumbent. Otherwise the error is

@@ -87,27 +87,33 @@ func (s *Search) Run(ctx context.Context) (first bool, err error) {
 // if whoever is at the rendezvous then is to be called, if anybody.
 func (s *Search) call(ctx context.Context, conn *net.UnixConn) (first bool, err error) {
 	incumbent, err := IncumbentOf(conn)
-	if err != nil {
+	dead := errors.Is(err, peer.ErrGone) // it has been reaped; from Linux 6.17 on it has a pidfd nevertheless
+	if err != nil && !dead {
 		_ = conn.Close()
-		if errors.Is(err, peer.ErrGone) {
-			sleep(ctx, lockPoll) // somebody holds a dead incumbent's rendezvous, and will accept or close it soon
-			return false, retry(err)
-		}
 		return false, err
 	}
-	defer func() { _ = incumbent.Close() }()
+	if !dead {
+		defer func() { _ = incumbent.Close() }()
+	}
 	called := s.called
 	s.called = true
+	// Also if the incumbent is dead: somebody else holds its rendezvous, who will accept this call, or close it. To hang up and
+	// call again would fill the queue.
 	err = s.Succeed(ctx, conn)
+	dead = dead || incumbent.Dead()
 	switch {
 	case errors.Is(err, ErrLeft):
 		s.Log.Info("the incumbent ended before it answered; trying again", "path", string(s.Path))
-		incumbent.Await(ctx, link.ExitGrace)
+		if incumbent != nil {
+			incumbent.Await(ctx, link.ExitGrace)
+		} else {
+			sleep(ctx, lockPoll)
+		}
 		return false, retry(err)
 	case called && s.Ours(err):
 		sleep(ctx, lockPoll)
 		return false, retry(err)
-	case errors.Is(err, ErrSilent) && incumbent.Dead(): // and must not be rescued: its number may be another's by now
+	case errors.Is(err, ErrSilent) && dead: // and must not be rescued: its number may be another's by now
 		s.Log.Info("the incumbent is dead, and its successor not ready yet; waiting", "path", string(s.Path))
 		return false, retry(err)
 	case errors.Is(err, ErrSilent) && s.Replace != nil:

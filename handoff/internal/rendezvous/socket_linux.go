@@ -47,7 +47,7 @@ func (p Path) Dial() (*net.UnixConn, error) {
 }
 
 // IncumbentOf returns the process that the rendezvous vouches for at the other end of conn: who called listen(2) last
-// (SO_PEERCRED and SO_PEERPIDFD, unix(7)).
+// (SO_PEERCRED and SO_PEERPIDFD, unix(7)). Before Linux 6.5 it is a [peer.Candidate], opened after the connection was made.
 func IncumbentOf(conn *net.UnixConn) (*peer.Peer, error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
@@ -61,6 +61,9 @@ func IncumbentOf(conn *net.UnixConn) (*peer.Peer, error) {
 			pidfd, inner = unix.GetsockoptInt(int(n), unix.SOL_SOCKET, unix.SO_PEERPIDFD)
 		}
 	})
+	if err == nil && cred != nil && errors.Is(inner, unix.ENOPROTOOPT) {
+		return peer.Candidate(int(cred.Pid), cred.Uid, cred.Gid)
+	}
 	if errors.Is(inner, unix.ESRCH) || errors.Is(inner, unix.EINVAL) || errors.Is(inner, unix.ENODATA) {
 		inner = fmt.Errorf("%w: %w", peer.ErrGone, inner) // reaped, on kernels before 6.17
 	}
@@ -137,7 +140,7 @@ func listen(path string) (*listener.FD, error) {
 
 // Vouch makes this process the one that the rendezvous vouches for: the kernel shows those that connect the
 // credentials of the process that called listen(2) last (SO_PEERCRED, unix(7)). It makes it pass credentials, too, which accepted
-// connections inherit.
+// connections inherit; before Linux 6.5, without pidfds.
 func Vouch(c syscall.Conn) error {
 	raw, err := c.SyscallConn()
 	if err != nil {
@@ -146,8 +149,12 @@ func Vouch(c syscall.Conn) error {
 	var inner error
 	err = raw.Control(func(n uintptr) {
 		for _, option := range []int{unix.SO_PASSCRED, unix.SO_PASSPIDFD} {
-			if inner = unix.SetsockoptInt(int(n), unix.SOL_SOCKET, option, 1); inner != nil {
-				inner = fmt.Errorf("SO_PASSPIDFD needs Linux 6.5: %w: %w", errors.ErrUnsupported, inner)
+			inner = unix.SetsockoptInt(int(n), unix.SOL_SOCKET, option, 1)
+			if option == unix.SO_PASSPIDFD && errors.Is(inner, unix.ENOPROTOOPT) {
+				break
+			}
+			if inner != nil {
+				inner = os.NewSyscallError("setsockopt", inner)
 				return
 			}
 		}

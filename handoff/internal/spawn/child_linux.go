@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/segue-go/segue/handoff/fdpass"
+	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/peer"
 	"github.com/segue-go/segue/handoff/internal/sys"
 	"github.com/segue-go/segue/listener"
@@ -21,11 +21,12 @@ import (
 
 // Child is a successor that this process started.
 type Child struct {
-	Peer   *peer.Peer // the process
+	Peer   *peer.Peer // the process, by the pidfd of clone(2)
 	Stdout *os.File   // where its output goes in the end; nil if it is not captured
 	Stderr *os.File
 
 	cmd    *exec.Cmd
+	alone  bool // its messages come without pidfds
 	beside bool // it is a child of this process's parent, who alone can wait for it
 	exit   string
 	output lastLines
@@ -57,7 +58,8 @@ func Start(cmd *exec.Cmd, path string, beside bool) (*Child, *net.UnixConn, erro
 		return nil, nil, err
 	}
 	c := &Child{cmd: cmd, beside: beside}
-	err = fdpass.PassCred(conn, true)
+	pidfds, err := link.PassCred(conn)
+	c.alone = !pidfds
 	if err == nil {
 		err = c.start(theirs.File("segue"), fmt.Sprintf("%d:%s", st.Ino, path))
 	}
@@ -70,6 +72,19 @@ func Start(cmd *exec.Cmd, path string, beside bool) (*Child, *net.UnixConn, erro
 
 // PID is the number of the process.
 func (c *Child) PID() int { return c.cmd.Process.Pid }
+
+// Expected returns another Peer of the child, for who is to speak on a link whose messages come without pidfds; nil if they come
+// with them.
+func (c *Child) Expected() *peer.Peer {
+	if !c.alone {
+		return nil
+	}
+	p, err := c.Peer.Again()
+	if err != nil {
+		return nil // it is opened by its number then
+	}
+	return p
+}
 
 // State says how the process ended; nil if [Child.End] has not returned yet, or if the process is beside this one.
 func (c *Child) State() *os.ProcessState { return c.cmd.ProcessState }

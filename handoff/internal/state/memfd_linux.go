@@ -28,7 +28,10 @@ type memfd struct {
 func (set *Set) writeMemfd(ctx context.Context, pool *spares.Pool, s *Section, what string, save saver) (*memfd, error) {
 	var n int
 	err := pool.Do(1, 1, func() (err error) {
-		n, err = unix.MemfdCreate("segue:"+s.Name[:min(len(s.Name), 200)], unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_NOEXEC_SEAL)
+		name, flags := "segue:"+s.Name[:min(len(s.Name), 200)], unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING
+		if n, err = unix.MemfdCreate(name, flags|unix.MFD_NOEXEC_SEAL); err == unix.EINVAL { // before Linux 6.3
+			n, err = unix.MemfdCreate(name, flags)
+		}
 		return err
 	})
 	if err != nil {

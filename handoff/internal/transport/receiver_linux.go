@@ -9,6 +9,7 @@ import (
 
 	"github.com/segue-go/segue/handoff/fdpass"
 	"github.com/segue-go/segue/handoff/internal/link"
+	"github.com/segue-go/segue/handoff/internal/peer"
 	"github.com/segue-go/segue/handoff/internal/spares"
 	"github.com/segue-go/segue/handoff/internal/token"
 	"github.com/segue-go/segue/handoff/internal/wire"
@@ -42,7 +43,7 @@ func (r *Receiver) Token(f link.Frame, m *wire.Welcome) (token.Token, error) {
 	} else if n != 0 || m.Descriptor == 0 || !slices.Contains(m.Features, FeatureToken) {
 		return token.Token{}, fmt.Errorf("%w: WELCOME with %d descriptors", link.ErrProtocol, n)
 	}
-	process, err := r.Link.Peer.Process()
+	process, err := r.incumbent()
 	if err != nil {
 		return token.Token{}, err
 	}
@@ -85,9 +86,20 @@ func (r *Receiver) Fill(f *link.Frame, m *wire.Offer, batch int) (again bool, er
 	return true, r.Link.Send(&wire.Taken{Batch: batch, Refused: err.Error()})
 }
 
+// incumbent lets descriptors be taken from the incumbent, which must be known for that.
+func (r *Receiver) incumbent() (*fdpass.Process, error) {
+	if r.Link.Peer.Doubtful() {
+		return nil, fmt.Errorf("process %d: %w", r.Link.Peer.PID, peer.ErrUnproven)
+	}
+	return r.Link.Peer.Process()
+}
+
 // take takes what items name out of the incumbent, and makes sure that it is that.
 func (r *Receiver) take(items []wire.Item) ([]*listener.FD, error) {
-	process, err := r.Link.Peer.Process()
+	if len(items) == 0 {
+		return nil, nil
+	}
+	process, err := r.incumbent()
 	if err != nil {
 		return nil, err
 	}

@@ -38,6 +38,9 @@ func (s *Sender) Welcome(ctx context.Context, m *wire.Welcome, t token.Token) er
 	if !errors.Is(err, syscall.ETOOMANYREFS) {
 		return err
 	}
+	if s.Link.Peer.Doubtful() { // nobody in doubt is let take
+		return s.Link.Send(m, t)
+	}
 	s.Log.Warn("the token cannot be sent; the successor takes it", "error", err)
 	var held *listener.FD // whose number is 3 at least
 	err = s.Spares.Do(1, 1, func() (err error) {
@@ -64,6 +67,29 @@ func (s *Sender) Welcome(ctx context.Context, m *wire.Welcome, t token.Token) er
 		return fmt.Errorf("token: %w", err)
 	}
 	return nil
+}
+
+// Prove has the successor say something, before it is given anything, if it is in doubt who that is: an OFFER of nothing, which
+// it answers. offers are renumbered then. See [peer.Candidate].
+func (s *Sender) Prove(ctx context.Context, offers []*wire.Offer) error {
+	if !s.Link.Peer.Doubtful() {
+		return nil
+	}
+	if _, err := s.offer(ctx, &wire.Offer{}); err != nil {
+		return err
+	}
+	switch {
+	case !s.Link.Peer.Doubtful():
+	case s.Link.Peer.Dead():
+		return link.ErrPeerDied
+	default:
+		return fmt.Errorf("%w: it cannot be known whether process %d is the successor: what it sent was no answer, or came from another process",
+			link.ErrProtocol, s.Link.Peer.PID)
+	}
+	for _, o := range offers {
+		o.Batch++
+	}
+	return s.Link.Introduced()
 }
 
 // Offer sends one OFFER and waits for TAKEN. If s.Pull is set, the successor is to take the descriptors itself; if it
