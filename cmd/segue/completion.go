@@ -100,13 +100,22 @@ func (e env) bash(w io.Writer) {
 			fmt.Fprintf(w, "\t\t%s) list=%q ;;\n", c.name, strings.Join(words, " "))
 		}
 	}
-	fmt.Fprint(w, `		esac
+	var files []string
+	for _, c := range visible() {
+		if c.file {
+			files = append(files, c.name)
+		}
+	}
+	fmt.Fprintf(w, `		esac
 		;;
 	esac
 	COMPREPLY=($(compgen -W "$list" -- "$cur"))
+	case ${COMP_WORDS[1]} in
+	%s) case $cur in -*) ;; *) COMPREPLY+=($(compgen -f -- "$cur")) ;; esac ;;
+	esac
 }
 complete -F _segue_complete segue
-`)
+`, strings.Join(files, "|"))
 }
 
 // fish prints rules, each with the command that it is for; none holds after --, where COMMAND begins.
@@ -148,6 +157,9 @@ complete -c segue -n __segue_in_command -a '(__segue_command)'
 		}
 		for _, word := range words {
 			fmt.Fprintf(w, "complete -c segue -n '__segue_in %s' -a %s\n", c.name, word)
+		}
+		if c.file {
+			fmt.Fprintf(w, "complete -c segue -n '__segue_in %s' -F\n", c.name)
 		}
 		fs := c.flags()
 		c.setup(e, fs)

@@ -64,6 +64,8 @@ var completed = map[string]string{
 	"segue adopt --signal Q":               "QUIT",
 	"segue completion z":                   "zsh",
 	"segue help com":                       "completion",
+	"segue status --j":                     "--json",
+	"segue upgrade /proc/vers":             "/proc/version",
 	"segue adopt --pid 1 -- readli":        "readlink",
 	"segue adopt --pid 1 -- ls /proc/vers": "/proc/version",
 	"segue adopt -- ls -l /proc/vers":      "/proc/version",

@@ -58,12 +58,14 @@ type command struct {
 	part    string // of which command this is a part, only for this program itself; hidden, if it is not empty
 	becomes bool   // another program, to which signals are no business of this one
 	words   []string
+	file    bool // its argument is a path
 	// setup declares the flags, and returns what runs once they are parsed, with the remaining arguments.
 	setup func(e env, fs *flag.FlagSet) func(ctx context.Context, args []string) error
 }
 
 func commands() []command {
 	return []command{
+		upgradeCommand(), statusCommand(), stopCommand(),
 		socketsCommand(), adoptCommand(), runCommand(), adoptExecCommand(), runExecCommand(), adoptSignalCommand(), completionCommand(), versionCommand(), helpCommand(),
 	}
 }

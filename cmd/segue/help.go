@@ -41,7 +41,7 @@ func helpCommand() command {
 
 // overview is the help for the program.
 func (e env) overview(w io.Writer) {
-	fmt.Fprint(w, "segue looks at running servers, and moves their sockets to other programs.\n\nUsage:\n\n  segue COMMAND [FLAGS] [ARGUMENTS]\n\nCommands:\n\n")
+	fmt.Fprint(w, "segue upgrades running servers, looks at them, and moves their sockets to other programs.\n\nUsage:\n\n  segue COMMAND [FLAGS] [ARGUMENTS]\n\nCommands:\n\n")
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, c := range commands() {
 		if c.part == "" {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/segue-go/segue/handoff/internal/control"
 	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/rendezvous"
 	"github.com/segue-go/segue/handoff/internal/spares"
@@ -19,15 +20,16 @@ type chain struct {
 	attempt     *attempt     // the handover under way, one at a time; guarded by Driver.mu
 	predecessor *predecessor // nil for the first generation; guarded by Driver.mu once this generation owns
 
-	keeper rendezvous.Keeper // of the socket at which successors call
-	spares spares.Pool       // descriptors for a handover
+	keeper  rendezvous.Keeper // of the socket at which successors call
+	control *control.Server   // at the one at which somebody asks
+	spares  spares.Pool       // descriptors for a handover
 
 	origin spawn.Origin // what successors are started with
 	stdio  spawn.Stdio  // standard output and error
 }
 
 func (d *Driver) initChain() {
-	d.spares.Alone = d.withoutAccepting
+	d.spares.Alone, d.control = d.withoutAccepting, d.newControl()
 	d.keeper = rendezvous.Keeper{
 		Path: rendezvous.Path(d.cfg.Path), Step: d.cfg.StepTimeout, Life: d.ctx, Log: d.log, Mine: d.keepsRendezvous, Accept: d.awaitCallers,
 	}
@@ -38,6 +40,9 @@ func (d *Driver) join(ctx context.Context) error {
 	err := d.meet(ctx)
 	if err == nil && d.cfg.Command == nil {
 		d.origin.Report(d.log)
+	}
+	if err == nil {
+		d.task(d.attendControl)
 	}
 	return err
 }
@@ -74,11 +79,13 @@ func (d *Driver) fillSpares() {
 func (d *Driver) withoutAccepting(f func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !d.phase.Owns() {
-		f()
-		return
-	}
-	d.Sockets.WithoutAccepting(f)
+	d.control.Alone(func() {
+		if !d.phase.Owns() {
+			f()
+			return
+		}
+		d.Sockets.WithoutAccepting(f)
+	})
 }
 
 // linkOptions are those of a link to other, which introduces itself there, by a message with its pidfd, if it is to.
@@ -144,6 +151,7 @@ func (d *Driver) closeChain(owner bool) {
 	}
 	d.Conns.Close()
 	d.stdio.Close()
+	d.endControl(owner)
 	d.keeper.Leave(owner)
 }
 

@@ -39,6 +39,7 @@ func (d *Driver) enterPhaseLocked() {
 	to := succession.PhaseOf(d.toPredecessor, d.toSuccessor)
 	if to != d.phase && d.phase != succession.PhaseStopped {
 		d.phase = to
+		d.journal.note(to)
 		d.tellNewsLocked()
 	}
 }

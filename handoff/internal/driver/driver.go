@@ -53,6 +53,7 @@ type Driver struct {
 	phase         Phase                // follows from these two
 	handingBack   chan struct{}        // closed when HandBack is done; nil if it is not under way
 	news          chan struct{}        // closed when the phase changes, or an attempt ends
+	journal       journal              // of the last phases
 
 	number      int
 	sealed      bool // the predecessor was told which sections there are: too late to register

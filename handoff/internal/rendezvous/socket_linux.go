@@ -16,7 +16,8 @@ import (
 
 const (
 	backlog = 64
-	maxPath = 107 // bytes of sun_path without the final zero, unix(7)
+	// MaxPath is the length of the longest path: the bytes of sun_path without the final zero, unix(7).
+	MaxPath = 107
 )
 
 // ErrTaken is that the path is somebody else's.
@@ -29,8 +30,8 @@ type Path string
 // Dial connects to the incumbent.
 func (p Path) Dial() (*net.UnixConn, error) {
 	path := string(p)
-	if len(path) > maxPath {
-		return nil, fmt.Errorf("path %q has %d bytes, a Unix socket's at most %d; choose a shorter one", path, len(path), maxPath)
+	if len(path) > MaxPath {
+		return nil, fmt.Errorf("path %q has %d bytes, a Unix socket's at most %d; choose a shorter one", path, len(path), MaxPath)
 	}
 	n, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {

@@ -1,0 +1,233 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+
+	"github.com/segue-go/segue/handoff/control"
+)
+
+// The exit statuses of the commands that ask a chain.
+const (
+	exitFailed    = 3
+	exitNobody    = 4
+	exitForbidden = 5
+	exitSilent    = 6
+	exitNoControl = 7
+	exitNoChain   = 8
+	exitBusy      = 9
+	exitLost      = 10
+)
+
+const controlStatuses = `
+PATH is the rendezvous of the program: its Config.Path. Ask as its user, or as root.
+
+The exit status:
+
+   0  all went well
+   1  something else went wrong, such as --timeout
+   3  it failed; for upgrade, the process that was asked serves on, if the message does not say otherwise
+   4  nobody is there
+   5  not allowed: the path, or the process, is somebody else's
+   6  the process does not answer: it is stopped, or stuck
+   7  the process answers no requests, or does not know this one: an older version, or it is still starting
+   8  at PATH is no rendezvous
+   9  another upgrade is under way
+  10  the process has ended, and how the upgrade ended is not known`
+
+// asked makes an error of package control one with its exit status.
+func asked(err error) error {
+	for _, c := range []struct {
+		is     error
+		status int
+	}{
+		{control.ErrNobody, exitNobody}, {control.ErrForbidden, exitForbidden}, {control.ErrNoControl, exitNoControl},
+		{control.ErrUnknownRequest, exitNoControl}, {control.ErrSilent, exitSilent}, {control.ErrNoChain, exitNoChain},
+		{control.ErrBusy, exitBusy}, {control.ErrLost, exitLost}, {control.ErrFailed, exitFailed},
+	} {
+		if errors.Is(err, c.is) {
+			return &statusError{errors.New(harmless(err.Error())), c.status}
+		}
+	}
+	return err
+}
+
+// harmless keeps what another process says from controlling the terminal.
+func harmless(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\t' || unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, s)
+}
+
+// onePath returns the argument of a command that asks.
+func onePath(args []string) (string, error) {
+	if len(args) != 1 || args[0] == "" {
+		return "", usagef("give one PATH: the rendezvous of the program, its Config.Path")
+	}
+	return args[0], nil
+}
+
+// bound ends ctx after d.
+func bound(ctx context.Context, d time.Duration, rest string) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, d, fmt.Errorf("not done after %v (--timeout)%s: %w", d, rest, os.ErrDeadlineExceeded))
+}
+
+func upgradeCommand() command {
+	return command{
+		name: "upgrade", args: "[--timeout T] PATH", summary: "replace the process that serves, and wait for the result", file: true,
+		help: `
+Has the process that serves at PATH start its successor, which is the program as it is now, and waits until that has
+confirmed. Each phase is printed as it begins. An upgrade goes on if this command is ended.
+` + controlStatuses,
+		setup: func(e env, flags *flag.FlagSet) func(context.Context, []string) error {
+			timeout := 15 * time.Minute
+			flags.Var((*timeValue)(&timeout), "timeout", "wait no longer than this `time`; the upgrade goes on")
+			return func(ctx context.Context, args []string) error {
+				path, err := onePath(args)
+				if err != nil {
+					return err
+				}
+				ctx, stop := bound(ctx, timeout, "; the upgrade goes on, see segue status")
+				defer stop()
+				var last control.Event
+				err = (&control.Client{Path: path}).Upgrade(ctx, func(ev control.Event) {
+					last = ev
+					fmt.Fprintf(e.stdout, "%8s  %s\n", shortly(ev.After), describe(ev))
+				})
+				if err != nil {
+					return asked(err)
+				}
+				fmt.Fprintf(e.stdout, "upgraded: generation %d serves%s\n", last.Generation+1, inProcess(last.Successor))
+				return nil
+			}
+		},
+	}
+}
+
+func shortly(d time.Duration) string { return fmt.Sprintf("%.3fs", d.Seconds()) }
+
+func inProcess(pid int) string {
+	if pid == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", process %d", pid)
+}
+
+// describe says what a phase means for somebody who waits for the upgrade.
+func describe(ev control.Event) string {
+	old := fmt.Sprintf("generation %d, process %d", ev.Generation, ev.PID)
+	switch ev.Phase {
+	case "offering":
+		return "offering: a successor starts; " + old + " serves"
+	case "switching":
+		return "switching: the successor" + inProcess(ev.Successor) + " is ready"
+	case "guarding":
+		return "guarding: the successor owns the sockets, and has not confirmed yet"
+	case "draining":
+		return "draining: the successor has confirmed; " + old + " finishes what it has begun"
+	default:
+		return harmless(ev.Phase) + ": " + old
+	}
+}
+
+func statusCommand() command {
+	return command{
+		name: "status", args: "[--json] PATH", summary: "show what the process that serves is doing", file: true,
+		help: "Asks the process that serves at PATH.\n" + controlStatuses,
+		setup: func(e env, flags *flag.FlagSet) func(context.Context, []string) error {
+			asJSON := flags.Bool("json", false, "print one JSON object")
+			timeout := 15 * time.Second
+			flags.Var((*timeValue)(&timeout), "timeout", "wait no longer than this `time`")
+			return func(ctx context.Context, args []string) error {
+				path, err := onePath(args)
+				if err != nil {
+					return err
+				}
+				ctx, stop := bound(ctx, timeout, "")
+				defer stop()
+				s, err := (&control.Client{Path: path}).Status(ctx)
+				if err != nil {
+					return asked(err)
+				}
+				if *asJSON {
+					enc := json.NewEncoder(e.stdout)
+					enc.SetIndent("", "  ")
+					return enc.Encode(s)
+				}
+				printStatus(e.stdout, s)
+				return nil
+			}
+		},
+	}
+}
+
+func printStatus(w io.Writer, s control.Status) {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	row := func(name, format string, args ...any) {
+		fmt.Fprintf(t, "%s\t%s\n", name, harmless(fmt.Sprintf(format, args...)))
+	}
+	row("generation", "%d", s.Generation)
+	row("process", "%d", s.PID)
+	row("phase", "%s, since %s", s.Phase, s.Since.Local().Format(time.DateTime))
+	if s.Successor != 0 {
+		row("successor", "process %d", s.Successor)
+	}
+	if s.Predecessor != 0 {
+		row("predecessor", "process %d, drains", s.Predecessor)
+	}
+	row("connections", "%d came from the predecessor, %d went to a successor", s.Arrived, s.Moved)
+	if s.LastError != "" {
+		row("last error", "%s", strings.ReplaceAll(s.LastError, "\n", "\n\t"))
+	}
+	for i, o := range s.Sockets {
+		name, from := "", "bound here"
+		if i == 0 {
+			name = "sockets"
+		}
+		if o.Inherited {
+			from = "inherited"
+		}
+		row(name, "%s %s %s, %s, %q", o.Kind, o.Network, o.Address, from, o.Name)
+	}
+	_ = t.Flush()
+}
+
+func stopCommand() command {
+	return command{
+		name: "stop", args: "[--timeout T] PATH", summary: "stop the process that serves, and wait for its end", file: true,
+		help: `
+Sends SIGTERM to the process that serves at PATH, by itself, and waits until it has ended. No older process is revived;
+one that still drains ends when that is done. Under a supervisor use that one's own command: it would start the program
+again, or take this for a crash.
+` + controlStatuses,
+		setup: func(e env, flags *flag.FlagSet) func(context.Context, []string) error {
+			timeout := 90 * time.Second
+			flags.Var((*timeValue)(&timeout), "timeout", "wait no longer than this `time`")
+			return func(ctx context.Context, args []string) error {
+				path, err := onePath(args)
+				if err != nil {
+					return err
+				}
+				ctx, stop := bound(ctx, timeout, "")
+				defer stop()
+				if err := (&control.Client{Path: path}).Stop(ctx); err != nil {
+					return asked(err)
+				}
+				fmt.Fprintln(e.stdout, "stopped")
+				return nil
+			}
+		},
+	}
+}
