@@ -39,10 +39,12 @@ func sandboxed(t *testing.T) bool {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(dir, "app"), "../examples/systemd")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %v\n%s", build.Args, err, out)
+	for name, source := range map[string]string{"app": "../examples/systemd", "segue": "../cmd/segue"} {
+		build := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(dir, name), source)
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v\n%s", build.Args, err, out)
+		}
 	}
 	exe, err := os.Executable()
 	if err != nil {
@@ -101,6 +103,13 @@ func newService(t *testing.T, edit ...string) *service {
 	t.Helper()
 	s := &service{t: t, addr: "127.0.0.1:8080"}
 	s.install("app")
+	tool, err := os.ReadFile(filepath.Join(os.Getenv(envSandbox), "segue"))
+	if err == nil {
+		err = os.WriteFile("/usr/local/bin/segue", tool, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, name := range []string{"app.service", "app.socket"} {
 		b, err := os.ReadFile(filepath.Join("../examples/systemd", name))
 		if err != nil {

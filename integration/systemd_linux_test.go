@@ -78,7 +78,43 @@ func (s *service) noWarnings() {
 	}
 }
 
-// TestSystemdBroken reloads into programs that fail: the old one serves on, and stays the main process.
+// TestSystemdReloads reloads the service again and again as soon as the last reload has returned, under load and with a guard that
+// does not end: each reload returns when the next process serves, and nobody notices.
+func TestSystemdReloads(t *testing.T) {
+	if !sandboxed(t) {
+		return
+	}
+	s := newService(t, append(slices.Clone(long), "WatchdogSec=10s", "WatchdogSec=2s")...)
+	s.systemctl("start", "app")
+	crowd := s.crowd()
+	pid := s.mainPID()
+	for range 10 {
+		s.systemctl("reload", "app")
+		n, err := s.ask()
+		if err != nil || n == pid {
+			t.Fatalf("after the reload process %d answers, %v", n, err)
+		}
+		pid = n
+	}
+	for begun := time.Now(); time.Since(begun) < 3*time.Second; time.Sleep(100 * time.Millisecond) { // longer than the watchdog waits
+		if n, err := s.ask(); err != nil || n != pid {
+			t.Fatalf("process %d answers, %v; the watchdog?", n, err)
+		}
+	}
+	s.unharmed(crowd)
+	if got := s.show("NRestarts"); got != "0" {
+		t.Errorf("%s restarts", got)
+	}
+	out, err := exec.Command("/usr/local/bin/segue", "status", "/run/app/segue.sock").CombinedOutput() // as root, which may
+	if err != nil || !strings.Contains(string(out), strconv.Itoa(pid)) {
+		t.Errorf("segue status: %v\n%s", err, out)
+	}
+	s.noWarnings()
+	s.systemctl("stop", "app")
+	s.gone()
+}
+
+// TestSystemdBroken reloads into programs that fail: the reload fails, the old one serves on, and stays the main process.
 func TestSystemdBroken(t *testing.T) {
 	if !sandboxed(t) {
 		return
@@ -90,7 +126,9 @@ func TestSystemdBroken(t *testing.T) {
 	for _, program := range []string{"#!/bin/sh\necho 'cannot find my configuration' >&2\nexit 3\n", "no program at all"} {
 		before := strings.Count(s.journal(), "upgrade failed")
 		s.replace([]byte(program))
-		s.systemctl("reload", "app")
+		if out, err := s.try("reload", "app"); err == nil || !strings.Contains(out, "failed") {
+			t.Errorf("the reload does not fail: %v\n%s", err, out)
+		}
 		await(t, "word of the failure", func() bool { return strings.Count(s.journal(), "upgrade failed") > before })
 		s.becomes("SubState", "running")
 		if n, err := s.ask(); n != old || err != nil || s.mainPID() != old {
@@ -171,7 +209,9 @@ func TestSystemdCrash(t *testing.T) {
 		{"the successor when it starts", quick, func(t *testing.T, s *service) ([]int, bool) {
 			old := s.mainPID()
 			s.replace([]byte("#!/bin/sh\nkill -KILL $$\n"))
-			s.systemctl("reload", "app")
+			if _, err := s.try("reload", "app"); err == nil {
+				t.Error("the reload does not fail")
+			}
 			await(t, "word of the failure", func() bool { return strings.Contains(s.journal(), "upgrade failed") })
 			s.install("app")
 			if n, err := s.ask(); n != old || err != nil {
