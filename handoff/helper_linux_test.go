@@ -265,6 +265,9 @@ func first(t *testing.T, c handoff.Config) (*handoff.Generation, net.Listener) {
 	g := join(t, c)
 	l := listen(t, g, "tcp", "127.0.0.1:0")
 	ready(t, g)
+	if c.Path != "" && len(c.Path) < 98 { // its descriptor is there when a test counts
+		eventually(t, "the control socket", func() bool { _, err := os.Stat(c.Path + ".control"); return err == nil })
+	}
 	return g, l
 }
 

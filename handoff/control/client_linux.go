@@ -177,7 +177,7 @@ func (c *Client) try(q *question, path, do string, hear func(*question) error) e
 	if err != nil {
 		return diagnose(path, err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	q.conn = conn
 	if q.process, err = rendezvous.IncumbentOf(conn); err != nil {
 		if errors.Is(err, peer.ErrGone) {

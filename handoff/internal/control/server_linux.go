@@ -87,7 +87,7 @@ func (s *Server) serve(ctx context.Context, o *socket) {
 		}
 		s.Task(func() {
 			defer o.callers.leave(c)
-			defer conn.Close()
+			defer func() { _ = conn.Close() }()
 			s.attend(c)
 		})
 		pause(ctx, Spacing)
@@ -113,7 +113,7 @@ func (s *Server) accept(raw interface {
 		defer s.accepting.Unlock()
 		var c int
 		c, _, inner = unix.Accept4(int(n), unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
-		if inner == unix.EAGAIN {
+		if errors.Is(inner, unix.EAGAIN) {
 			return false // it is waited for
 		}
 		if inner != nil {
