@@ -17,7 +17,8 @@ import (
 // spawned, by [Generation.Upgrade].
 type Config struct {
 	// Path is the rendezvous, the Unix socket on which the incumbent awaits a successor. It is created with mode 0600,
-	// and so is a lock file beside it, Path + ".lock". Both are removed by the last generation that stops for good, and made
+	// and so are a lock file beside it, Path + ".lock", and the socket at which package control asks, Path + ".control", for which
+	// Path has at most 98 bytes. All are removed by the last generation that stops for good, and made
 	// again, if somebody else removed them, at the next upgrade. Who may create files in the directory may
 	// keep a server from starting there, so choose one like /run/app. Empty: the path in the environment variable
 	// SEGUE_RENDEZVOUS, which "segue run" sets for the program that it starts, and which Join removes; if that is not set

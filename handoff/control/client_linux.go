@@ -154,7 +154,9 @@ func (c *Client) ask(ctx context.Context, do string, hear func(*question) error)
 		case time.Now().Before(look):
 		case pid != 0 && time.Since(begun) >= c.settle():
 			return &Error{Op: do, Path: path, PID: pid, Err: fmt.Errorf("%w: %w", ErrSilent, err)}
-		case pid == 0:
+		case errors.Is(err, ErrSilent) && time.Since(begun) >= c.settle():
+			return &Error{Op: do, Path: path, Err: err}
+		case pid == 0 && !errors.Is(err, ErrSilent):
 			if gone := absent(path); gone != nil {
 				return &Error{Op: do, Path: path, Err: gone}
 			}
@@ -242,7 +244,7 @@ func diagnose(path string, cause error) error {
 	case errors.Is(cause, unix.EACCES), errors.Is(cause, unix.EPERM):
 		return fmt.Errorf("%w: %w", ErrForbidden, cause)
 	case errors.Is(cause, unix.EAGAIN): // so many ask that they queue, or nobody accepts any more
-		return fmt.Errorf("%w: too many wait for its answer", ErrSilent)
+		return fmt.Errorf("%w: %w: too many wait for its answer", errAgain, ErrSilent)
 	case errors.Is(cause, unix.EPROTOTYPE):
 		return fmt.Errorf("%w: something else listens at %s", ErrNoChain, path+control.Suffix)
 	case !errors.Is(cause, unix.ECONNREFUSED) && !errors.Is(cause, os.ErrNotExist):
