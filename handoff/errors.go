@@ -95,13 +95,13 @@ func (g *Generation) errorf(op string, err error) error {
 	if err == nil {
 		return nil
 	}
-	var already *Error
-	if errors.As(err, &already) {
-		return err
-	}
 	phase := g.currentPhase()
-	if f := (*driver.Failure)(nil); errors.As(err, &f) {
-		phase, err = Phase(f.Phase.String()), f.Err
+	// Only the outermost error counts: what a callback of the program has returned is further inside, and can be an Error too.
+	switch e := err.(type) { //nolint:errorlint // see above
+	case *Error:
+		return err
+	case *driver.Failure:
+		phase, err = Phase(e.Phase.String()), e.Err
 	}
 	return &Error{Op: op, Phase: phase, Err: public(err)}
 }

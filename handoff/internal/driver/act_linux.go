@@ -3,6 +3,7 @@ package driver
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 
 	"github.com/segue-go/segue/handoff/internal/peer"
@@ -32,7 +33,7 @@ func (a *attempt) act(action succession.Action) (report succession.IncumbentEven
 			return succession.TokenTaken, true
 		}
 		if err != nil {
-			a.cause = fmt.Errorf("%w; %w", a.cause, err)
+			a.cause = also(a.cause, err)
 		}
 		return succession.TokenGone, true
 	case succession.Fence:
@@ -40,7 +41,7 @@ func (a *attempt) act(action succession.Action) (report succession.IncumbentEven
 	case succession.Revive:
 		a.mayHaveOwned = true
 		if err := a.sections.Revive(); err != nil {
-			a.cause = fmt.Errorf("%w; %w", err, a.cause)
+			a.cause = also(err, a.cause)
 			return succession.Behind, true
 		}
 		return succession.Revived, true
@@ -98,7 +99,13 @@ func (a *attempt) act(action succession.Action) (report succession.IncumbentEven
 	case succession.WarnStuck:
 		a.departure.WarnStuck()
 	case succession.ReportBlocked:
-		d.log.Error("the successor owns the sockets, does not answer and cannot be killed; this process stays paused until it ends; end it",
+		level := slog.LevelError
+		if a.reportedBlocked { // it can come to this again and again, as often as the successor likes
+			level = slog.LevelDebug
+		}
+		a.reportedBlocked = true
+		d.log.Log(context.Background(), level,
+			"the successor owns the sockets, does not answer and cannot be killed; this process stays paused until it ends; end it",
 			"successor", a.link.Peer.PID, "error", a.cause)
 	}
 	return 0, false
@@ -116,10 +123,10 @@ func (a *attempt) fence() succession.IncumbentEvent {
 	p := a.link.Peer
 	err := a.kill(p)
 	if err != nil {
-		a.cause = fmt.Errorf("%w; %w", a.cause, err)
+		a.cause = also(a.cause, err)
 		return succession.Unkillable
 	}
-	a.cause = fmt.Errorf("%w; successor pid %d had the sockets and is dead%s", a.cause, p.PID, exitText(p))
+	a.cause = also(a.cause, fmt.Errorf("successor pid %d had the sockets and is dead%s", p.PID, exitText(p)))
 	return succession.Fenced
 }
 

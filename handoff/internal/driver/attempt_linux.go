@@ -66,6 +66,7 @@ type attempt struct {
 	guardReported    bool  // its end was reported
 	linkEnded        bool  // the link has ended
 	deathReported    bool  // the successor's death was reported
+	reportedBlocked  bool  // the operator was told that the successor cannot be killed
 	superseded       bool  // it has confirmed
 	done             bool  // nothing is to be decided any more: another attempt may have begun
 	endedUnconfirmed bool  // it was ended on purpose before it had

@@ -322,7 +322,7 @@ func (a *attempt) because(state succession.Incumbent, err error) {
 		a.cause = fmt.Errorf("before it confirmed: %w", err)
 	default:
 		if blocked(state) {
-			err = fmt.Errorf("%w; %w", a.cause, err)
+			err = also(a.cause, err)
 		}
 		a.cause = err
 	}

@@ -57,7 +57,8 @@ func Adopt(fd *listener.FD) (Token, error) {
 	return Token{fd: fd}, nil
 }
 
-// Take reports whether the caller owns from now on.
+// Take reports whether the caller owns from now on. More than 1 is there if the other side has put it back twice: nobody else owns
+// then either.
 func (t Token) Take() (bool, error) {
 	var b [8]byte
 	err := sys.Control(t.fd, func(n int) error {
@@ -66,7 +67,7 @@ func (t Token) Take() (bool, error) {
 	})
 	switch {
 	case err == nil:
-		return binary.NativeEndian.Uint64(b[:]) == 1, nil
+		return binary.NativeEndian.Uint64(b[:]) != 0, nil
 	case errors.Is(err, unix.EAGAIN):
 		return false, nil
 	default:

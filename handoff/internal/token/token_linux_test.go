@@ -70,6 +70,23 @@ func TestTokenKinds(t *testing.T) {
 	}
 }
 
+// TestPutTwice: a token that was put back twice is one token.
+func TestPutTwice(t *testing.T) {
+	token, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer token.Close()
+	if err := token.Put(); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []bool{true, false} {
+		if got, err := token.Take(); got != want || err != nil {
+			t.Errorf("Take: %v, %v", got, err)
+		}
+	}
+}
+
 func closing(n int, err error) error {
 	_ = unix.Close(n)
 	return err
