@@ -124,18 +124,17 @@ func TestWaitHijacked(t *testing.T) {
 		t.Fatal(err)
 	}
 	plain := func(c net.Conn) net.Conn { return c }
+	tracked := func(s *http.Server, ln net.Listener) Server { return HTTP(s, &registrar{Listener: ln}) }
 	for _, kind := range []struct {
 		name   string
+		handle http.HandlerFunc
 		serve  func(*http.Server, net.Listener) Server
 		client func(net.Conn) net.Conn
 	}{
-		{"tracked", func(s *http.Server, ln net.Listener) Server { return HTTP(s, &registrar{Listener: ln}) }, plain},
-		{"proxied", func(s *http.Server, ln net.Listener) Server {
-			s.Handler = httputil.NewSingleHostReverseProxy(to)
-			return HTTP(s, &registrar{Listener: ln})
-		}, plain},
-		{"wrapped", func(s *http.Server, ln net.Listener) Server { return HTTP(s, limited{ln}) }, plain},
-		{"tls", func(s *http.Server, ln net.Listener) Server {
+		{"tracked", echoes, tracked, plain},
+		{"proxied", httputil.NewSingleHostReverseProxy(to).ServeHTTP, tracked, plain},
+		{"wrapped", echoes, func(s *http.Server, ln net.Listener) Server { return HTTP(s, limited{ln}) }, plain},
+		{"tls", echoes, func(s *http.Server, ln net.Listener) Server {
 			s.TLSConfig = certificates
 			s.Protocols = new(http.Protocols)
 			s.Protocols.SetHTTP1(true)
@@ -160,7 +159,12 @@ func TestWaitHijacked(t *testing.T) {
 						t.Fatal(err)
 					}
 					var words sharedBuffer
-					s := &http.Server{Handler: http.HandlerFunc(echoes), ErrorLog: slog.NewLogLogger(slog.NewTextHandler(&words, nil), slog.LevelWarn)}
+					ended := make(chan struct{}, 3)
+					s := &http.Server{ErrorLog: slog.NewLogLogger(slog.NewTextHandler(&words, nil), slog.LevelWarn)}
+					s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+						defer func() { ended <- struct{}{} }()
+						kind.handle(w, r)
+					})
 					r := start(newFake(ln), kind.serve(s, ln).WaitHijacked(tt.wait))
 					var tunnels []*tunnel
 					for range 3 {
@@ -171,6 +175,7 @@ func TestWaitHijacked(t *testing.T) {
 						tunnels = append(tunnels, openTunnel(t, kind.client(c)))
 					}
 					tunnels[0].end()
+					<-ended // a proxy closes its side only after the client has seen the end
 					if stops {
 						r.stop()
 					} else {

@@ -3,7 +3,6 @@ package driver
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"os"
 
 	"github.com/segue-go/segue/handoff/internal/peer"
@@ -99,13 +98,12 @@ func (a *attempt) act(action succession.Action) (report succession.IncumbentEven
 	case succession.WarnStuck:
 		a.departure.WarnStuck()
 	case succession.ReportBlocked:
-		level := slog.LevelError
 		if a.reportedBlocked { // it can come to this again and again, as often as the successor likes
-			level = slog.LevelDebug
+			d.log.Debug("the successor still cannot be killed", "successor", a.link.Peer.PID, "error", a.cause)
+			return 0, false
 		}
 		a.reportedBlocked = true
-		d.log.Log(context.Background(), level,
-			"the successor owns the sockets, does not answer and cannot be killed; this process stays paused until it ends; end it",
+		d.log.Error("the successor owns the sockets, does not answer and cannot be killed; this process stays paused until it ends; end it",
 			"successor", a.link.Peer.PID, "error", a.cause)
 	}
 	return 0, false
