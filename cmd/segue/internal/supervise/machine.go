@@ -29,6 +29,7 @@ type proc struct {
 // machine decides. Each method is an event, and returns what is to be done, in this order. It is not safe for concurrent use.
 type machine struct {
 	o       *Options
+	sockets bool // COMMAND gets some
 	procs   []*proc
 	asked   bool // for another generation, while one is starting
 	served  bool // one was ready, some time
@@ -39,7 +40,7 @@ type machine struct {
 	waiting bool // for the end of a back-off
 }
 
-// action is something to be done. Exactly one field but the message is set, or none.
+// action is something to be done. One field but the message is set, or none.
 type action struct {
 	start  bool // COMMAND
 	signal syscall.Signal
@@ -49,14 +50,16 @@ type action struct {
 	ready  *deadline     // call tooLate
 	again  time.Duration // call backedOff after that
 	exit   bool          // with machine.status
-	level  level
-	msg    string
-	args   []any
+	// refused: a wish for another generation, to who waits for the end of the attempt
+	refused bool
+	level   level
+	msg     string
+	args    []any
 }
 
-// deadline is when something is done to a process, if that is there still.
+// deadline is when something is done to a process, if that is there still. Its number may be another one's by then.
 type deadline struct {
-	pid   int
+	proc  *proc
 	after time.Duration
 }
 
@@ -79,9 +82,6 @@ const (
 // failGrace is how long a process that was not ready in time has to end by itself.
 const failGrace = 5 * time.Second
 
-// servingMessage is said each time that another process is ready.
-const servingMessage = "serving"
-
 func (m *machine) find(pid int) *proc {
 	for _, p := range m.procs {
 		if p.pid == pid || p.server == pid {
@@ -90,6 +90,9 @@ func (m *machine) find(pid int) *proc {
 	}
 	return nil
 }
+
+// has reports whether a process has not ended.
+func (m *machine) has(p *proc) bool { return slices.Contains(m.procs, p) }
 
 // the returns the process with this role.
 func (m *machine) the(r role) *proc {
@@ -101,15 +104,24 @@ func (m *machine) the(r role) *proc {
 	return nil
 }
 
+// program is COMMAND's, for messages.
+func (m *machine) program() string {
+	if len(m.o.Argv) == 0 {
+		return ""
+	}
+	return m.o.Argv[0]
+}
+
 func tell(l level, msg string, args ...any) action { return action{level: l, msg: msg, args: args} }
 
 // begin is the first event.
 func (m *machine) begin() []action { return []action{{start: true}} }
 
 // started: a start was asked for, and pid is the process.
-func (m *machine) started(pid int) []action {
-	m.procs = append(m.procs, &proc{pid: pid, server: pid, role: starting})
-	return []action{{ready: &deadline{pid, m.o.ReadyTimeout}}, tell(info, "started", "pid", pid)}
+func (m *machine) started(pid int) (*proc, []action) {
+	p := &proc{pid: pid, server: pid, role: starting}
+	m.procs = append(m.procs, p)
+	return p, []action{{ready: &deadline{p, m.o.ReadyTimeout}}, tell(info, "started", "pid", pid, "program", m.program())}
 }
 
 // notStarted: a start was asked for, and failed.
@@ -117,21 +129,20 @@ func (m *machine) notStarted(err error, status int) []action {
 	if m.the(serving) != nil {
 		return append([]action{tell(failure, "the next process cannot be started; the old one serves on", "error", err)}, m.next()...)
 	}
-	acts := []action{tell(failure, "COMMAND cannot be started", "error", err)}
+	acts := []action{tell(failure, "COMMAND cannot be started", "program", m.program(), "error", err)}
 	return append(acts, m.failure(status)...)
 }
 
-// ready: pid, which is starting, can serve. A process that is to take over at the rendezvous is ready when it has, which named
+// ready: p, which is starting, can serve. A process that is to take over at the rendezvous is ready when it has, which named
 // tells.
-func (m *machine) ready(pid int, now time.Time) []action {
-	p := m.find(pid)
-	if p == nil || p.role != starting {
+func (m *machine) ready(p *proc, now time.Time) []action {
+	if !m.has(p) || p.role != starting {
 		return nil
 	}
 	if s := m.the(serving); s != nil && s.joined && !p.joined {
 		return nil
 	}
-	acts := []action{tell(info, servingMessage, "pid", pid)}
+	acts := []action{tell(info, "serving", "pid", p.pid)}
 	acts = append(acts, m.serve(p, now)...)
 	return append(acts, m.next()...)
 }
@@ -144,7 +155,7 @@ func (m *machine) serve(p *proc, now time.Time) (acts []action) {
 		}
 		q.role = draining
 		if !p.joined || !q.joined { // otherwise it knows, drains, and has bounds of its own
-			acts = append(acts, action{signal: m.o.DrainSignal, to: q.pid}, action{kill: &deadline{q.pid, m.o.DrainTimeout}})
+			acts = append(acts, action{signal: m.o.DrainSignal, to: q.pid}, action{kill: &deadline{q, m.o.DrainTimeout}})
 		}
 	}
 	p.role, p.since, m.served = serving, now, true
@@ -176,13 +187,12 @@ func (m *machine) named(pid int, ancestors []int, now time.Time) []action {
 		return append([]action{tell(warning, "an older process serves again", "pid", pid)}, m.serve(p, now)...)
 	}
 	p.joined, p.role = true, starting
-	return m.ready(p.pid, now)
+	return m.ready(p, now)
 }
 
-// tooLate: pid has had its time to become ready.
-func (m *machine) tooLate(pid int) []action {
-	p := m.find(pid)
-	if p == nil || p.role != starting {
+// tooLate: p has had its time to become ready.
+func (m *machine) tooLate(p *proc) []action {
+	if !m.has(p) || p.role != starting {
 		return nil
 	}
 	p.role = failing
@@ -190,21 +200,20 @@ func (m *machine) tooLate(pid int) []action {
 	if m.the(serving) != nil {
 		stays = "; the old one serves on"
 	}
-	acts := []action{tell(failure, "a new process was not ready in time and is ended"+stays, "pid", pid, "time", m.o.ReadyTimeout)}
+	acts := []action{tell(failure, "a new process was not ready in time and is ended"+stays, "pid", p.pid, "time", m.o.ReadyTimeout)}
 	if s := m.the(serving); m.o.Ready.Joined || s != nil && s.joined {
 		// SIGTERM would be a wish that the service ends, if it should own at this moment.
-		return append(acts, action{signal: syscall.SIGKILL, group: true, to: pid})
+		return append(acts, action{signal: syscall.SIGKILL, group: true, to: p.pid})
 	}
-	return append(acts, action{signal: syscall.SIGTERM, to: pid}, action{kill: &deadline{pid, failGrace}})
+	return append(acts, action{signal: syscall.SIGTERM, to: p.pid}, action{kill: &deadline{p, failGrace}})
 }
 
-// overdue: pid has had its time to end.
-func (m *machine) overdue(pid int) []action {
-	p := m.find(pid)
-	if p == nil || p.role == serving && !m.ends {
+// overdue: p has had its time to end.
+func (m *machine) overdue(p *proc) []action {
+	if !m.has(p) || p.role == serving && !m.ends {
 		return nil
 	}
-	return []action{tell(warning, "a process did not end in time and is killed", "pid", pid), {signal: syscall.SIGKILL, group: true, to: pid}}
+	return []action{tell(warning, "a process did not end in time and is killed", "pid", p.pid), {signal: syscall.SIGKILL, group: true, to: p.pid}}
 }
 
 // exited: a process of COMMAND has ended, with the status that a shell would show.
@@ -225,9 +234,9 @@ func (m *machine) exited(pid, status int, now time.Time) []action {
 		return m.ended()
 	case p.role == serving && status == 0 && m.the(starting) == nil:
 		m.status, m.ends, m.stays = 0, true, m.o.Stay
-		acts := []action{tell(info, "COMMAND has ended", "pid", pid)}
+		acts := []action{tell(info, "COMMAND has ended", "program", m.program(), "pid", pid, "status", status)}
 		for _, q := range m.procs {
-			acts = append(acts, action{kill: &deadline{q.pid, m.o.StopTimeout}})
+			acts = append(acts, action{kill: &deadline{q, m.o.StopTimeout}})
 		}
 		return append(acts, m.ended()...)
 	case p.role == failing && status == 0:
@@ -236,7 +245,7 @@ func (m *machine) exited(pid, status int, now time.Time) []action {
 	if p.role == serving && now.Sub(p.since) >= stable {
 		m.failed = 0
 	}
-	acts := []action{tell(failure, "COMMAND has ended", "pid", pid, "status", status)}
+	acts := []action{tell(failure, "COMMAND has ended", "program", m.program(), "pid", pid, "status", status)}
 	return append(acts, m.failure(status)...)
 }
 
@@ -250,16 +259,16 @@ func (m *machine) failure(status int) []action {
 	case m.ends:
 		return m.ended()
 	case !m.served || m.failed > m.o.Restarts:
-		acts := []action{tell(failure, "COMMAND is not started again", "failures", m.failed)}
+		acts := []action{tell(failure, "COMMAND is not started again", "program", m.program(), "failures", m.failed)}
 		m.ends = true
 		for _, p := range m.procs {
-			acts = append(acts, action{signal: syscall.SIGTERM, to: p.pid}, action{kill: &deadline{p.pid, m.o.StopTimeout}})
+			acts = append(acts, action{signal: syscall.SIGTERM, to: p.pid}, action{kill: &deadline{p, m.o.StopTimeout}})
 		}
 		return append(acts, m.ended()...)
 	}
 	after := min(backOffFirst<<min(m.failed-1, 20), backOffMost)
 	m.waiting, m.asked = true, false
-	return []action{{again: after}, tell(warning, "COMMAND is started again", "in", after)}
+	return []action{{again: after}, tell(warning, "COMMAND is started again", "program", m.program(), "in", after)}
 }
 
 // backedOff: the time after a failure is over.
@@ -306,7 +315,7 @@ func (m *machine) signaled(s syscall.Signal) (acts []action) {
 		acts = append(acts, tell(info, "stopping", "signal", fmt.Sprint(s)))
 		m.ends, m.stays = true, false
 		for _, p := range m.procs {
-			acts = append(acts, action{signal: s, to: p.server}, action{kill: &deadline{p.pid, m.o.StopTimeout}})
+			acts = append(acts, action{signal: s, to: p.server}, action{kill: &deadline{p, m.o.StopTimeout}})
 		}
 		return append(acts, m.ended()...)
 	}
@@ -329,9 +338,42 @@ func (m *machine) hangUp() []action {
 	case s == nil:
 		m.waiting = false
 		return []action{{start: true}}
-	case !s.joined && len(m.o.Listen) == 0:
-		return []action{tell(failure, "SIGHUP is refused: COMMAND has not joined at SEGUE_RENDEZVOUS, and there is no --listen, "+
+	case !s.joined && !m.sockets:
+		return []action{{refused: true}, tell(failure, "SIGHUP is refused: COMMAND has not joined at SEGUE_RENDEZVOUS, and there is no --listen, "+
 			"so a second process could not get its sockets")}
 	}
 	return []action{{start: true}}
+}
+
+// standing is how things are, for who has started this process.
+type standing struct {
+	serves   bool // a process of COMMAND does
+	replaces bool // and the next one starts
+	stops    bool
+	text     string
+}
+
+func (m *machine) standing() standing {
+	now := standing{stops: m.ends && !m.stays}
+	next := m.the(starting)
+	if next == nil {
+		next = m.the(failing)
+	}
+	if s := m.the(serving); s != nil {
+		now.serves, now.replaces = true, next != nil
+		now.text = fmt.Sprintf("process %d serves", s.server)
+	} else {
+		now.text = "nobody serves"
+	}
+	switch {
+	case now.stops:
+		now.text = fmt.Sprintf("stops; %d processes have not ended", len(m.procs))
+	case m.ends:
+		now.text = "COMMAND has ended well; stays until SIGTERM"
+	case next != nil:
+		now.text += fmt.Sprintf(", process %d starts", next.pid)
+	case m.waiting:
+		now.text += fmt.Sprintf("; COMMAND is started again after %d failures", m.failed)
+	}
+	return now
 }

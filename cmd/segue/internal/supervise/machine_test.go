@@ -16,10 +16,10 @@ type play struct {
 	now time.Time
 }
 
-func newPlay(t *testing.T, o Options) *play {
+func newPlay(t *testing.T, sockets bool, o Options) *play {
 	o.DrainSignal, o.Restarts = syscall.SIGTERM, 2
 	p := &play{t: t, now: time.Unix(0, 0)}
-	p.m.o = &o
+	p.m.o, p.m.sockets = &o, sockets
 	p.wants(p.m.begin(), "start")
 	p.m.started(1)
 	return p
@@ -40,7 +40,7 @@ func (p *play) wants(acts []action, want ...string) {
 		case a.exit:
 			got = append(got, "exit")
 		case a.kill != nil:
-			got = append(got, "bound "+string(rune('0'+a.kill.pid)))
+			got = append(got, "bound "+string(rune('0'+a.kill.proc.pid)))
 		}
 	}
 	if !slices.Equal(got, want) {
@@ -58,20 +58,20 @@ func (p *play) says(acts []action, msg string) []action {
 }
 
 func TestMachineSockets(t *testing.T) {
-	p := newPlay(t, Options{Listen: make([]Socket, 1)})
-	p.wants(p.m.ready(1, p.now))
+	p := newPlay(t, true, Options{})
+	p.wants(p.m.ready(p.m.find(1), p.now))
 	p.wants(p.m.signaled(syscall.SIGHUP), "start")
 	p.m.started(2)
 	p.wants(p.m.signaled(syscall.SIGHUP)) // it waits
 	p.wants(p.m.signaled(syscall.SIGUSR1), "user defined signal 1 1")
-	p.wants(p.m.ready(2, p.now), "terminated 1", "bound 1", "start")
+	p.wants(p.m.ready(p.m.find(2), p.now), "terminated 1", "bound 1", "start")
 	p.m.started(3)
 	p.wants(p.m.exited(1, 0, p.now))
 	p.wants(p.says(p.m.exited(3, 5, p.now), "the old one serves on"))
 	p.wants(p.m.exited(9, 5, p.now)) // an orphan
 	p.wants(p.m.signaled(syscall.SIGTERM), "terminated 2", "bound 2")
 	p.wants(p.m.signaled(syscall.SIGHUP))
-	p.wants(p.m.overdue(2), "killed 2")
+	p.wants(p.m.overdue(p.m.find(2)), "killed 2")
 	p.wants(p.m.exited(2, 137, p.now), "exit")
 	if p.m.status != 137 {
 		t.Errorf("status %d", p.m.status)
@@ -79,14 +79,14 @@ func TestMachineSockets(t *testing.T) {
 }
 
 func TestMachineCrash(t *testing.T) {
-	p := newPlay(t, Options{Listen: make([]Socket, 1)})
-	p.m.ready(1, p.now)
+	p := newPlay(t, true, Options{})
+	p.m.ready(p.m.find(1), p.now)
 	p.wants(p.m.exited(1, 139, p.now), "again in 100ms")
 	p.wants(p.m.backedOff(), "start")
 	p.wants(p.m.notStarted(errors.New("gone"), 127), "again in 200ms")
 	p.wants(p.m.backedOff(), "start")
 	p.m.started(2)
-	p.m.ready(2, p.now)
+	p.m.ready(p.m.find(2), p.now)
 	p.now = p.now.Add(stable)
 	p.wants(p.m.exited(2, 139, p.now), "again in 100ms") // it was well for long enough
 	p.wants(p.m.signaled(syscall.SIGHUP), "start")       // somebody does not want to wait
@@ -102,13 +102,13 @@ func TestMachineCrash(t *testing.T) {
 }
 
 func TestMachineRendezvous(t *testing.T) {
-	p := newPlay(t, Options{})
-	p.m.ready(1, p.now) // by its time
+	p := newPlay(t, false, Options{})
+	p.m.ready(p.m.find(1), p.now) // by its time
 	p.wants(p.says(p.m.signaled(syscall.SIGHUP), "refused"))
 	p.wants(p.m.named(6, []int{1}, p.now)) // below a shell
 	p.wants(p.m.signaled(syscall.SIGHUP), "start")
 	p.m.started(2)
-	p.wants(p.m.ready(2, p.now)) // it has to take over
+	p.wants(p.m.ready(p.m.find(2), p.now)) // it has to take over
 	if s := p.m.the(serving); s.pid != 1 {
 		t.Errorf("process %d serves", s.pid)
 	}
@@ -120,14 +120,14 @@ func TestMachineRendezvous(t *testing.T) {
 	p.wants(p.m.exited(1, 0, p.now))
 	p.wants(p.m.signaled(syscall.SIGHUP), "start")
 	p.m.started(3)
-	p.wants(p.m.tooLate(3), "killed 3") // not SIGTERM, which would be a wish
+	p.wants(p.m.tooLate(p.m.find(3)), "killed 3") // not SIGTERM, which would be a wish
 	p.wants(p.m.exited(3, 137, p.now))
 	p.wants(p.m.signaled(syscall.SIGINT), "interrupt 7", "bound 7")
 	p.wants(p.m.exited(7, 0, p.now), "exit")
 }
 
 func TestMachineStays(t *testing.T) {
-	p := newPlay(t, Options{Stay: true})
+	p := newPlay(t, false, Options{Stay: true})
 	p.m.named(1, nil, p.now)
 	p.wants(p.says(p.m.exited(1, 0, p.now), "stays until SIGTERM"))
 	p.wants(p.m.signaled(syscall.SIGHUP)) // not even that starts anything
@@ -135,11 +135,56 @@ func TestMachineStays(t *testing.T) {
 }
 
 func TestMachineEndsWell(t *testing.T) {
-	p := newPlay(t, Options{})
+	p := newPlay(t, false, Options{})
 	p.m.named(1, nil, p.now)
 	p.m.signaled(syscall.SIGHUP)
 	p.m.started(2)
 	p.m.named(2, nil, p.now)
 	p.wants(p.m.exited(2, 0, p.now), "bound 1") // somebody has stopped it; what drains is waited for
 	p.wants(p.m.exited(1, 0, p.now), "exit")
+}
+
+// TestMachineNumbers: what was to happen to a process does not happen to another one that has got its number since.
+func TestMachineNumbers(t *testing.T) {
+	p := newPlay(t, true, Options{})
+	p.m.ready(p.m.find(1), p.now)
+	p.m.signaled(syscall.SIGHUP)
+	first, _ := p.m.started(5)
+	p.m.exited(5, 1, p.now)
+	p.m.signaled(syscall.SIGHUP)
+	second, _ := p.m.started(5)
+	p.wants(p.m.tooLate(first))
+	p.wants(p.m.overdue(first))
+	p.wants(p.m.ready(first, p.now))
+	p.wants(p.m.tooLate(second), "terminated 5", "bound 5")
+}
+
+// TestMachineStanding: what who has started this process is told.
+func TestMachineStanding(t *testing.T) {
+	p := newPlay(t, true, Options{Stay: true})
+	is := func(serves, replaces, stops bool, text string) {
+		t.Helper()
+		if got := (standing{serves, replaces, stops, text}); p.m.standing() != got {
+			t.Errorf("%+v, want %+v", p.m.standing(), got)
+		}
+	}
+	is(false, false, false, "nobody serves, process 1 starts")
+	p.m.ready(p.m.find(1), p.now)
+	is(true, false, false, "process 1 serves")
+	p.m.signaled(syscall.SIGHUP)
+	p.m.started(2)
+	is(true, true, false, "process 1 serves, process 2 starts")
+	p.m.tooLate(p.m.find(2))
+	is(true, true, false, "process 1 serves, process 2 starts")
+	p.m.exited(2, 1, p.now)
+	is(true, false, false, "process 1 serves")
+	p.m.exited(1, 1, p.now)
+	is(false, false, false, "nobody serves; COMMAND is started again after 1 failures")
+	p.m.backedOff()
+	p.m.started(3)
+	p.m.ready(p.m.find(3), p.now)
+	p.m.exited(3, 0, p.now)
+	is(false, false, false, "COMMAND has ended well; stays until SIGTERM")
+	p.m.signaled(syscall.SIGTERM)
+	is(false, false, true, "stops; 0 processes have not ended")
 }

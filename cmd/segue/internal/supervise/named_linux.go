@@ -57,14 +57,15 @@ func (r *runner) readName() {
 		return // as it was
 	}
 	acts := r.m.named(pid, ancestors(pid), time.Now())
-	if p == nil && !isChild(pid) && r.m.find(pid) != nil && r.m.find(pid).pid == pid {
-		r.watchOther(pid)
+	if q := r.m.find(pid); p == nil && !isChild(pid) && q != nil && q.pid == pid {
+		r.watchOther(q)
 	}
 	r.do(acts)
 }
 
 // watchOther tells of the end of a process that is no child, but that of one; it becomes a child when that one ends first.
-func (r *runner) watchOther(pid int) {
+func (r *runner) watchOther(p *proc) {
+	pid := p.pid
 	n, err := unix.PidfdOpen(pid, 0)
 	r.tasks.Go(func() {
 		if err == nil {
@@ -78,7 +79,7 @@ func (r *runner) watchOther(pid int) {
 		}
 		r.post(func() []action {
 			r.reap() // if it is a child by now, its status is known
-			if p := r.m.find(pid); p != nil && p.pid == pid {
+			if r.m.has(p) {
 				r.gone(pid, 1)
 			}
 			return nil

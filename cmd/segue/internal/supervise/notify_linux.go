@@ -42,28 +42,3 @@ func (n *notifySocket) read(ready func()) {
 		}
 	}
 }
-
-// tellReady tells who wants to know that COMMAND serves for the first time: by the file, and the supervisor of this process.
-func (r *runner) tellReady() {
-	if r.told {
-		return
-	}
-	r.told = true
-	if r.o.ReadyFile != "" {
-		if err := os.WriteFile(r.o.ReadyFile, nil, 0o644); err != nil {
-			r.o.Log.Error("the ready file was not made", "error", err)
-		}
-	}
-	path := os.Getenv("NOTIFY_SOCKET")
-	if path == "" {
-		return
-	}
-	conn, err := net.Dial("unixgram", path) // package net knows the abstract ones, which begin with @
-	if err == nil {
-		_, err = conn.Write([]byte("READY=1"))
-		_ = conn.Close()
-	}
-	if err != nil {
-		r.o.Log.Warn("the supervisor of this process was not told that COMMAND serves", "NOTIFY_SOCKET", path, "error", err)
-	}
-}

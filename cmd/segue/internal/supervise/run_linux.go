@@ -33,9 +33,15 @@ func Run(o Options) (status int, err error) {
 	if err := r.open(); err != nil {
 		return 1, err
 	}
+	r.up = newUpstream(r.o.Log)
+	defer r.up.close()
 	r.do(r.m.begin())
 	for !r.over {
 		select {
+		case <-r.up.feed:
+			if r.told.serves {
+				r.up.say("WATCHDOG=1")
+			}
 		case <-children:
 			r.reap()
 		case s := <-signals:
@@ -60,12 +66,14 @@ type runner struct {
 	events chan event
 	over   bool
 
-	dir     string
-	sockets []*socket
-	watch   *os.File // inotify(7), of dir
-	count   int      // of processes started
-	readies map[int]context.CancelFunc
-	told    bool // the supervisor of this process
+	dir      string
+	sockets  []*socket
+	watch    *os.File // inotify(7), of dir
+	count    int      // of processes started
+	readies  map[int]context.CancelFunc
+	up       upstream
+	told     standing // what who has started this process knows
+	fileMade bool
 }
 
 // forwarded are the signals that this process acts on: all that mean something to COMMAND. SIGPIPE is of this process's own
@@ -95,9 +103,7 @@ func (r *runner) open() (err error) {
 	if err != nil {
 		return err
 	}
-	if len(inherited) > 0 && len(r.o.Listen) == 0 {
-		r.m.o.Listen = make([]Socket, len(inherited)) // the machine wants to know whether there are any
-	}
+	r.m.sockets = len(r.sockets) > 0
 	if r.o.ReadyFile != "" { // of a process that was killed
 		if err := os.Remove(r.o.ReadyFile); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
@@ -122,9 +128,7 @@ func (r *runner) open() (err error) {
 func (r *runner) close() {
 	r.cancel()
 	r.unwatch()
-	if r.told && r.o.ReadyFile != "" {
-		_ = os.Remove(r.o.ReadyFile)
-	}
+	r.readyFile(false)
 	r.tasks.Wait()
 	endChildren()
 	for _, s := range r.sockets {
@@ -164,21 +168,21 @@ func (r *runner) do(acts []action) {
 		case a.signal != 0:
 			r.signal(a)
 		case a.kill != nil:
-			r.later(a.kill.after, func() []action { return r.m.overdue(a.kill.pid) })
+			r.later(a.kill.after, func() []action { return r.m.overdue(a.kill.proc) })
 		case a.ready != nil:
-			r.later(a.ready.after, func() []action { return r.m.tooLate(a.ready.pid) })
+			r.later(a.ready.after, func() []action { return r.m.tooLate(a.ready.proc) })
 		case a.again > 0:
 			r.later(a.again, func() []action { r.readName(); return r.m.backedOff() })
 		case a.exit:
 			r.over = true
+		case a.refused:
+			r.tellRefused()
 		}
 		if a.level != quiet {
 			r.o.Log.Log(r.ctx, [...]slog.Level{info: slog.LevelInfo, warning: slog.LevelWarn, failure: slog.LevelError}[a.level], a.msg, a.args...)
-			if a.msg == servingMessage {
-				r.tellReady()
-			}
 		}
 	}
+	r.tell()
 }
 
 // signal sends one. Children keep their numbers until reap has waited for them; others may have lost theirs.

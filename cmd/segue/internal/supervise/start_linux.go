@@ -49,8 +49,9 @@ func (r *runner) start() []action {
 	}
 	ctx, cancel := context.WithCancel(r.ctx)
 	r.readies[pid] = cancel
-	r.awaitReady(ctx, pid, notify)
-	return r.m.started(pid)
+	p, acts := r.m.started(pid)
+	r.awaitReady(ctx, p, notify)
+	return acts
 }
 
 // fork starts this program again, which executes file once it has set LISTEN_PID (Options.Self).
@@ -89,8 +90,9 @@ func (r *runner) fork(file, notify string) (pid int, err error) {
 }
 
 // awaitReady waits until a new process is ready, and says so, until ctx ends. It takes notify.
-func (r *runner) awaitReady(ctx context.Context, pid int, notify *notifySocket) {
-	ready := func() { r.post(func() []action { return r.m.ready(pid, time.Now()) }) }
+func (r *runner) awaitReady(ctx context.Context, p *proc, notify *notifySocket) {
+	pid := p.pid
+	ready := func() { r.post(func() []action { return r.m.ready(p, time.Now()) }) }
 	context.AfterFunc(ctx, notify.close)
 	if r.o.Ready.Joined { // named tells
 		ready = func() {}
