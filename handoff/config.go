@@ -124,8 +124,9 @@ type Config struct {
 	// this process is that, Join starts the program again, as the first generation, and never returns: this process stays as
 	// PID 1, reaps orphans, and passes signals on: SIGTERM, SIGINT and SIGQUIT to all processes of the namespace, others to the
 	// one that serves. It exits when that has ended and no other has taken its place, with its status, or 128 and the number of
-	// the signal that ended it. So nothing that matters may come before Join, and no deferred call of main is run. It needs a
-	// directory for temporary files. Otherwise Init has no effect. "segue run" does the same for any program, and starts it
+	// the signal that ended it. No deferred call of main is run, and ctx has no effect. What the program has done before
+	// Join it does again in the process below; sockets that it has taken by LISTEN_FDS (systemd.New, for example) stay with PID 1 and
+	// are lost to the program. It needs a directory for temporary files. Otherwise Init has no effect. "segue run" does the same for any program, and starts it
 	// again if it crashes.
 	Init bool
 

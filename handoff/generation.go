@@ -37,6 +37,8 @@ var pathlessJoined atomic.Bool
 // nobody reads any more: unless SIGPIPE is ignored, it is notified of it (os/signal) until it ends. So do not call
 // signal.Reset for SIGPIPE after Join.
 //
+// As process 1, and with Config.Init, Join never returns, whatever ctx says, and ends the process.
+//
 // ctx bounds this call only. If an incumbent is there but not yet serving, Join waits for it; if another successor is
 // already at work, the error is a [BusyError].
 func Join(ctx context.Context, c Config) (*Generation, error) {

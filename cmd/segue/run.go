@@ -81,7 +81,7 @@ row, up to 10s. If it ends before it has ever been ready, with status 0, or more
 			flags.IntVar(&r.restarts, "restarts", r.restarts, "give up after this `number` of failures in a row")
 			flags.StringVar(&r.rendezvous, "rendezvous", "", "the `path` of SEGUE_RENDEZVOUS, to share it with others; one of its own by default")
 			flags.BoolVar(&r.stay, "stay", false, "when COMMAND has ended with status 0, stay until SIGTERM")
-			flags.StringVar(&r.readyFile, "ready-file", "", "make the file `path` when COMMAND serves for the first time, and remove it at the end")
+			flags.StringVar(&r.readyFile, "ready-file", "", "have the file `path` there while COMMAND serves, and only then")
 			return func(_ context.Context, args []string) error {
 				if len(args) == 0 {
 					return usagef("what is to be run? Give its command line after --")

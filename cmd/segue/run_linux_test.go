@@ -284,16 +284,123 @@ func TestRunStubborn(t *testing.T) {
 	}
 }
 
-// TestRunEarly sends signals before COMMAND is there, or has any handler: nothing is left, and it ends as one wishes.
+// TestRunEarly sends SIGTERM before COMMAND is there, and when it has no handler yet: nothing is left of it. The process ends by the
+// signal itself only before it has said anything.
 func TestRunEarly(t *testing.T) {
 	for i := range 8 {
-		s := supervised(t, nil, nil, "--", "sleep", "3600")
-		time.Sleep(time.Duration(3*i) * time.Millisecond)
+		mark := fmt.Sprintf("36%d.%d", i, os.Getpid())
+		s := supervised(t, nil, nil, "--", "sleep", mark)
+		if i%2 == 1 {
+			s.has("msg=started", 1)
+		}
 		s.signal(unix.SIGTERM)
-		if status := s.ends(); status != -1 && status != 128+int(unix.SIGTERM) {
-			t.Errorf("after %d ms: status %d: %s", 3*i, status, s.said())
+		status := s.ends()
+		if status != 128+int(unix.SIGTERM) && (status != -1 || s.said() != "") {
+			t.Errorf("status %d: %s", status, s.said())
+		}
+		if left := withArgument(mark); len(left) > 0 {
+			t.Errorf("left: %v", left)
 		}
 	}
+}
+
+// withArgument lists the processes that have an argument.
+func withArgument(arg string) (all []string) {
+	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, f := range files {
+		b, _ := os.ReadFile(f)
+		if slices.Contains(strings.Split(string(b), "\x00"), arg) {
+			all = append(all, f)
+		}
+	}
+	return all
+}
+
+// TestRunLeavesNothing: what COMMAND has left behind, in a session of its own, ends with segue run.
+func TestRunLeavesNothing(t *testing.T) {
+	mark := fmt.Sprintf("370.%d", os.Getpid())
+	s := supervised(t, nil, nil, "--", "sh", "-c", `setsid sh -c 'trap "" TERM; echo up; sleep `+mark+`; :' & read x </dev/null; sleep 0.2; exit 3`)
+	if status := s.ends(); status != 3 || !strings.Contains(s.said(), "up") {
+		t.Errorf("status %d: %s", status, s.said())
+	}
+	if left := withArgument(mark); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+}
+
+// TestRunReadyFile: it is there while a process serves, and only then. One of a process that was killed is removed first.
+func TestRunReadyFile(t *testing.T) {
+	dir := t.TempDir()
+	broken, ready := filepath.Join(dir, "broken"), filepath.Join(dir, "ready")
+	there := func() bool { _, err := os.Stat(ready); return err == nil }
+	must(t, os.WriteFile(ready, nil, 0o600))
+	must(t, os.WriteFile(broken, []byte("hang"), 0o600))
+	s := python(t, []string{"BROKEN=" + broken}, "--ready", "notify", "--ready-file", ready, "--stop-timeout", "300ms")
+	s.has("msg=started", 1)
+	if there() {
+		t.Error("a file of another process is left when COMMAND starts")
+	}
+	s.signal(unix.SIGTERM)
+	s.ends()
+
+	must(t, os.Remove(broken))
+	s = python(t, []string{"BROKEN=" + broken}, "--ready", "notify", "--ready-file", ready, "--stop-timeout", "300ms")
+	s.eventually("the file", there)
+	must(t, os.WriteFile(broken, []byte("hang"), 0o600))
+	must(t, unix.Kill(s.asks(), unix.SIGKILL))
+	s.has("msg=started", 2)
+	if there() {
+		t.Error("nobody serves, and the file is there")
+	}
+	must(t, os.Remove(broken))
+	said := s.said()
+	_, after, _ := strings.Cut(said[strings.LastIndex(said, "msg=started"):], "pid=")
+	hangs, err := strconv.Atoi(strings.Fields(after)[0])
+	must(t, err)
+	must(t, unix.Kill(hangs, unix.SIGKILL))
+	s.eventually("the file again", there)
+	s.signal(unix.SIGTERM)
+	s.ends()
+	if there() {
+		t.Error("the file is left")
+	}
+}
+
+// TestRunNotifies is systemd: it wants to hear of readiness, reloads and the end, and to be fed.
+func TestRunNotifies(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "notify")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	must(t, err)
+	defer conn.Close()
+	hears := func(want string) {
+		t.Helper()
+		must(t, conn.SetReadDeadline(time.Now().Add(patience)))
+		for b := make([]byte, 4<<10); ; {
+			n, err := conn.Read(b)
+			if err != nil {
+				t.Fatalf("%q is not said: %v", want, err)
+			}
+			if strings.HasPrefix(string(b[:n]), want) {
+				return
+			}
+		}
+	}
+	s := python(t, []string{"NOTIFY_SOCKET=" + path, "WATCHDOG_USEC=200000"}, "--ready", "notify")
+	hears("READY=1\nSTATUS=process ")
+	hears("WATCHDOG=1")
+	s.signal(unix.SIGHUP)
+	hears("RELOADING=1\nMONOTONIC_USEC=")
+	hears("READY=1\nSTATUS=process ")
+	hears("WATCHDOG=1")
+	s.signal(unix.SIGTERM)
+	hears("STOPPING=1")
+	s.ends()
+
+	s = supervised(t, nil, []string{"NOTIFY_SOCKET=" + path}, "--ready", "1ms", "--", "sleep", "3600")
+	hears("READY=1")
+	s.signal(unix.SIGHUP) // is refused
+	hears("RELOADING=1\nMONOTONIC_USEC=")
+	hears("READY=1")
 }
 
 // TestRunRefused sends SIGHUP to what could not hand over.
@@ -347,6 +454,13 @@ func TestRunContradiction(t *testing.T) {
 	}
 	sh := []string{"sh", "-c", `LISTEN_PID=$$ LISTEN_FDS=2 exec "$@" 3</dev/null`, "sh"}
 	s = supervised(t, sh, nil, "--", "true")
+	defer func() {
+		sh := []string{"sh", "-c", `LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=a:b:c exec "$@"`, "sh"}
+		s := supervised(t, sh, nil, "--", "true")
+		if status := s.ends(); status != 1 || !strings.Contains(s.said(), "has 3 names") {
+			t.Errorf("status %d: %s", status, s.said())
+		}
+	}()
 	if status := s.ends(); status != 1 || !strings.Contains(s.said(), "descriptor 3 is no socket") {
 		t.Errorf("status %d: %s", status, s.said())
 	}

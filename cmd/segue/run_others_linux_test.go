@@ -13,7 +13,7 @@ import (
 // TestRunNode replaces a server in Node under load.
 func TestRunNode(t *testing.T) {
 	if _, err := exec.LookPath("node"); err != nil {
-		t.Skip("needs node, which is no part of CI")
+		skip(t, "node")
 	}
 	addr := freeAddr(t)
 	s := supervised(t, nil, nil, "--listen", addr, "--ready", "http:/token", "--", "node", "testdata/server.js")

@@ -2,7 +2,7 @@
 // fit to be process 1 of a container.
 //
 // What is to be done is decided by [machine], which has no input or output and no clock (machine.go). The rest carries that
-// out: run_linux.go is the loop, start_linux.go starts processes, listen_linux.go has the sockets, ready_linux.go,
-// notify_linux.go and probe_linux.go find out whether a new process is ready, and named_linux.go who serves of those that hand
-// over by themselves.
+// out: run_linux.go is the loop, start_linux.go starts processes, listen_linux.go has the sockets, notify_linux.go
+// and probe_linux.go find out whether a new process is ready, named_linux.go who serves of those that hand over by themselves,
+// and upstream_linux.go says what is going on to who has started this process.
 package supervise

@@ -40,7 +40,7 @@ type Options struct {
 	Restarts     int            // so many failures in a row are answered by a new start
 
 	Stay      bool   // when COMMAND has ended with status 0, wait for SIGTERM
-	ReadyFile string // made when COMMAND serves for the first time, and removed at the end; "": none
+	ReadyFile string // is there while COMMAND serves; "": none
 
 	Stdout, Stderr *os.File // of COMMAND
 	Log            *slog.Logger
