@@ -63,7 +63,7 @@ func TestMachineSockets(t *testing.T) {
 	p.wants(p.m.signaled(syscall.SIGHUP), "start")
 	p.m.started(2)
 	p.wants(p.m.signaled(syscall.SIGHUP)) // it waits
-	p.wants(p.m.signaled(syscall.SIGUSR1), "user defined signal 1 1")
+	p.wants(p.m.signaled(syscall.SIGABRT), "aborted 1")
 	p.wants(p.m.ready(p.m.find(2), p.now), "terminated 1", "bound 1", "start")
 	p.m.started(3)
 	p.wants(p.m.exited(1, 0, p.now))
