@@ -181,7 +181,9 @@ func TestStoreLeft(t *testing.T) {
 func TestStoreFull(t *testing.T) {
 	t.Setenv("FDSTORE", "1")
 	m := newManager(t, filepath.Join(shortDir(t), "n"))
+	m.mu.Lock()
 	m.room = 1
+	m.mu.Unlock()
 	var log logged
 	g := start(t, Options{Logger: slog.New(slog.NewTextHandler(&log, nil))}).join(t, handoff.Config{})
 	one := listen(t, g, "127.0.0.1:0")
