@@ -31,7 +31,7 @@ demo: ## upgrade an HTTP and a chat server ten times under load, and show what t
 
 test: tools ## all tests, with the race detector, shuffled; then whether they went through each row of the tables in docs/protocol.md
 	@set -e; decisions=$$(mktemp -d); trap 'rm -rf "$$decisions"' EXIT; export SEGUE_DECISIONS="$$decisions"; \
-	for m in $(MODULES); do (cd $$m && echo "$$m" && $(GO) test -race -shuffle=on ./...); done; \
+	for m in $(MODULES); do (cd $$m && echo "$$m" && $(GO) test -race -shuffle=on -timeout 30m ./...); done; \
 	$(GO) run ./integration/conform
 
 test-kernel: ## tests on Linux 6.1 and 6.12, in qemu; KERNEL_FLAGS such as -kernels 6.1, -quick, -run NAME, -log DIRECTORY
