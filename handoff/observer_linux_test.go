@@ -7,6 +7,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/segue-go/segue/handoff"
 	"github.com/segue-go/segue/handoff/internal/hook"
@@ -146,6 +147,56 @@ func TestObserver(t *testing.T) {
 		t.Errorf("the second was told %q, want %q", got, want)
 	}
 	wait(t, a, nil)
+}
+
+// phases is an observer that is told of phases as well.
+type phases struct {
+	observer
+	to func(handoff.Phase)
+}
+
+func (p *phases) Phase(_, to handoff.Phase) { p.to(to) }
+
+// TestObserverClosedInGuard: a generation that is closed in its guard tells who has taken over, and only then that it stops.
+func TestObserverClosedInGuard(t *testing.T) {
+	for name, set := range map[string]func(*handoff.Config){
+		"guard":     func(*handoff.Config) {},
+		"probation": func(c *handoff.Config) { c.Probation = time.Hour },
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx := bounded(t)
+			c := config(t, rendezvous(t))
+			c.Guard = time.Hour
+			var told traced
+			c.Sources = []handoff.Source{&phases{
+				observer: observer{released: func(s hook.Successor) { told.add("released %v", s.PID != 0) }},
+				to:       func(to handoff.Phase) { told.add("%s", to) },
+			}}
+			a := join(t, c)
+			if err := a.Ready(ctx); err != nil {
+				t.Fatal(err)
+			}
+			c.Sources = nil
+			set(&c)
+			b := join(t, c)
+			if err := b.Ready(ctx); err != nil {
+				t.Fatal(err)
+			}
+			want := handoff.PhaseDraining
+			if name == "probation" {
+				want = handoff.PhaseGuarding
+			}
+			eventually(t, string(want), func() bool { return a.Status().Phase == want })
+			if err := a.Close(); err != nil {
+				t.Error(err)
+			}
+			got := told.list()
+			released, stopped := slices.Index(got, "released true"), slices.Index(got, "stopped")
+			if released < 0 || stopped < released {
+				t.Errorf("told %q, want the successor and then the end", got)
+			}
+		})
+	}
 }
 
 // wait waits for the end of a generation that drains.

@@ -94,6 +94,9 @@ func testFaults(t *testing.T, kernel string) {
 				if side == "incumbent" && a.at == "received hello" && way == "join" {
 					kill = fresh // it has heard nothing from anybody, and starts as if nobody had been there
 				}
+				if kernel == "old" && side == "incumbent" && a.at == "received taken" && way == "join" {
+					kill = failed // it has offered nothing yet: this TAKEN proves who the caller is
+				}
 				cases = append(cases,
 					faultCase{side, way, "kill", a.at, false, kill, "", kernel},
 					faultCase{side, way, "stop", a.at, false, moved, "", kernel},

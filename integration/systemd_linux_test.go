@@ -186,6 +186,19 @@ func TestSystemdCrash(t *testing.T) {
 			s.becomes("MainPID", strconv.Itoa(pid))
 			return []int{old}, false
 		}},
+		{"the incumbent within the guard by SIGTERM", long, func(_ *testing.T, s *service) ([]int, bool) {
+			old := s.mainPID()
+			s.systemctl("reload", "app")
+			pid := s.another(old)
+			s.becomes("SubState", "running")
+			_ = unix.Kill(old, unix.SIGTERM) // it must not have systemd believe that the service stops
+			s.becomes("MainPID", strconv.Itoa(pid))
+			for unix.Kill(old, 0) == nil {
+				s.becomes("SubState", "running")
+			}
+			s.becomes("SubState", "running")
+			return []int{old}, false
+		}},
 		{"the successor within the guard", long, func(t *testing.T, s *service) ([]int, bool) {
 			old := s.mainPID()
 			s.systemctl("reload", "app")
@@ -193,7 +206,10 @@ func TestSystemdCrash(t *testing.T) {
 			s.becomes("SubState", "running")
 			early := s.mainPID() == pid // by the PID file, which systemd reads when ExecReload has ended
 			_ = unix.Kill(pid, unix.SIGKILL)
-			return []int{pid}, early
+			if early { // the old process serves again until systemd, for which the service has failed, ends it
+				return []int{pid, old}, true
+			}
+			return []int{pid}, false
 		}},
 		{"the successor after the guard", quick, func(t *testing.T, s *service) ([]int, bool) {
 			old := s.mainPID()

@@ -47,9 +47,7 @@ func (a *attempt) successor() Peer {
 // would keep the ports open should the successor stop.
 func (a *attempt) release() {
 	d := a.d
-	if f := d.cfg.Released; f != nil {
-		f(a.successor(), a.foreign)
-	}
+	a.tellReleased()
 	d.closeCopies()
 	a.say(&wire.Released{})
 	why := "the guard is over"
@@ -60,6 +58,23 @@ func (a *attempt) release() {
 		why = "somebody ended the successor: " + a.cause.Error()
 	}
 	d.log.Info("released: this generation cannot be revived any more", "why", why)
+}
+
+// tellReleased says that the successor serves for good.
+func (a *attempt) tellReleased() {
+	if f := a.d.cfg.Released; f != nil {
+		f(a.successor(), a.foreign)
+	}
+}
+
+// couldBeRevived reports whether the successor serves, and this generation would take over if it died.
+func (a *attempt) couldBeRevived() bool {
+	switch a.state() {
+	case succession.Unconfirmed, succession.Guard, succession.Probing, succession.Asking:
+		return true
+	default:
+		return false
+	}
 }
 
 // closeCopies closes what somebody else owns: the copies would keep ports open, should that process end. Accept goes on

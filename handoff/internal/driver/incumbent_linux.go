@@ -55,6 +55,9 @@ func (a *attempt) handOver(ctx context.Context, confirmed func()) error {
 func (a *attempt) decide(e succession.IncumbentEvent) {
 	d := a.d
 	for again := true; again; {
+		if e == succession.Close && a.couldBeRevived() {
+			a.tellReleased() // before the phase is stopped, so that a service manager knows who serves on
+		}
 		d.mu.Lock()
 		if e == succession.Agreed {
 			if a.cause = a.checkAgreedLocked(); a.cause != nil {
