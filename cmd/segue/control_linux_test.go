@@ -59,7 +59,7 @@ func TestControlStatuses(t *testing.T) {
 
 	t.Run("another user", func(t *testing.T) {
 		if os.Getuid() != 0 {
-			t.Skip("missing: root, to be somebody else")
+			skip(t, "root, to be another user")
 		}
 		must(t, os.Chmod(dir, 0o755))
 		for _, mode := range []os.FileMode{0o600, 0o666} { // the second: the kernel lets it connect

@@ -211,9 +211,6 @@ func TestRunPython(t *testing.T) {
 
 // TestRunBroken starts new processes that end at once, or never become ready and ignore SIGTERM. The old one serves on.
 func TestRunBroken(t *testing.T) {
-	if testing.Short() {
-		t.Skip("short: waits for times to pass")
-	}
 	broken := filepath.Join(t.TempDir(), "broken")
 	s := python(t, []string{"BROKEN=" + broken}, "--ready", "notify", "--ready-timeout", "12s")
 	s.has("msg=serving", 1)

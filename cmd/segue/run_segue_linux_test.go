@@ -35,7 +35,7 @@ func roleSegueServer(addr string) int {
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Segue-Pid", strconv.Itoa(os.Getpid()))
 		ms, _ := strconv.Atoi(r.FormValue("ms"))
-		time.Sleep(time.Duration(ms) * time.Millisecond)
+		time.Sleep(time.Duration(ms) * time.Millisecond) // the load asks for it
 		_, _ = io.WriteString(w, r.FormValue("token"))
 	})
 	if err := serve.Run(ctx, gen, serve.HTTP(&http.Server{Handler: h}, ln)); err != nil {

@@ -93,8 +93,8 @@ func (n *notifier) close() {
 	}
 }
 
-// barrier has systemd say when it has read all that was sent before: it closes the descriptor that comes with BARRIER=1. What is
-// returned waits for that; it must be called. sd_notify_barrier(3)
+// barrier sends BARRIER=1 with a descriptor. systemd closes that descriptor when it has read all earlier messages
+// (sd_notify_barrier(3)). The caller must call wait, which returns then, or after barrierTimeout.
 func (n *notifier) barrier() (wait func()) {
 	if n == nil {
 		return func() {}

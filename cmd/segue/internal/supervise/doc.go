@@ -1,8 +1,13 @@
 // Package supervise is what "segue run" does: it keeps one program running, replaces it without losing its sockets, and is
 // fit to be process 1 of a container.
 //
-// What is to be done is decided by [machine], which has no input or output and no clock (machine.go). The rest carries that
-// out: run_linux.go is the loop, start_linux.go starts processes, listen_linux.go has the sockets, notify_linux.go
-// and probe_linux.go find out whether a new process is ready, named_linux.go who serves of those that hand over by themselves,
-// and upstream_linux.go says what is going on to who has started this process.
+// The type machine (machine.go) decides what to do. It has no input or output and no clock. The other files carry its decisions out:
+//
+//	run_linux.go       the loop
+//	start_linux.go     starts processes
+//	listen_linux.go    has the sockets
+//	notify_linux.go    learns by sd_notify that a new process is ready
+//	probe_linux.go     learns the same by a connection or a request
+//	named_linux.go     learns which process serves, of programs that hand over by themselves
+//	upstream_linux.go  tells the process that started this one, such as systemd, what is going on
 package supervise
