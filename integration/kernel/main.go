@@ -63,7 +63,7 @@ type suite struct {
 // faults are the tests of package integration that run: the others are more of the same, on any kernel, and take too long.
 const faults = "Fault|TestRescueBesideHeir|TestEndsInGuard|TestDiesAfterGuard|TestTransportRefused"
 
-// quick are what runs in .ci/run: what differs from kernel to kernel.
+// quick are what -quick runs: what differs from kernel to kernel.
 var quick = map[string]string{
 	"handoff/fdpass":              "",
 	"handoff/internal/link":       "",

@@ -53,7 +53,7 @@ func (a *attempt) act(action succession.Action) (report succession.IncumbentEven
 		d.endStale(a.cause)
 	case succession.Dismiss:
 		a.done = true
-		if !a.failed { // otherwise reopen has
+		if !a.failed { // otherwise reopen has done it
 			a.manifest.RestoreBacklogs(false)
 		}
 		if !a.mayHaveOwned || !a.takeReturning(a.cause) {

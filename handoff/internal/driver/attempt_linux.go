@@ -187,7 +187,7 @@ const impatience = time.Second
 var errDisplaced = errors.New("it did not answer while another successor waited")
 
 // beginAttempt makes a the attempt under way, or says who is busy. endAttempt must follow. If the successor of another attempt does not
-// answer what it was offered, a takes its place; for that begin waits. What this process itself wants goes before what callers
+// answer what it was offered, a takes its place, for which beginAttempt waits. What this process itself wants goes before what callers
 // want: one caller after the other would keep it from upgrading for ever.
 func (d *Driver) beginAttempt(ctx context.Context, a *attempt) error {
 	var displaced *attempt

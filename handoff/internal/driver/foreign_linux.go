@@ -36,10 +36,10 @@ func (d *Driver) startForeign(ctx context.Context, start Start) error {
 		d.endAttempt(a)
 		return err
 	}
-	d.tasks.Add(1) // begin has, so Close is not through waiting
+	d.tasks.Add(1) // beginAttempt has added one, so Close still waits
 	defer d.tasks.Done()
 	superseded, over := make(chan struct{}), make(chan struct{})
-	go func() { // a task since begin
+	go func() { // a task since beginAttempt
 		defer d.tasks.Done()
 		defer close(over)
 		err = a.handOver(ctx, func() { close(superseded) })

@@ -219,7 +219,7 @@ func (a *attempt) event(state succession.Incumbent, m wire.Message) succession.I
 		return a.unless(state, succession.ReleaseAsked)
 	case *wire.Pong:
 		if a.link.Peer.Dead() {
-			return a.unless(state, succession.OtherFrame) // recv says next that it has died since
+			return a.unless(state, succession.OtherFrame) // Recv says next that it has died since
 		}
 		return a.unless(state, succession.Pong)
 	case *wire.Drop:
@@ -242,7 +242,7 @@ func (a *attempt) hasPutBack() bool {
 	for len(a.queued) <= a.manifest.Len() {
 		f, err := a.link.Recv(ctx, 0)
 		if err != nil {
-			return false // recv says it again
+			return false // Recv says it again
 		}
 		f.Raw.Close()
 		a.queued = append(a.queued, f.Msg)

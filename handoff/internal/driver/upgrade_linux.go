@@ -16,7 +16,7 @@ import (
 	"github.com/segue-go/segue/handoff/internal/succession"
 )
 
-// errInit: see upgrade.
+// errInit: the end of process 1 of a PID namespace ends all processes in it, the successor included (pid_namespaces(7)).
 var errInit = errors.New("this process is PID 1, and its end would end its successor too; start this program by " +
 	"'segue run -- PROGRAM', which is made to be PID 1 (docs/operations.md), or set Config.Init, or let a process in another container join the same Path")
 
@@ -73,7 +73,7 @@ func (d *Driver) startAndHandOver(ctx context.Context) error {
 	d.mu.Unlock()
 
 	result := make(chan error, 1)
-	go func() { // a task since begin
+	go func() { // a task since beginAttempt
 		err := a.handOver(ctx, func() { result <- nil })
 		if a.handedBack {
 			d.closeAttempt(a)

@@ -163,7 +163,7 @@ func (c *Conns) upstream() []<-chan struct{} {
 	return all
 }
 
-// count counts connections that came.
+// countReceived counts connections that came.
 func (c *Conns) countReceived(n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
