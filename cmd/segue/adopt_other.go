@@ -8,11 +8,12 @@ import (
 	"flag"
 	"fmt"
 	"runtime"
+	"syscall"
 )
 
 const selfPath = ""
 
-type signalNumber int
+type signalNumber = syscall.Signal
 
 func parseSignal(string) (signalNumber, error) { return 0, unsupported() }
 

@@ -7,24 +7,14 @@ import (
 	"net"
 	"strings"
 	"time"
+
+	"github.com/segue-go/segue/cmd/segue/internal/supervise"
 )
 
-// running is what run is asked to do.
-type running struct {
-	listen                                  []listenArg
-	rendezvous, readyFile                   string
-	stay                                    bool
-	ready                                   readyArg
-	readyTimeout, drainTimeout, stopTimeout time.Duration
-	drainSignal                             signalNumber
-	restarts                                int
-	argv                                    []string
-}
-
 func runCommand() command {
-	r := running{
-		ready: readyArg{delay: time.Second}, readyTimeout: time.Minute, drainTimeout: time.Minute, stopTimeout: 90 * time.Second,
-		restarts: 10,
+	defaults := supervise.Options{
+		Ready: supervise.Ready{Delay: time.Second}, ReadyTimeout: time.Minute, DrainTimeout: time.Minute, StopTimeout: 90 * time.Second,
+		Restarts: 10,
 	}
 	return command{
 		name: "run", args: "[--listen ADDRESS ...] [FLAGS] -- COMMAND [ARGUMENTS]",
@@ -61,108 +51,100 @@ with status 0. Give both --stay, or the first container is started again, and ta
 If COMMAND crashes it is started again, with the same sockets, after 100ms, and twice that for each further failure in a
 row, up to 10s. If it ends before it has ever been ready, with status 0, or more than --restarts times in a row, it is not.`,
 		setup: func(e env, flags *flag.FlagSet) func(context.Context, []string) error {
-			r := r
+			o := defaults
 			flags.Func("listen", "bind this `address`, [NAME=][NETWORK/]ADDRESS, for COMMAND; can be repeated", func(s string) error {
 				l, err := parseListen(s)
-				r.listen = append(r.listen, l)
+				o.Listen = append(o.Listen, supervise.Socket{Name: l.name, Network: l.network, Address: l.address})
 				return err
 			})
 			flags.Func("ready", "how a new process shows that it is `ready` (default 1s)", func(s string) (err error) {
-				r.ready, err = parseReady(s)
+				o.Ready, err = parseReady(s)
 				return err
 			})
-			flags.Var((*timeValue)(&r.readyTimeout), "ready-timeout", "end a new process that is not ready after this `time`")
+			flags.Var((*timeValue)(&o.ReadyTimeout), "ready-timeout", "end a new process that is not ready after this `time`")
 			flags.Func("drain-signal", "tell the old process to drain by the signal of this `name` (default TERM)", func(s string) (err error) {
-				r.drainSignal, err = parseSignal(s)
+				o.DrainSignal, err = parseSignal(s)
 				return err
 			})
-			flags.Var((*timeValue)(&r.drainTimeout), "drain-timeout", "kill the old process after this `time`, if it does not hand over itself")
-			flags.Var((*timeValue)(&r.stopTimeout), "stop-timeout", "after SIGTERM, kill what is left after this `time`")
-			flags.IntVar(&r.restarts, "restarts", r.restarts, "give up after this `number` of failures in a row")
-			flags.StringVar(&r.rendezvous, "rendezvous", "", "the `path` of SEGUE_RENDEZVOUS, to share it with others; one of its own by default")
-			flags.BoolVar(&r.stay, "stay", false, "when COMMAND has ended with status 0, stay until SIGTERM")
-			flags.StringVar(&r.readyFile, "ready-file", "", "have the file `path` there while COMMAND serves, and only then")
+			flags.Var((*timeValue)(&o.DrainTimeout), "drain-timeout", "kill the old process after this `time`, if it does not hand over itself")
+			flags.Var((*timeValue)(&o.StopTimeout), "stop-timeout", "after SIGTERM, kill what is left after this `time`")
+			flags.IntVar(&o.Restarts, "restarts", o.Restarts, "give up after this `number` of failures in a row")
+			flags.StringVar(&o.Rendezvous, "rendezvous", "", "the `path` of SEGUE_RENDEZVOUS, to share it with others; one of its own by default")
+			flags.BoolVar(&o.Stay, "stay", false, "when COMMAND has ended with status 0, stay until SIGTERM")
+			flags.StringVar(&o.ReadyFile, "ready-file", "", "have the file `path` there while COMMAND serves, and only then")
 			return func(_ context.Context, args []string) error {
 				if len(args) == 0 {
 					return usagef("what is to be run? Give its command line after --")
 				}
-				if r.restarts < 0 {
+				if o.Restarts < 0 {
 					return usagef("--restarts cannot be negative")
 				}
-				if r.rendezvous != "" && len(r.listen) == 0 && !given(flags, "ready") {
-					r.ready = readyArg{joined: true}
+				if o.Rendezvous != "" && len(o.Listen) == 0 && !given(flags, "ready") {
+					o.Ready = supervise.Ready{Joined: true}
 				}
-				if r.ready.needsListen() {
-					address, err := probeAddress(r.listen)
+				if o.Ready.Probe && o.Ready.Address == "" {
+					address, err := probeAddress(o.Listen)
 					if err != nil {
 						return err
 					}
-					r.ready.address = address
+					o.Ready.Address = address
 				}
-				r.argv = args
-				return e.supervise(r)
+				o.Argv = args
+				return e.supervise(o)
 			}
 		},
 	}
 }
 
-// readyArg is an argument of --ready.
-type readyArg struct {
-	joined, notify, probe bool
-	address, path         string
-	delay                 time.Duration
-}
-
-func (r readyArg) needsListen() bool { return r.probe && r.address == "" }
-
-func parseReady(s string) (r readyArg, err error) {
+// parseReady reads an argument of --ready. A probe without an address is of the first --listen.
+func parseReady(s string) (r supervise.Ready, err error) {
 	kind, rest, colon := strings.Cut(s, ":")
 	switch {
 	case s == "notify":
-		return readyArg{notify: true}, nil
+		return supervise.Ready{Notify: true}, nil
 	case s == "joined":
-		return readyArg{joined: true}, nil
+		return supervise.Ready{Joined: true}, nil
 	case kind == "tcp":
-		r.probe, r.address = true, strings.TrimPrefix(rest, "//")
-		if colon && r.address == "" {
+		r.Probe, r.Address = true, strings.TrimPrefix(rest, "//")
+		if colon && r.Address == "" {
 			return r, errors.New("there is no address after tcp:; say for example tcp:127.0.0.1:8080, or tcp")
 		}
 	case kind == "http":
-		r.probe = true
+		r.Probe = true
 		if after, host := strings.CutPrefix(rest, "//"); host {
-			r.address, r.path, _ = strings.Cut(after, "/")
-			if r.path = "/" + r.path; r.address == "" {
+			r.Address, r.Path, _ = strings.Cut(after, "/")
+			if r.Path = "/" + r.Path; r.Address == "" {
 				return r, errors.New("there is no address in it; say for example http://127.0.0.1:8080/healthz, or http:/healthz")
 			}
-		} else if r.path = rest; !strings.HasPrefix(rest, "/") {
+		} else if r.Path = rest; !strings.HasPrefix(rest, "/") {
 			return r, errors.New("there is no path in it; say for example http:/healthz, or http://127.0.0.1:8080/healthz")
 		}
 	default:
-		err = (*timeValue)(&r.delay).Set(s)
+		err = (*timeValue)(&r.Delay).Set(s)
 		if err != nil {
 			err = errors.New("that is neither joined, notify, tcp, http:/PATH nor a time such as 2s")
 		}
 		return r, err
 	}
-	if strings.ContainsAny(r.path, " \r\n") {
+	if strings.ContainsAny(r.Path, " \r\n") {
 		return r, errors.New("a path has no spaces")
 	}
-	if r.address != "" {
-		if _, err = portOf("tcp", r.address); err == nil {
-			r.address = reachable(r.address)
+	if r.Address != "" {
+		if _, err = portOf("tcp", r.Address); err == nil {
+			r.Address = reachable(r.Address)
 		}
 	}
 	return r, err
 }
 
 // probeAddress returns where the first TCP socket of --listen is reached.
-func probeAddress(listen []listenArg) (string, error) {
+func probeAddress(listen []supervise.Socket) (string, error) {
 	for _, l := range listen {
-		if strings.HasPrefix(l.network, "tcp") {
-			if _, port, err := net.SplitHostPort(l.address); err == nil && port == "0" {
+		if strings.HasPrefix(l.Network, "tcp") {
+			if _, port, err := net.SplitHostPort(l.Address); err == nil && port == "0" {
 				return "", usagef("port 0 is another one each time; say with --ready where to probe")
 			}
-			return reachable(l.address), nil
+			return reachable(l.Address), nil
 		}
 	}
 	return "", usagef("--ready tcp and http need the address of a TCP socket: by --listen, or as tcp:HOST:PORT or http://HOST:PORT/PATH")

@@ -8,36 +8,22 @@ import (
 	"os"
 	"syscall"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/segue-go/segue/cmd/segue/internal/supervise"
 	"github.com/segue-go/segue/internal/startenv"
 )
 
 // supervise returns the status of COMMAND as an error, unless that is 0.
-func (e env) supervise(r running) error {
-	o := supervise.Options{
-		Argv: r.argv, LookPath: lookPath, Self: []string{e.self, "run-exec", "--"},
-		Status: func(err error) int {
-			var own *statusError
-			if errors.As(err, &own) {
-				return own.status
-			}
-			return exitCannot
-		},
-		Rendezvous:   r.rendezvous,
-		Ready:        supervise.Ready{Joined: r.ready.joined, Notify: r.ready.notify, Address: r.ready.address, Path: r.ready.path, Delay: r.ready.delay},
-		ReadyTimeout: r.readyTimeout, DrainSignal: r.drainSignal, DrainTimeout: r.drainTimeout, StopTimeout: r.stopTimeout, Restarts: r.restarts,
-		Stay: r.stay, ReadyFile: r.readyFile,
-		Stdout: os.Stdout, Stderr: os.Stderr,
-		Log: slog.New(slog.NewTextHandler(e.stderr, nil)).With("segue", "run"),
+func (e env) supervise(o supervise.Options) error {
+	o.LookPath, o.Self = lookPath, []string{e.self, "run-exec", "--"}
+	o.Status = func(err error) int {
+		var own *statusError
+		if errors.As(err, &own) {
+			return own.status
+		}
+		return exitCannot
 	}
-	if o.DrainSignal == 0 {
-		o.DrainSignal = unix.SIGTERM
-	}
-	for _, l := range r.listen {
-		o.Listen = append(o.Listen, supervise.Socket{Name: l.name, Network: l.network, Address: l.address})
-	}
+	o.Stdout, o.Stderr = os.Stdout, os.Stderr
+	o.Log = slog.New(slog.NewTextHandler(e.stderr, nil)).With("segue", "run")
 	status, err := supervise.Run(o)
 	if err == nil && status == exitOK {
 		return nil

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+
+	"github.com/segue-go/segue/cmd/segue/internal/supervise"
 )
 
-func (env) supervise(running) error {
+func (env) supervise(supervise.Options) error {
 	return fmt.Errorf("%w on %s; replacing a process without losing its sockets needs Linux", errors.ErrUnsupported, runtime.GOOS)
 }
 

@@ -15,7 +15,8 @@ type Socket struct{ Name, Network, Address string }
 type Ready struct {
 	Joined  bool          // it has to join the rendezvous
 	Notify  bool          // it says READY=1 (sd_notify(3))
-	Address string        // it has accepted a connection to this TCP address, host:port
+	Probe   bool          // it has accepted a connection to Address, a host:port of TCP, which is needed then
+	Address string        // see Probe
 	Path    string        // and has answered GET of this path there with a status below 400; "": a connection suffices
 	Delay   time.Duration // it lives for so long; READY=1 ends the wait early
 }
@@ -34,7 +35,7 @@ type Options struct {
 	Ready      Ready
 
 	ReadyTimeout time.Duration  // a process that is not ready by then is ended
-	DrainSignal  syscall.Signal // for the old process, if it does not hand over by itself
+	DrainSignal  syscall.Signal // for the old process, if it does not hand over by itself; 0: SIGTERM
 	DrainTimeout time.Duration  // which is killed after that
 	StopTimeout  time.Duration  // so long after SIGTERM what is left is killed
 	Restarts     int            // so many failures in a row are answered by a new start

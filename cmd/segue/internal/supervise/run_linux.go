@@ -27,6 +27,9 @@ func Run(o Options) (status int, err error) {
 	signal.Notify(children, unix.SIGCHLD)
 	defer signal.Stop(children)
 
+	if o.DrainSignal == 0 {
+		o.DrainSignal = unix.SIGTERM
+	}
 	r := &runner{o: o, m: machine{o: &o}, events: make(chan event)}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	defer r.close()

@@ -102,7 +102,7 @@ func (r *runner) awaitReady(ctx context.Context, p *proc, notify *notifySocket) 
 		switch {
 		case r.o.Ready.Joined, r.o.Ready.Notify:
 			return
-		case r.o.Ready.Address != "":
+		case r.o.Ready.Probe:
 			if !probe(ctx, pid, r.o.Ready.Address, r.o.Ready.Path, r.o.Log) {
 				return
 			}
