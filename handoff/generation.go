@@ -101,6 +101,7 @@ func (g *Generation) driverConfig(given supervised) driver.Config {
 		Received: c.Trace.Received,
 		Opened:   g.tellOpened,
 		Closed:   g.tellClosed,
+		Keeps:    g.keeps,
 		Released: g.tellReleased,
 		Failed:   g.tellFailed,
 		Phase:    g.tellPhase,

@@ -56,6 +56,7 @@ func (r *traced) number(s hook.Socket) int {
 type observer struct {
 	handoff.BaseSource
 	opened, closed func(hook.Socket)
+	keeps          func(hook.Socket) bool
 	released       func(hook.Successor)
 	failed         func(error)
 }
@@ -77,6 +78,8 @@ func (o *observer) Closed(s hook.Socket) {
 		o.closed(s)
 	}
 }
+
+func (o *observer) Keeps(s hook.Socket) bool { return o.keeps != nil && o.keeps(s) }
 
 func (o *observer) Released(s hook.Successor) {
 	if o.released != nil {

@@ -93,6 +93,13 @@ func (g *Generation) tellClosed(o *sockets.Socket) {
 	}
 }
 
+func (g *Generation) keeps(o *sockets.Socket) (kept bool) {
+	if c := o.Pausable(); c != nil {
+		g.observe(func(h hook.Observer) { kept = h.Keeps(hook.Socket{Name: o.Name(), Conn: c}) || kept })
+	}
+	return kept
+}
+
 func (g *Generation) tellReleased(successor driver.Peer, foreign bool) {
 	g.observe(func(h hook.Observer) { h.Released(hook.Successor{PID: successor.PID, Foreign: foreign}) })
 }

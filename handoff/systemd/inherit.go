@@ -117,7 +117,8 @@ func (h *inheritance) sockets() []socket {
 //	stored under the name          at the address, or at any port for port 0
 //	of a unit, with the name       at the address
 //	of a unit, with the name       at another address: the unit has the last word
-//	any                            at the address
+//	of a unit, or without a name   at the address
+//	stored under another name      at the address: nobody else can bind it
 func (h *inheritance) take(w wanted) (*given, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -127,6 +128,7 @@ func (h *inheritance) take(w wanted) (*given, error) {
 		func(d *given) bool { return !d.Stored && d.FDName == w.name && w.at(d.info, true) },
 		func(d *given) bool { return !d.Stored && d.FDName == w.name },
 		func(d *given) bool { return w.at(d.info, false) && (!d.Stored || d.Name == "") },
+		func(d *given) bool { return w.at(d.info, false) },
 	} {
 		i := slices.IndexFunc(h.free, fits)
 		if i < 0 {
@@ -159,9 +161,9 @@ func (h *inheritance) isFixed(cookie uint64) bool {
 	return h.fixed[cookie]
 }
 
-// leave returns what nobody has asked for: the names to remove from the store, whose sockets are closed here, and the sockets of
-// units. If another Service of this process may yet ask, it returns nothing.
-func (h *inheritance) leave() (stored []string, units []*given) {
+// leave returns what nobody has asked for: the names to remove from the store, whose sockets are closed here and their paths
+// removed, and the sockets of units. If another Service of this process may yet ask, it returns nothing.
+func (h *inheritance) leave(log *slog.Logger) (stored []string, units []*given) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.users > 1 {
@@ -174,6 +176,9 @@ func (h *inheritance) leave() (stored []string, units []*given) {
 			return false
 		}
 		stored = append(stored, d.FDName)
+		if err := d.path.Unlink(); err != nil { // its last owner has left it for this process
+			log.Warn("a path was left behind", "name", d.Name, "path", d.path.Path, "error", err)
+		}
 		_ = d.fd.Close()
 		return true
 	})

@@ -155,7 +155,7 @@ func TestTake(t *testing.T) {
 	if err != nil || len(h.free) != 4 {
 		t.Errorf("%d are left, %v", len(h.free), err)
 	}
-	stored, units := h.leave()
+	stored, units := h.leave(slog.New(slog.DiscardHandler))
 	if want := []string{escape("unix/" + path), escape("web")}; !slices.Equal(stored, want) || len(units) != 4 {
 		t.Errorf("to be removed from the store: %q, want %q; of units: %q", stored, want, units)
 	}

@@ -145,7 +145,10 @@ func (m *manager) keep(name string, fds []*listener.FD) (over []*listener.FD) {
 		n += len(stored)
 	}
 	for _, fd := range fds {
-		known := slices.ContainsFunc(m.store[name], func(s *listener.FD) bool { return cookieOf(m.t, s) == cookieOf(m.t, fd) })
+		known := false // under whichever name
+		for _, stored := range m.store {
+			known = known || slices.ContainsFunc(stored, func(s *listener.FD) bool { return cookieOf(m.t, s) == cookieOf(m.t, fd) })
+		}
 		if known || m.room > 0 && n >= m.room {
 			over = append(over, fd)
 			continue

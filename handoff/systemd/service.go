@@ -22,7 +22,8 @@ import (
 // Options of [Join]. The zero value is what most programs want.
 type Options struct {
 	// NoStore leaves the file descriptor store alone, but for what is in it already. Before systemd 254 a service cannot see
-	// whether its unit has FileDescriptorStoreMax; without it, systemd logs a warning for each socket.
+	// whether its unit has FileDescriptorStoreMax; without it, systemd logs a warning for each socket, and paths of Unix sockets
+	// stay for nothing when the service ends.
 	NoStore bool
 
 	// Alive is asked before the watchdog is fed, each half of WatchdogSec; an error is logged, and systemd ends the service if it
@@ -243,7 +244,7 @@ func (s *service) settled() {
 		s.announceLocked()
 		s.repeatLocked()
 	}
-	stored, units := s.got.leave()
+	stored, units := s.got.leave(s.log)
 	for _, name := range stored {
 		s.log.Info("not asked for; removed from the file descriptor store", "fdname", name)
 		s.unstoreLocked(name)

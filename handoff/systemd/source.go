@@ -77,6 +77,8 @@ func (s *source) Opened(o hook.Socket) { s.service().opened(o) }
 
 func (s *source) Closed(o hook.Socket) { s.service().closed(o) }
 
+func (s *source) Keeps(o hook.Socket) bool { return s.service().keeps(o) }
+
 func (s *source) Released(to hook.Successor) { s.service().released(to) }
 
 func (s *source) Failed(err error) { s.service().upgradeFailed(err) }

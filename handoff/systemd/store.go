@@ -11,7 +11,8 @@ import (
 // kept is a socket of the generation.
 type kept struct {
 	hook.Socket
-	fixed  bool // it belongs to a socket unit
+	fixed  bool   // it belongs to a socket unit
+	was    string // the FDNAME that it has in the store, if that is of another name
 	stored bool
 }
 
@@ -25,7 +26,9 @@ func (s *service) opened(o hook.Socket) {
 	k := &kept{Socket: o}
 	if i, err := listener.Describe(o.Conn); err == nil {
 		k.fixed = s.got.isFixed(i.Cookie)
-		s.returnCopy(i.Cookie)
+		if was := s.returnCopy(i.Cookie); was != escape(o.Name) {
+			k.was = was
+		}
 	}
 	s.sockets = append(s.sockets, k)
 	if s.phase == handoff.PhaseServing || s.phase == handoff.PhaseProbation || s.phase == handoff.PhaseOffering {
@@ -33,32 +36,59 @@ func (s *service) opened(o hook.Socket) {
 	}
 }
 
-// returnCopy closes the descriptor that systemd passed, of a socket that the generation now has.
-func (s *service) returnCopy(cookie uint64) {
+// returnCopy closes the descriptor that systemd passed, of a socket that the generation now has. It returns the FDNAME
+// of one that was stored.
+func (s *service) returnCopy(cookie uint64) (fdName string) {
 	s.taken = slices.DeleteFunc(s.taken, func(l *loan) bool {
 		used := l.d.info.Cookie == cookie
 		if used {
 			_ = l.d.fd.Close()
+			if l.d.Stored {
+				fdName = l.d.FDName
+			}
 		}
 		return used
 	})
+	return fdName
 }
 
 // storeLocked gives systemd a copy of each socket that it does not have. One that it has under another descriptor it recognizes, so
 // a successor stores what its predecessor has stored, too.
 func (s *service) storeLocked() {
-	if !s.main || s.n == nil || s.o.NoStore || s.env.storeMax == 0 {
+	if !s.main || !s.stores() {
 		return
 	}
 	for _, k := range s.sockets {
 		if k.fixed || k.stored {
 			continue
 		}
+		if k.was != "" { // systemd has a socket under one name only, the first
+			s.unstoreLocked(k.was)
+			k.was = ""
+		}
 		k.stored = s.store(k)
 	}
 	if n := s.storable(); s.overfull(n) {
 		s.log.Warn("FileDescriptorStoreMax is less than there are sockets; the queues of some are lost at a restart", "sockets", n, "max", s.env.storeMax)
 	}
+}
+
+// stores reports whether there is a store, as far as can be seen.
+func (s *service) stores() bool { return s.n != nil && !s.o.NoStore && s.env.storeMax != 0 }
+
+// keeps reports whether a socket is in the store when this process ends. systemd does not say whether it stops the service
+// or restarts it, and in a restart clients must find the path of a Unix socket.
+func (s *service) keeps(o hook.Socket) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.IndexFunc(s.sockets, func(k *kept) bool { return k.Conn == o.Conn })
+	if i < 0 || s.sockets[i].fixed {
+		return false
+	}
+	if !s.main { // it is the owner, so its predecessor, which is in the guard, has stored it
+		return s.stores()
+	}
+	return s.sockets[i].stored
 }
 
 func (s *service) store(k *kept) bool {

@@ -177,6 +177,103 @@ func TestStoreLeft(t *testing.T) {
 	}
 }
 
+// TestStoreRenamed: a program that is started again, and has another name for a socket, finds it by its address, which it could not
+// bind, and the store has it under the new name from then on.
+func TestStoreRenamed(t *testing.T) {
+	m := newManager(t, filepath.Join(shortDir(t), "n"))
+	g := start(t, Options{}).join(t, handoff.Config{})
+	ln, err := g.ListenAs(t.Context(), "old", "tcp", "127.0.0.1:0", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ready(t, g)
+	m.stored("old", 1)
+	address, passed := ln.Addr().String(), pass(t, escape("old"), ln.(syscall.Conn))
+	_ = g.Close()
+	h := start(t, Options{}, passed).join(t, handoff.Config{})
+	if ln, err = h.ListenAs(t.Context(), "new", "tcp", address, nil); err != nil {
+		t.Fatal(err)
+	}
+	ready(t, h)
+	m.stored("old", 0)
+	m.stored("new", 1)
+	_ = ln.Close()
+	m.stored("new", 0)
+}
+
+// TestStorePath: the path of a Unix socket stays as long as the socket is in the store, so that clients find it while nobody serves. It is
+// removed with what is not stored, and when the next process does not ask for it.
+func TestStorePath(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		o      Options
+		env    map[string]string
+		closed bool // by the program
+		stays  bool
+	}{
+		{name: "stored", stays: true},
+		{name: "no store", o: Options{NoStore: true}},
+		{name: "FileDescriptorStoreMax is 0", env: map[string]string{"FDSTORE": "0"}},
+		{name: "closed by the program", closed: true},
+		{name: "of a successor that is not yet the main process", env: map[string]string{"SEGUE_HANDOFF": "3:1:"}, stays: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := newManager(t, filepath.Join(shortDir(t), "n"))
+			path := filepath.Join(shortDir(t), "s")
+			for k, v := range tt.env {
+				t.Setenv(k, v)
+			}
+			s := start(t, tt.o)
+			_ = os.Unsetenv("SEGUE_HANDOFF") // the generation itself has no predecessor
+			g := s.join(t, handoff.Config{})
+			ln, err := g.Listen(t.Context(), "unix", path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			pc, err := g.ListenPacket(t.Context(), "unixgram", path+"g")
+			if err != nil {
+				t.Fatal(err)
+			}
+			ready(t, g)
+			passed := []*given{pass(t, escape("unix/"+path), ln.(syscall.Conn)), pass(t, escape("unixgram/"+path+"g"), pc.(syscall.Conn))}
+			if tt.closed {
+				_, _ = ln.Close(), pc.Close()
+			}
+			_ = g.Close()
+			for _, path := range []string{path, path + "g"} {
+				if _, err := os.Lstat(path); (err == nil) != tt.stays {
+					t.Errorf("%s: %v, stays: %v", path, err, tt.stays)
+				}
+			}
+			if !tt.stays {
+				for _, d := range passed {
+					_ = d.fd.Close()
+				}
+				return
+			}
+			h := start(t, Options{}, passed...).join(t, handoff.Config{})
+			again, err := h.Listen(t.Context(), "unix", path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ready(t, h)
+			c, err := net.Dial("unix", path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = c.Close()
+			if c, err = again.Accept(); err != nil {
+				t.Fatal(err)
+			}
+			_ = c.Close()
+			if _, err := os.Lstat(path + "g"); err == nil {
+				t.Error("the path of a socket that nobody asked for stays")
+			}
+			m.stored("unixgram/"+path+"g", 0)
+		})
+	}
+}
+
 // TestStoreFull: what does not fit into the store is closed by systemd, which tells nobody; FDSTORE says how much does.
 func TestStoreFull(t *testing.T) {
 	t.Setenv("FDSTORE", "1")

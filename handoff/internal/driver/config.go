@@ -45,6 +45,7 @@ type Config struct {
 	// the generation. Sent, Received and Phase are handoff.Trace's, the others those of package hook.
 	Sent, Received func(message string)
 	Opened, Closed func(*sockets.Socket)
+	Keeps          func(*sockets.Socket) bool
 	Phase          func(from, to Phase)
 	Settled        func()                             // the sockets will not go back to a predecessor
 	Released       func(successor Peer, foreign bool) // this generation gives up that it could be revived

@@ -70,6 +70,13 @@ func (d *Driver) stop() {
 	all := d.Sockets.Take()
 	end := d.endStatesLocked()
 	d.mu.Unlock()
+	if keeps := d.cfg.Keeps; owner && keeps != nil {
+		for _, s := range all {
+			if keeps(s) {
+				s.LeavePath()
+			}
+		}
+	}
 	d.report(end)
 
 	d.released.happen() // before Accept says so

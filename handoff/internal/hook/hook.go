@@ -26,6 +26,9 @@ type Observer interface {
 	// Closed is called when a socket is closed for good, by the program or because the successor did not ask for it or has
 	// closed it, but not for each socket when the generation ends.
 	Closed(Socket)
+	// Keeps is asked for each socket when the generation ends as its owner, before its phase is stopped: whether somebody else
+	// goes on to have it, so that the path of a Unix socket stays.
+	Keeps(Socket) bool
 	// Released is called, at most once for a successor, when the generation gives up that it could be revived: before it closes
 	// its copies of the sockets, before the successor hears of it, and before Wait can return. A generation that is closed while
 	// it could still be revived gives that up too, before its phase is stopped. The successor may have ended by then.

@@ -117,6 +117,13 @@ func (o *Socket) CloseAs(owner bool) error {
 	}
 }
 
+// LeavePath has the path of a Unix socket stay when o is closed.
+func (o *Socket) LeavePath() {
+	if o.sock != nil {
+		o.sock.SetUnlinkOnClose(false)
+	}
+}
+
 // errReplaced says why a path is left.
 var errReplaced = errors.New("another socket is there by now, which this service did not bind")
 
