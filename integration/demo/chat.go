@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/segue-go/segue/integration/children"
 	"github.com/segue-go/segue/integration/load"
 )
 
@@ -43,7 +44,7 @@ func (d *demo) askChat() (pid int, err error) {
 // awaitChat waits until a process accepts connections to the chat for which ok is true. There is no moment at which asking
 // may fail.
 func (d *demo) awaitChat(ctx context.Context, ok func(pid int) bool) (pid int, err error) {
-	late := eventually(ctx, func() bool {
+	late := children.Eventually(ctx, func() bool {
 		pid, err = d.askChat()
 		return err != nil || ok(pid)
 	})
@@ -66,7 +67,7 @@ func (d *demo) chatBegins(ctx context.Context) error {
 // chatGoesOn waits until everybody is logged in and has heard something more.
 func (d *demo) chatGoesOn(ctx context.Context) error {
 	want := d.users.Counts().Received + chatUsers
-	if err := eventually(ctx, func() bool {
+	if err := children.Eventually(ctx, func() bool {
 		return d.users.Present() == chatUsers && d.users.Counts().Received >= want
 	}); err != nil {
 		return fmt.Errorf("%d of %d users are logged in to the chat, and heard %d lines: %w", d.users.Present(), chatUsers,
@@ -80,11 +81,11 @@ func (d *demo) chatGoesOn(ctx context.Context) error {
 func (d *demo) chatUpgraded(ctx context.Context, pid int) error {
 	old := d.chat.owner()
 	got, err := d.awaitChat(ctx, func(p int) bool {
-		_, ended := d.kids.exited(pid)
+		_, ended := d.kids.Exited(pid)
 		return ended || p == pid || pid == 0 && p != old
 	})
-	if e, ended := d.kids.exited(pid); ended {
-		return fmt.Errorf("process %d, which should have taken the chat over: %s", pid, e.text)
+	if e, ended := d.kids.Exited(pid); ended {
+		return fmt.Errorf("process %d, which should have taken the chat over: %s", pid, e.Text)
 	}
 	if err != nil {
 		return err
@@ -94,7 +95,7 @@ func (d *demo) chatUpgraded(ctx context.Context, pid int) error {
 	}
 	d.log.note("the chat moves from process %d to %d", old, got)
 	d.chat.chain = append(d.chat.chain, got)
-	if err := eventually(ctx, func() bool { return d.users.Counts().Moves >= d.chatMoves() }); err != nil {
+	if err := children.Eventually(ctx, func() bool { return d.users.Counts().Moves >= d.chatMoves() }); err != nil {
 		return fmt.Errorf("only %d of %d times was a user moved: %w", d.users.Counts().Moves, d.chatMoves(), err)
 	}
 	return d.chatGoesOn(ctx)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/segue-go/segue/integration/children"
 )
 
 // undisturbed calls f, and fails if meanwhile others than the owners served.
@@ -31,7 +33,7 @@ func (d *demo) crash(ctx context.Context) error {
 			return err
 		}
 		from := d.log.lines()
-		d.event(time.Now(), "successors crash in start-up", false)
+		d.event(event{at: time.Now(), what: "successors crash in start-up", mark: "crashes in start-up"})
 		if err := d.hangUp(); err != nil {
 			return err
 		}
@@ -50,26 +52,28 @@ func (d *demo) neverReady(ctx context.Context) error {
 		if err := d.setFault("never-ready"); err != nil {
 			return err
 		}
-		before := d.kids.alive()
-		d.event(time.Now(), "successors never become ready", false)
+		before := d.kids.Alive()
+		d.event(event{at: time.Now(), what: "successors never become ready", mark: "never ready"})
+		begun := len(d.events) - 1
 		if err := d.hangUp(); err != nil {
 			return err
 		}
 		var successors []int
-		if err := eventually(ctx, func() bool {
-			successors = slices.DeleteFunc(d.kids.alive(), func(pid int) bool { return slices.Contains(before, pid) })
+		if err := children.Eventually(ctx, func() bool {
+			successors = slices.DeleteFunc(d.kids.Alive(), func(pid int) bool { return slices.Contains(before, pid) })
 			return len(successors) == len(d.servers())
 		}); err != nil {
 			return fmt.Errorf("not every server has started a successor, only %v: %w", successors, err)
 		}
 		d.log.note("processes %v should be ended after %v", successors, readyTimeout)
 		left := func() []int {
-			return slices.DeleteFunc(d.kids.alive(), func(pid int) bool { return !slices.Contains(successors, pid) })
+			return slices.DeleteFunc(d.kids.Alive(), func(pid int) bool { return !slices.Contains(successors, pid) })
 		}
-		if err := eventually(ctx, func() bool { return len(left()) == 0 }); err != nil {
+		if err := children.Eventually(ctx, func() bool { return len(left()) == 0 }); err != nil {
 			return fmt.Errorf("processes %v were not ended: %w", left(), err)
 		}
-		d.event(time.Now(), fmt.Sprintf("processes %v, never ready, are ended", successors), false)
+		d.events[begun].until = time.Now()
+		d.event(event{at: time.Now(), what: fmt.Sprintf("processes %v, never ready, are ended", successors)})
 		return d.setFault("")
 	})
 }
@@ -88,23 +92,23 @@ func (d *demo) dieAfterCommit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	e, err := d.kids.wait(ctx, pid)
+	e, err := d.kids.Wait(ctx, pid)
 	if err != nil {
 		return err
 	}
-	death.pid, death.at = pid, e.at
+	death.pid, death.at = pid, e.At
 	if r, ok := d.watch.of(pid); ok {
 		death.after = r.after
 	}
 	d.deaths.add(death)
-	d.event(e.at, fmt.Sprintf("process %d dies after commit", pid), false)
-	chatEnd, err := d.kids.wait(ctx, chat)
+	d.event(event{at: e.At, what: fmt.Sprintf("process %d dies after commit", pid), mark: "dies after commit"})
+	chatEnd, err := d.kids.Wait(ctx, chat)
 	if err != nil {
 		return err
 	}
-	for pid, e := range map[int]exit{pid: e, chat: chatEnd} {
-		if e.code != 4 {
-			d.problem("process %d, which should have died after commit with exit status 4: %s", pid, e.text)
+	for pid, e := range map[int]children.Exit{pid: e, chat: chatEnd} {
+		if e.Code != 4 {
+			d.problem("process %d, which should have died after commit with exit status 4: %s", pid, e.Text)
 		}
 	}
 	if err := d.setFault(""); err != nil {
@@ -115,7 +119,7 @@ func (d *demo) dieAfterCommit(ctx context.Context) error {
 		return fmt.Errorf("process %d does not serve again after its successor's death: %w", d.http.owner(), err)
 	}
 	if _, ok := d.watch.of(pid); ok {
-		d.event(r.first, fmt.Sprintf("process %d serves again", r.pid), false)
+		d.event(event{at: r.first, what: fmt.Sprintf("process %d serves again", r.pid)})
 	} else {
 		d.problem("process %d never served before it died, so that nothing was tried", pid)
 	}

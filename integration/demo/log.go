@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/segue-go/segue/integration/children"
 )
 
 // serverLog is the file that all server processes write to. A pipe would not do: what a process writes to one that is
@@ -66,7 +68,7 @@ func (l *serverLog) lines() int {
 // await returns the first line from number from on that holds all the texts, not the demo's own.
 func (l *serverLog) await(ctx context.Context, from int, texts ...string) (string, error) {
 	var found string
-	err := eventually(ctx, func() bool {
+	err := children.Eventually(ctx, func() bool {
 		n := l.lines()
 		for ; from < n; from++ {
 			s := l.line[from]

@@ -26,6 +26,9 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/segue-go/segue/integration/children"
+	"github.com/segue-go/segue/integration/measured"
 )
 
 // The bounds of a run, so that the whole of it ends within a minute, whatever the servers do. Building is not included:
@@ -53,6 +56,7 @@ func mainErr() error {
 	flag.Uint64Var(&o.seed, "seed", rand.Uint64()>>32, "what is random depends on this `number`")
 	flag.StringVar(&o.http, "server", "", "a `program` to use instead of building examples/http")
 	flag.StringVar(&o.chat, "chat", "", "a `program` to use instead of building examples/chat")
+	flag.StringVar(&o.measured, "measured", "", "write what was measured to this `file`, for integration/plot")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q; see -help", flag.Arg(0))
@@ -68,6 +72,7 @@ type options struct {
 	seed     uint64
 	http     string
 	chat     string
+	measured string
 }
 
 // run builds, plays the scenario, reports, and leaves nothing behind but the servers' log, and that only on failure.
@@ -102,18 +107,24 @@ func run(ctx context.Context, out io.Writer, o options) (err error) {
 			fmt.Fprintf(out, "\nThe log of all server processes is in %s\n", log.path)
 		}
 	}()
-	kids, err := newChildren()
+	kids, err := children.New()
 	if err != nil {
 		return err
 	}
-	defer kids.close()
+	defer kids.Close()
 
 	d := newDemo(out, dir, o, log, kids)
 	ctx, cancel := context.WithTimeoutCause(ctx, scenarioTimeout,
 		fmt.Errorf("the scenario took longer than %v", scenarioTimeout))
 	defer cancel()
 	d.play(ctx)
-	return d.report()
+	err = d.report()
+	if o.measured != "" && d.result != nil {
+		if werr := measured.Write(o.measured, d.measured()); err == nil {
+			err = werr
+		}
+	}
+	return err
 }
 
 // build compiles an example into dir.

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/segue-go/segue/integration/children"
 	"github.com/segue-go/segue/integration/load"
 )
 
@@ -28,7 +29,7 @@ type demo struct {
 	o      options
 	rng    *rand.Rand
 	log    *serverLog
-	kids   *children
+	kids   *children.Children
 	http   *server
 	chat   *server
 	fault  string // the file that tells a server at its start how to fail
@@ -50,8 +51,10 @@ type demo struct {
 // event is something that failures may have to do with.
 type event struct {
 	at      time.Time
+	until   time.Time // when it was over, if that is known and later
 	what    string
-	upgrade bool // one that succeeded
+	upgrade bool   // one that succeeded
+	mark    string // what a picture says of it; "" is that it does not show it
 }
 
 // death is a successor that died after commit. What it had accepted dies with it.
@@ -79,7 +82,7 @@ func (l *deaths) all() []death {
 	return slices.Clone(l.list)
 }
 
-func newDemo(out io.Writer, dir string, o options, log *serverLog, kids *children) *demo {
+func newDemo(out io.Writer, dir string, o options, log *serverLog, kids *children.Children) *demo {
 	return &demo{out: out, o: o, rng: rand.New(rand.NewPCG(o.seed, 0)), log: log, kids: kids,
 		http:  &server{name: "http", program: o.http, segue: filepath.Join(dir, "http.sock")},
 		chat:  &server{name: "chat", program: o.chat, segue: filepath.Join(dir, "chat.sock")},
@@ -168,7 +171,7 @@ func (d *demo) steps(ctx context.Context) error {
 			return err
 		}
 		idle := d.traffic().Idle
-		if err := eventually(ctx, func() bool { return d.load.Counts().Requests >= idle }); err != nil {
+		if err := children.Eventually(ctx, func() bool { return d.load.Counts().Requests >= idle }); err != nil {
 			return fmt.Errorf("only %d requests: %w", d.load.Counts().Requests, err)
 		}
 		return nil

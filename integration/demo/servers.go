@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/segue-go/segue/integration/children"
 )
 
 // server is a program that is upgraded again and again.
@@ -38,8 +40,8 @@ func (d *demo) first(ctx context.Context, s *server) error {
 	}
 	const says = "listening on "
 	line, err := d.log.await(ctx, from, says)
-	if e, ended := d.kids.exited(pid); ended {
-		return fmt.Errorf("process %d: %s", pid, e.text)
+	if e, ended := d.kids.Exited(pid); ended {
+		return fmt.Errorf("process %d: %s", pid, e.Text)
 	}
 	if err != nil {
 		return err
@@ -57,7 +59,7 @@ func (d *demo) start(s *server) (int, error) {
 	}
 	cmd := exec.Command(s.program, args...)
 	cmd.Stdout, cmd.Stderr = d.log.file, d.log.file
-	pid, err := d.kids.start(cmd)
+	pid, err := d.kids.Start(cmd)
 	if err != nil {
 		return 0, err
 	}
@@ -72,7 +74,7 @@ func (d *demo) setFault(name string) error { return os.WriteFile(d.fault, []byte
 func (d *demo) hangUp() error {
 	for _, s := range d.servers() {
 		d.log.note("SIGHUP to process %d of examples/%s", s.owner(), s.name)
-		if err := d.kids.signal(s.owner(), syscall.SIGHUP); err != nil {
+		if err := d.kids.Signal(s.owner(), syscall.SIGHUP); err != nil {
 			return err
 		}
 	}
@@ -107,11 +109,11 @@ func (d *demo) bySecondStart(ctx context.Context, name string) error {
 		return err
 	}
 	r, err := d.watch.await(ctx, func(p int) bool {
-		_, ended := d.kids.exited(pid)
+		_, ended := d.kids.Exited(pid)
 		return p == pid || ended
 	})
-	if e, ended := d.kids.exited(pid); ended {
-		return fmt.Errorf("process %d, which should have taken over: %s", pid, e.text)
+	if e, ended := d.kids.Exited(pid); ended {
+		return fmt.Errorf("process %d, which should have taken over: %s", pid, e.Text)
 	}
 	if err != nil {
 		return err
@@ -130,13 +132,13 @@ func (d *demo) upgraded(name string, r reign, begun time.Time) error {
 	what := fmt.Sprintf("%s (process %d to %d)", name, d.http.owner(), r.pid)
 	d.http.chain = append(d.http.chain, r.pid)
 	d.took = append(d.took, r.first.Sub(begun))
-	d.event(r.after.Add(r.first.Sub(r.after)/2), what, true)
+	d.event(event{at: r.after.Add(r.first.Sub(r.after) / 2), what: what, upgrade: true, mark: fmt.Sprint(len(d.http.chain) - 1)})
 	return nil
 }
 
-func (d *demo) event(at time.Time, what string, upgrade bool) {
-	d.events = append(d.events, event{at, what, upgrade})
-	d.log.note("%s", what)
+func (d *demo) event(e event) {
+	d.events = append(d.events, e)
+	d.log.note("%s", e.what)
 }
 
 // finish ends the servers. Those that were superseded must have ended by themselves, as nothing is connected any more;
@@ -155,28 +157,28 @@ func (d *demo) finish(ctx context.Context) {
 		return
 	}
 	superseded := func() []int {
-		return slices.DeleteFunc(d.kids.alive(), func(p int) bool { return slices.Contains(owners, p) })
+		return slices.DeleteFunc(d.kids.Alive(), func(p int) bool { return slices.Contains(owners, p) })
 	}
-	if err := eventually(ctx, func() bool { return len(superseded()) == 0 }); err != nil {
+	if err := children.Eventually(ctx, func() bool { return len(superseded()) == 0 }); err != nil {
 		d.problem("superseded, without connections and still there after %v: processes %v", stepTimeout, superseded())
 	}
 	for _, pid := range owners {
-		if err := d.kids.signal(pid, syscall.SIGTERM); err != nil {
+		if err := d.kids.Signal(pid, syscall.SIGTERM); err != nil {
 			d.problem("the last server: %v", err)
 		}
 	}
 	ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), stepTimeout/2)
 	defer cancel()
-	if err := eventually(ctx, func() bool { return len(d.kids.alive()) == 0 }); err != nil {
-		d.problem("still there %v after SIGTERM: processes %v", stepTimeout/2, d.kids.alive())
+	if err := children.Eventually(ctx, func() bool { return len(d.kids.Alive()) == 0 }); err != nil {
+		d.problem("still there %v after SIGTERM: processes %v", stepTimeout/2, d.kids.Alive())
 	}
 	for _, pid := range all {
 		// One whose parent was still alive when it ended was its parent's to ask.
-		if e, ok := d.kids.exited(pid); ok && e.code != 0 {
-			d.problem("process %d, which served, ended with %s instead of 0", pid, e.text)
+		if e, ok := d.kids.Exited(pid); ok && e.Code != 0 {
+			d.problem("process %d, which served, ended with %s instead of 0", pid, e.Text)
 		}
 	}
-	terminated, killed := d.kids.endAll(time.Second)
+	terminated, killed := d.kids.EndAll(time.Second)
 	if len(terminated)+len(killed) > 0 {
 		d.problem("had to be ended: processes %v by SIGTERM, %v by SIGKILL", terminated, killed)
 	}

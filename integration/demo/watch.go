@@ -13,15 +13,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/segue-go/segue/integration/children"
 	"github.com/segue-go/segue/integration/load"
 )
-
-// exit is how a process ended.
-type exit struct {
-	code int // -1 if by a signal
-	text string
-	at   time.Time
-}
 
 // reign is a time during which one process answered on new connections.
 type reign struct {
@@ -46,7 +40,7 @@ func watch(ctx context.Context, addr string) *watcher {
 	w := &watcher{addr: addr, done: make(chan struct{})}
 	go func() {
 		defer close(w.done)
-		_ = eventually(ctx, func() bool { w.ask(); return false }) // ends with ctx, as it should
+		_ = children.Eventually(ctx, func() bool { w.ask(); return false }) // ends with ctx, as it should
 	}()
 	return w
 }
@@ -125,7 +119,7 @@ func (w *watcher) since(n int) []reign {
 // await waits until a process serves for which ok is true.
 func (w *watcher) await(ctx context.Context, ok func(pid int) bool) (reign, error) {
 	var r reign
-	err := eventually(ctx, func() bool {
+	err := children.Eventually(ctx, func() bool {
 		r = w.last()
 		return r.pid != 0 && ok(r.pid)
 	})

@@ -65,6 +65,7 @@ type Chat struct {
 	counts   ChatCounts
 	failures []Failure
 	pardoned []Failure
+	served   []Served
 	said     map[string]int // lines said so far, by the name of each user who is there
 }
 
@@ -120,7 +121,7 @@ func (c *Chat) Wait() *ChatResult {
 	defer c.mu.Unlock()
 	return &ChatResult{
 		Begun: c.begun, Ended: time.Now(), Seed: c.o.Seed, ChatCounts: c.counts, Slowest: time.Duration(c.slowest.Load()),
-		Failures: slices.Clone(c.failures), Pardoned: slices.Clone(c.pardoned),
+		Served: slices.Clone(c.served), Failures: slices.Clone(c.failures), Pardoned: slices.Clone(c.pardoned),
 	}
 }
 
@@ -172,12 +173,20 @@ func (c *Chat) fail(f Failure, count func(*ChatCounts)) {
 	}
 }
 
+// Served is a notice to a user: from then on this process serves him.
+type Served struct {
+	User int // from 0
+	PID  int
+	At   time.Time
+}
+
 // ChatResult is what a chat counted.
 type ChatResult struct {
 	Begun, Ended time.Time
 	Seed         uint64
 	ChatCounts
 	Slowest  time.Duration // that a line needed from its speaker back to him
+	Served   []Served      // who served whom, in the order of the notices
 	Failures []Failure     // the first 10,000 of Lost, Doubled, Wrong, Dropped and Refused
 	Pardoned []Failure     // those that Excuse took out of Failures
 }

@@ -342,8 +342,11 @@ func (s *stay) notice(notice string) {
 		s.mu.Lock()
 		s.pid = pid
 		s.mu.Unlock()
+		s.c.mu.Lock()
+		defer s.c.mu.Unlock()
+		s.c.served = append(s.c.served, Served{s.user, pid, time.Now()})
 		if strings.HasSuffix(notice, "serves you now") {
-			s.c.count(func(c *ChatCounts) { c.Moves++ })
+			s.c.counts.Moves++
 		}
 	}
 }

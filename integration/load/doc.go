@@ -13,8 +13,8 @@
 //	}
 //
 // The server answers GET /token?token=T and GET /slow?ms=N&token=T with a body that contains T, and POST /upload with
-// the number of bytes and their SHA-256 in hex. It may name itself in the header X-Segue-Pid. Handler in handler_test.go
-// is one such server, examples/http another.
+// the number of bytes and their SHA-256 in hex. It may name itself in the header X-Segue-Pid. Handler is one such server,
+// examples/http another.
 //
 // Chat is a load for another kind of server, like examples/chat: users who stay connected, and watch that each line arrives
 // at each of them once.

@@ -67,7 +67,7 @@ func counting(n int64, h http.Handler) (http.Handler, <-chan struct{}) {
 func TestNothingFailsOnAGoodServer(t *testing.T) {
 	for _, network := range []string{"tcp", "unix"} {
 		t.Run(network, func(t *testing.T) {
-			h, enough := counting(300, handler())
+			h, enough := counting(300, load.Handler())
 			s := httptest.NewUnstartedServer(h)
 			if network == "unix" {
 				_ = s.Listener.Close()
@@ -154,7 +154,7 @@ func TestEachFaultIsCounted(t *testing.T) {
 			q := r.URL.Query()
 			q.Set("token", previous.Load().(string))
 			r.URL.RawQuery = q.Encode()
-			handler().ServeHTTP(w, r)
+			load.Handler().ServeHTTP(w, r)
 		}, "check", load.ErrForeign, false},
 		{"status", load.Options{Kept: 4, Slow: 2}, func(w http.ResponseWriter, _ *http.Request) {
 			http.Error(w, "shutting down", http.StatusServiceUnavailable)
@@ -171,7 +171,7 @@ func TestEachFaultIsCounted(t *testing.T) {
 		}, "receive", load.ErrUnasked, false},
 		{"upload damaged", load.Options{Upload: 4}, func(w http.ResponseWriter, r *http.Request) {
 			_, _ = r.Body.Read(make([]byte, 1))
-			handler().ServeHTTP(w, r)
+			load.Handler().ServeHTTP(w, r)
 		}, "check", load.ErrForeign, false},
 	}
 	for _, tt := range tests {
@@ -185,7 +185,7 @@ func TestEachFaultIsCounted(t *testing.T) {
 					return
 				}
 				previous.Store(r.FormValue("token"))
-				handler().ServeHTTP(w, r)
+				load.Handler().ServeHTTP(w, r)
 			}))
 			s := httptest.NewServer(h)
 			defer s.Close()
@@ -211,7 +211,7 @@ func TestEachFaultIsCounted(t *testing.T) {
 }
 
 func TestIdleConnectionsClosedAreForcedReconnects(t *testing.T) {
-	h, enough := counting(60, handler())
+	h, enough := counting(60, load.Handler())
 	s := httptest.NewUnstartedServer(h)
 	s.Config.IdleTimeout = 5 * time.Millisecond // the server closes them and says nothing
 	s.Start()
@@ -232,7 +232,7 @@ func TestIdleConnectionsClosedAreForcedReconnects(t *testing.T) {
 
 // TestIdleConnectionsThatDoNotLast are counted apart.
 func TestIdleConnectionsThatDoNotLast(t *testing.T) {
-	h, enough := counting(200, handler())
+	h, enough := counting(200, load.Handler())
 	var n atomic.Int64
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch n.Add(1) {
@@ -277,7 +277,7 @@ func TestIdleConnectionsAreProbedAtTheEnd(t *testing.T) {
 		case n == 5:
 			defer close(enough)
 		}
-		handler().ServeHTTP(w, r)
+		load.Handler().ServeHTTP(w, r)
 	}))
 	defer s.Close()
 	res := drive(t, enough, quick(s, load.Options{Idle: 5}))
@@ -290,7 +290,7 @@ func TestIdleConnectionsAreProbedAtTheEnd(t *testing.T) {
 func TestPoliteReconnectsAreNoFailures(t *testing.T) {
 	h, enough := counting(100, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Connection", "close")
-		handler().ServeHTTP(w, r)
+		load.Handler().ServeHTTP(w, r)
 	}))
 	s := httptest.NewServer(h)
 	defer s.Close()

@@ -31,6 +31,7 @@ type sample struct {
 	start, end time.Duration // since the load began
 	latency    time.Duration // less than end-start if some of that was asked for
 	pid        int32
+	worker     int32
 }
 
 // recorder counts for one kind of traffic.
@@ -44,14 +45,14 @@ type recorder struct {
 	pardoned []Failure
 }
 
-func (r *recorder) ok(start, end time.Time, latency time.Duration, pid int, polite bool) {
+func (r *recorder) ok(worker int, start, end time.Time, latency time.Duration, pid int, polite bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.counts.Requests++
 	if polite {
 		r.counts.Reconnects++
 	}
-	r.samples = append(r.samples, sample{start.Sub(r.begun), end.Sub(r.begun), latency, int32(pid)})
+	r.samples = append(r.samples, sample{start.Sub(r.begun), end.Sub(r.begun), latency, int32(pid), int32(worker)})
 }
 
 func (r *recorder) fail(f Failure) {

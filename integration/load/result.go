@@ -138,13 +138,14 @@ type Sample struct {
 	Start, End time.Time
 	Latency    time.Duration // without what a slow request or upload was meant to take
 	PID        int           // who answered, by X-Segue-Pid; 0 is unknown
+	Worker     int           // who asked: the number of a client of the kind, from 0
 }
 
 // Samples returns the requests that were answered rightly, in the order of their ends.
 func (k *KindResult) Samples() iter.Seq[Sample] {
 	return func(yield func(Sample) bool) {
 		for _, s := range k.samples {
-			if !yield(Sample{k.begun.Add(s.start), k.begun.Add(s.end), s.latency, int(s.pid)}) {
+			if !yield(Sample{k.begun.Add(s.start), k.begun.Add(s.end), s.latency, int(s.pid), int(s.worker)}) {
 				return
 			}
 		}

@@ -184,7 +184,7 @@ func (w *worker) request(s *session, q *request) {
 	end := time.Now()
 	s.note(a, end)
 	polite := a.close && (w.kind == Kept || w.kind == Idle || w.kind != New && w.n%2 == 0)
-	rec.ok(start, end, max(0, end.Sub(start)-q.waited), a.pid, polite)
+	rec.ok(w.n, start, end, max(0, end.Sub(start)-q.waited), a.pid, polite)
 	if a.close {
 		s.close()
 	}

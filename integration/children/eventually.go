@@ -1,4 +1,4 @@
-package main
+package children
 
 import (
 	"context"
@@ -8,8 +8,8 @@ import (
 // glance is how often something is looked at that cannot be waited for.
 const glance = 5 * time.Millisecond
 
-// eventually returns nil as soon as ok returns true, or the cause of ctx's end.
-func eventually(ctx context.Context, ok func() bool) error {
+// Eventually returns nil as soon as ok returns true, or the cause of ctx's end.
+func Eventually(ctx context.Context, ok func() bool) error {
 	t := time.NewTicker(glance)
 	defer t.Stop()
 	for !ok() {

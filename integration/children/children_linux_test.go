@@ -1,4 +1,4 @@
-package main
+package children
 
 import (
 	"context"
@@ -25,11 +25,11 @@ func TestDescendants(t *testing.T) {
 
 // TestOrphansAreOurs starts a process that starts another one and ends, as generations do.
 func TestOrphansAreOurs(t *testing.T) {
-	c, err := newChildren()
+	c, err := New()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.close()
+	defer c.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 
@@ -41,11 +41,11 @@ func TestOrphansAreOurs(t *testing.T) {
 	defer out.Close()
 	cmd := exec.Command("sh", "-c", "trap '' TERM; sleep 1000 & echo $!; exit 5") // sleep ignores SIGTERM too
 	cmd.Stdout = out
-	parent, err := c.start(cmd)
+	parent, err := c.Start(cmd)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if e, err := c.wait(ctx, parent); err != nil || e.code != 5 {
+	if e, err := c.Wait(ctx, parent); err != nil || e.Code != 5 {
 		t.Fatalf("the parent: %+v, %v", e, err)
 	}
 	b, err := os.ReadFile(name)
@@ -56,23 +56,23 @@ func TestOrphansAreOurs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Contains(c.alive(), orphan) {
-		t.Errorf("%d is not among %v", orphan, c.alive())
+	if !slices.Contains(c.Alive(), orphan) {
+		t.Errorf("%d is not among %v", orphan, c.Alive())
 	}
-	if err := c.signal(os.Getppid(), syscall.Signal(0)); !errors.Is(err, os.ErrProcessDone) {
+	if err := c.Signal(os.Getppid(), syscall.Signal(0)); !errors.Is(err, os.ErrProcessDone) {
 		t.Errorf("a signal to somebody else: %v", err)
 	}
 	// SIGTERM is ignored: what does not end by itself is killed.
-	if _, killed := c.endAll(200 * time.Millisecond); !slices.Contains(killed, orphan) {
+	if _, killed := c.EndAll(200 * time.Millisecond); !slices.Contains(killed, orphan) {
 		t.Errorf("%d was not killed, but %v", orphan, killed)
 	}
-	if e, err := c.wait(ctx, orphan); err != nil || e.code != -1 {
+	if e, err := c.Wait(ctx, orphan); err != nil || e.Code != -1 {
 		t.Errorf("the orphan: %+v, %v", e, err)
 	}
-	if left := c.alive(); len(left) > 0 {
+	if left := c.Alive(); len(left) > 0 {
 		t.Errorf("%v are left", left)
 	}
-	if _, ok := c.exited(parent); !ok {
+	if _, ok := c.Exited(parent); !ok {
 		t.Error("the parent's end is forgotten")
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package children
 
 import (
 	"bytes"
@@ -17,23 +17,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// children are the processes that the demo started, those that these started, and so on. Generations start each other,
-// and the parents of most end while they live on; prctl(2), PR_SET_CHILD_SUBREAPER, makes such orphans our children.
-type children struct {
+// Children are the processes that the program started, those that these started, and so on: prctl(2), PR_SET_CHILD_SUBREAPER,
+// makes orphans our children. Its methods may be called by many goroutines at once.
+type Children struct {
 	sigs chan os.Signal
 	done chan struct{} // closed when the reaper has ended
 
 	mu    sync.Mutex // held while reaping and while starting, so that only the reaper ever takes an exit status
-	ended map[int]exit
+	ended map[int]Exit
 }
 
-// newChildren starts the reaper. From then on os/exec's Wait must not be used in this process: it would wait for a
+// New starts the reaper. From then on until Close os/exec's Wait must not be used in this process: it would wait for a
 // status that the reaper has taken.
-func newChildren() (*children, error) {
+func New() (*Children, error) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return nil, fmt.Errorf("prctl PR_SET_CHILD_SUBREAPER: %w", err)
 	}
-	c := &children{sigs: make(chan os.Signal, 1), done: make(chan struct{}), ended: map[int]exit{}}
+	c := &Children{sigs: make(chan os.Signal, 1), done: make(chan struct{}), ended: map[int]Exit{}}
 	signal.Notify(c.sigs, syscall.SIGCHLD)
 	go func() {
 		defer close(c.done)
@@ -44,16 +44,16 @@ func newChildren() (*children, error) {
 	return c, nil
 }
 
-// close ends what is still alive, and the reaper.
-func (c *children) close() {
-	c.endAll(time.Second)
+// Close ends what is still alive, and the reaper.
+func (c *Children) Close() {
+	c.EndAll(time.Second)
 	signal.Stop(c.sigs)
 	close(c.sigs)
 	<-c.done
 	_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) // it could be set, so it can be cleared
 }
 
-func (c *children) reap() {
+func (c *Children) reap() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for {
@@ -65,7 +65,7 @@ func (c *children) reap() {
 		if err != nil || pid == 0 {
 			return
 		}
-		c.ended[pid] = exit{code: ws.ExitStatus(), text: describe(ws), at: time.Now()}
+		c.ended[pid] = Exit{Code: ws.ExitStatus(), Text: describe(ws), At: time.Now()}
 	}
 }
 
@@ -76,8 +76,8 @@ func describe(ws syscall.WaitStatus) string {
 	return "exit status " + strconv.Itoa(ws.ExitStatus())
 }
 
-// start starts a process in a process group of its own, so that Ctrl-C in a terminal reaches the demo alone.
-func (c *children) start(cmd *exec.Cmd) (int, error) {
+// Start starts a process in a process group of its own, so that Ctrl-C in a terminal reaches the program alone.
+func (c *Children) Start(cmd *exec.Cmd) (int, error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -89,33 +89,33 @@ func (c *children) start(cmd *exec.Cmd) (int, error) {
 	return pid, cmd.Process.Release()
 }
 
-// exited tells how a process ended, if it has and its parent was the demo.
-func (c *children) exited(pid int) (exit, bool) {
+// Exited tells how a process ended, if it has and its parent was the program.
+func (c *Children) Exited(pid int) (Exit, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e, ok := c.ended[pid]
 	return e, ok
 }
 
-// wait waits until a process has ended that the demo started.
-func (c *children) wait(ctx context.Context, pid int) (exit, error) {
-	var e exit
-	err := eventually(ctx, func() (ok bool) { e, ok = c.exited(pid); return ok })
+// Wait waits until a process has ended that the program started.
+func (c *Children) Wait(ctx context.Context, pid int) (Exit, error) {
+	var e Exit
+	err := Eventually(ctx, func() (ok bool) { e, ok = c.Exited(pid); return ok })
 	if err != nil {
 		return e, fmt.Errorf("process %d has not ended: %w", pid, err)
 	}
 	return e, nil
 }
 
-// signal sends a signal to a descendant. The number cannot have become another process's: it is looked up again once a
+// Signal sends a signal to a descendant. The number cannot have become another process's: it is looked up again once a
 // pidfd holds the process.
-func (c *children) signal(pid int, sig os.Signal) error {
+func (c *Children) Signal(pid int, sig os.Signal) error {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		return fmt.Errorf("process %d: pidfd_open: %w", pid, err)
 	}
 	defer unix.Close(fd)
-	if !slices.Contains(c.alive(), pid) {
+	if !slices.Contains(c.Alive(), pid) {
 		return fmt.Errorf("process %d: %w", pid, os.ErrProcessDone)
 	}
 	if err := unix.PidfdSendSignal(fd, sig.(syscall.Signal), nil, 0); err != nil {
@@ -124,8 +124,8 @@ func (c *children) signal(pid int, sig os.Signal) error {
 	return nil
 }
 
-// alive returns all descendants that have not ended, in no order, from /proc.
-func (c *children) alive() []int {
+// Alive returns all descendants that have not ended, in no order, from /proc.
+func (c *Children) Alive() []int {
 	for try := 0; ; try++ {
 		all, whole := processes()
 		// A process whose parent ended while they were read one by one belongs to nobody there, perhaps to us.
@@ -194,15 +194,15 @@ func descendants(of int, all map[int]process) []int {
 	return found
 }
 
-// endAll ends every descendant: by SIGTERM, and by SIGKILL what has not ended within grace. It returns which needed what.
-func (c *children) endAll(grace time.Duration) (terminated, killed []int) {
+// EndAll ends every descendant: by SIGTERM, and by SIGKILL what has not ended within grace. It returns which needed what.
+func (c *Children) EndAll(grace time.Duration) (terminated, killed []int) {
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
 		ctx, cancel := context.WithTimeout(context.Background(), grace)
 		told := map[int]bool{}
-		_ = eventually(ctx, func() bool { // what is left after it is seen below, or cannot be helped
-			pids := c.alive()
+		_ = Eventually(ctx, func() bool { // what is left after it is seen below, or cannot be helped
+			pids := c.Alive()
 			for _, pid := range pids {
-				if !told[pid] && c.signal(pid, sig) == nil {
+				if !told[pid] && c.Signal(pid, sig) == nil {
 					told[pid] = true
 					if sig == syscall.SIGTERM {
 						terminated = append(terminated, pid)

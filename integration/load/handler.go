@@ -1,4 +1,4 @@
-package load_test
+package load
 
 import (
 	"crypto/sha256"
@@ -11,8 +11,9 @@ import (
 	"time"
 )
 
-// handler answers what the load asks for: the server that the package's documentation describes.
-func handler() http.Handler {
+// Handler answers what the load asks for: the server that the package's documentation describes. It names its process in the
+// header X-Segue-Pid.
+func Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /token", func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintln(w, r.FormValue("token"))

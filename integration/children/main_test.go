@@ -1,0 +1,10 @@
+package children
+
+import (
+	"os"
+	"testing"
+
+	"github.com/segue-go/segue/integration/leak"
+)
+
+func TestMain(m *testing.M) { os.Exit(leak.Main(m)) }
