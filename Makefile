@@ -9,6 +9,8 @@ LINT_VERSION  := v2.15.0
 FUZZTIME      ?= 10s
 # The modules of this repository; examples with dependencies are modules of their own.
 MODULES       := $(dir $(shell find . -name go.mod -not -path '*/testdata/*'))
+# Where pictures are written. Those of the documentation: make demo bench-peers PICTURES=docs
+PICTURES      ?= pictures
 # What compiles but cannot upgrade.
 OTHERS        := darwin/arm64 windows/amd64
 
@@ -26,8 +28,18 @@ tools:
 build: ## compile everything, into the build cache
 	@set -e; for m in $(MODULES); do (cd $$m && $(GO) build -o /dev/null ./...); done
 
-demo: ## upgrade an HTTP and a chat server ten times under load, and show what their clients noticed
-	$(GO) run ./integration/demo
+# Draws a picture from measurements. Whether that is possible is no matter of what was measured, hence no failure.
+define draw
+	if [ -s "$$measured" ]; then \
+		mkdir -p "$(PICTURES)" && (cd integration/plot && $(GO) run . $(1) "$$measured" "$(abspath $(PICTURES))/$(1)") || \
+		echo "no picture: integration/plot could not be fetched, built or run (see above)" >&2; \
+	fi
+endef
+
+demo: ## upgrade an HTTP and a chat server ten times under load, and show what their clients noticed, also as a picture
+	@measured=$$(mktemp) && trap 'rm -f "$$measured"' EXIT && failed=0 && \
+	{ $(GO) run ./integration/demo -measured "$$measured" || failed=$$?; } && \
+	{ $(call draw,demo) } && exit $$failed
 
 test: tools ## all tests, with the race detector, shuffled; then whether they went through each row of the tables in docs/protocol.md
 	@set -e; decisions=$$(mktemp -d); trap 'rm -rf "$$decisions"' EXIT; export SEGUE_DECISIONS="$$decisions"; \
