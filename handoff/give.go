@@ -51,7 +51,8 @@ func (g *Generation) give(ctx context.Context, name string, c net.Conn, state []
 // The error is [io.EOF] once nothing comes any more, because this generation has ended: Wait has returned, or Close was
 // called. Connections that nobody has taken go on to the next successor, or are closed with the last generation. Unless
 // ctx has ended, any other error means that a connection cannot be made just now, for want of descriptors: it is kept,
-// and Take is to be called again after a pause. At once, it would give the same error.
+// and Take is to be called again after a pause. At once, it would give the same error. If the predecessor has sent something
+// else than a connection, that is closed, and Take gives an error once.
 func (g *Generation) Take(ctx context.Context, name string) (net.Conn, []byte, error) {
 	c, state, err := g.driver.Conns.Take(ctx, name)
 	if errors.Is(err, io.EOF) {

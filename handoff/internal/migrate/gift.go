@@ -123,8 +123,11 @@ func (s *gifts) take(ctx context.Context, name string) (net.Conn, []byte, error)
 		case err == nil:
 			s.served()
 			return c, f.state, nil
-		case errors.Is(err, listener.ErrNotConnected):
-			f.close() // reset by its client meanwhile: as if it had never come
+		case errors.Is(err, listener.ErrNotConnected): // reset by its client meanwhile: as if it had never come
+			f.close()
+		case errors.Is(err, listener.ErrNotSocket), errors.Is(err, listener.ErrSocketType): // it would come back from each call
+			f.close()
+			return nil, nil, fmt.Errorf("%q: %w", name, err)
 		default:
 			s.put(f)
 			return nil, nil, fmt.Errorf("%q: %w", name, err)

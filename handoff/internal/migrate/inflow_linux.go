@@ -13,9 +13,7 @@ import (
 	"github.com/segue-go/segue/handoff/fdpass"
 	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/live"
-	"github.com/segue-go/segue/handoff/internal/sys"
 	"github.com/segue-go/segue/handoff/internal/wire"
-	"github.com/segue-go/segue/listener"
 )
 
 // Places are those of sockets in an offer, by which the two processes name them.
@@ -194,32 +192,6 @@ func (in *Inflow) park(m *wire.Conns, raw *fdpass.Message, ack func() error) err
 		return err
 	}
 	clear(raw.FDs)
-	return nil
-}
-
-// checkConns makes sure that fds are of the kind that becomes a connection. One that its client has reset is.
-func checkConns(fds []*listener.FD) error {
-	for i, fd := range fds {
-		var domain, typ, listening int
-		err := sys.Control(fd, func(n int) (err error) {
-			if domain, err = unix.GetsockoptInt(n, unix.SOL_SOCKET, unix.SO_DOMAIN); err != nil {
-				return err
-			}
-			if typ, err = unix.GetsockoptInt(n, unix.SOL_SOCKET, unix.SO_TYPE); err != nil {
-				return err
-			}
-			listening, err = unix.GetsockoptInt(n, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
-			return err
-		})
-		inet := domain == unix.AF_INET || domain == unix.AF_INET6
-		ok := inet && typ == unix.SOCK_STREAM || domain == unix.AF_UNIX && (typ == unix.SOCK_STREAM || typ == unix.SOCK_SEQPACKET)
-		switch {
-		case err != nil:
-			return fmt.Errorf("%w: descriptor %d of CONNS is no socket: %w", link.ErrProtocol, i, err)
-		case !ok || listening != 0:
-			return fmt.Errorf("%w: descriptor %d of CONNS is no connection, but a socket of domain %d, type %d", link.ErrProtocol, i, domain, typ)
-		}
-	}
 	return nil
 }
 
