@@ -133,7 +133,7 @@ type Config struct {
 	// Logger receives what an operator wants to know. Nil: silent.
 	Logger *slog.Logger
 
-	// Trace observes. Nil: nobody does.
+	// Trace observes. Nil: nobody does, which costs nothing.
 	Trace *Trace
 }
 
@@ -142,16 +142,6 @@ type Peer struct {
 	PID int // as seen in this process's namespace; 0 if it has no number there
 	UID uint32
 	GID uint32
-}
-
-// Trace is a set of functions that observe a generation. Each may be nil. They are called synchronously, from several
-// goroutines: what they take delays the handover, and they must not call the Generation's methods.
-type Trace struct {
-	// Phase is called after each change of phase.
-	Phase func(from, to Phase)
-	// Sent and Received are called after a protocol message has been sent, and before one that arrived is acted on.
-	// The names are those of docs/protocol.md, such as "commit".
-	Sent, Received func(message string)
 }
 
 const (
@@ -187,9 +177,6 @@ func (c Config) withDefaults() (Config, error) {
 	set(&c.Guard, defaultGuard)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
-	}
-	if c.Trace == nil {
-		c.Trace = &Trace{}
 	}
 	for _, p := range []*string{&c.Path, &c.PIDFile} {
 		if *p == "" {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/segue-go/segue/handoff"
 	"github.com/segue-go/segue/handoff/internal/wire"
+	"github.com/segue-go/segue/handoff/timeline"
 )
 
 // OWNED of a successor that has not read the token means nothing: the incumbent owns, and serves on.
@@ -54,8 +55,8 @@ func TestCommitTooEarly(t *testing.T) {
 			server := rawListener(t, path)
 			asked := make(chan struct{})
 			c := config(t, path)
-			c.Trace = &handoff.Trace{Phase: func(_, to handoff.Phase) {
-				if wait && to == handoff.PhaseStopped { // who sees it asks why at once
+			c.Trace = &handoff.Trace{Phase: func(change timeline.PhaseChange) {
+				if wait && change.To == handoff.PhaseStopped { // who sees it asks why at once
 					<-asked
 				}
 			}}

@@ -97,8 +97,7 @@ func (g *Generation) driverConfig(given supervised) driver.Config {
 		PullOnly: c.Transport == TransportPidfd,
 
 		Logger:   c.Logger,
-		Sent:     c.Trace.Sent,
-		Received: c.Trace.Received,
+		Trace:    c.Trace,
 		Opened:   g.tellOpened,
 		Closed:   g.tellClosed,
 		Keeps:    g.keeps,

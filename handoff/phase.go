@@ -1,19 +1,21 @@
 package handoff
 
+import "github.com/segue-go/segue/handoff/timeline"
+
 // Phase is where a generation stands in its life.
-type Phase string
+type Phase = timeline.Phase
 
 // The phases, in the order of a life. A successor that fails before it owns goes from starting to stopped; an incumbent
 // whose attempt to hand over fails goes back to serving.
 const (
-	PhaseStarting  Phase = "starting"  // joined, Ready not yet called or not yet done
-	PhaseProbation Phase = "probation" // owns the sockets and serves; not yet confirmed
-	PhaseServing   Phase = "serving"   // owns the sockets
-	PhaseOffering  Phase = "offering"  // owns the sockets; a successor prepares itself
-	PhaseSwitching Phase = "switching" // accept is paused; the successor may take the token
-	PhaseGuarding  Phase = "guarding"  // somebody else owns: a successor that has not confirmed, or an heir
-	PhaseDraining  Phase = "draining"  // superseded; can be revived until its guard ends. Or it has handed the sockets back
-	PhaseStopped   Phase = "stopped"   // owns nothing and never will
+	PhaseStarting  = timeline.PhaseStarting  // joined, Ready not yet called or not yet done
+	PhaseProbation = timeline.PhaseProbation // owns the sockets and serves; not yet confirmed
+	PhaseServing   = timeline.PhaseServing   // owns the sockets
+	PhaseOffering  = timeline.PhaseOffering  // owns the sockets; a successor prepares itself
+	PhaseSwitching = timeline.PhaseSwitching // accept is paused; the successor may take the token
+	PhaseGuarding  = timeline.PhaseGuarding  // somebody else owns: a successor that has not confirmed, or an heir
+	PhaseDraining  = timeline.PhaseDraining  // superseded; can be revived until its guard ends. Or it has handed the sockets back
+	PhaseStopped   = timeline.PhaseStopped   // owns nothing and never will
 )
 
 // Status is a snapshot of a generation. In JSON it has its fields by name, and LastError as a text.

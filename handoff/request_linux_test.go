@@ -13,6 +13,7 @@ import (
 
 	"github.com/segue-go/segue/handoff"
 	"github.com/segue-go/segue/handoff/internal/wire"
+	"github.com/segue-go/segue/handoff/timeline"
 )
 
 // A signal that comes when a successor serves already is passed on to it, if it knows how; otherwise the operator is told.
@@ -49,8 +50,8 @@ func TestRequestComesBack(t *testing.T) {
 	c.Command = func() *exec.Cmd { return exec.Command("false") }
 	log := logs(t, &c)
 	back := make(chan struct{})
-	c.Trace = &handoff.Trace{Sent: func(m string) {
-		if m == "upgrade" { // the successor is quicker than the goroutine that has said it
+	c.Trace = &handoff.Trace{Sent: func(m timeline.Message) {
+		if m.Type == "upgrade" { // the successor is quicker than the goroutine that has said it
 			<-back
 		}
 	}}

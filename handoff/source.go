@@ -60,9 +60,6 @@ func (g *Generation) tellPhase(from, to driver.Phase) {
 	for _, s := range g.cfg.Sources {
 		s.Phase(Phase(from.String()), Phase(to.String()))
 	}
-	if f := g.cfg.Trace.Phase; f != nil {
-		f(Phase(from.String()), Phase(to.String()))
-	}
 }
 
 // tellSettled tells the sources that nothing goes back to a predecessor any more.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/segue-go/segue/handoff"
 	"github.com/segue-go/segue/handoff/internal/wire"
+	"github.com/segue-go/segue/handoff/timeline"
 )
 
 // recorder is a Trace that keeps what it sees.
@@ -23,7 +24,8 @@ type recorder struct {
 
 func (r *recorder) trace() *handoff.Trace {
 	return &handoff.Trace{
-		Phase: func(from, to handoff.Phase) {
+		Phase: func(c timeline.PhaseChange) {
+			from, to := c.From, c.To
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			if n := len(r.phases); n > 0 && r.phases[n-1] != from {
@@ -31,8 +33,12 @@ func (r *recorder) trace() *handoff.Trace {
 			}
 			r.phases = append(r.phases, to)
 		},
-		Sent:     func(m string) { r.mu.Lock(); defer r.mu.Unlock(); r.sent = append(r.sent, m) },
-		Received: func(m string) { r.mu.Lock(); defer r.mu.Unlock(); r.received = append(r.received, m) },
+		Sent: func(m timeline.Message) { r.mu.Lock(); defer r.mu.Unlock(); r.sent = append(r.sent, string(m.Type)) },
+		Received: func(m timeline.Message) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.received = append(r.received, string(m.Type))
+		},
 	}
 }
 

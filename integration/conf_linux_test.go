@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/segue-go/segue/handoff"
+	"github.com/segue-go/segue/handoff/timeline"
 )
 
 // conf is what a role is told. A test may write it anew before each start; who runs has read it.
@@ -119,17 +120,17 @@ func (c conf) handoff(e *emitter) handoff.Config {
 		DrainTimeout: c.DrainTimeout, StateTimeout: c.StateTimeout, Probation: c.Probation, Logger: e.logger(),
 		Siblings: c.Siblings, StopTimeout: c.StopTimeout,
 		Trace: &handoff.Trace{
-			Phase: func(_, to handoff.Phase) { e.emit(event{Ev: "phase", Msg: string(to)}) },
+			Phase: func(c timeline.PhaseChange) { e.emit(event{Ev: "phase", Msg: string(c.To)}) },
 		},
 	}
 	if c.Traced || c.Fault != "" {
-		h.Trace.Sent = func(m string) {
-			e.emit(event{Ev: "sent", Msg: m})
-			f.at("sent " + m)
+		h.Trace.Sent = func(m timeline.Message) {
+			e.emit(event{Ev: "sent", Msg: string(m.Type)})
+			f.at("sent " + string(m.Type))
 		}
-		h.Trace.Received = func(m string) {
-			e.emit(event{Ev: "received", Msg: m})
-			f.at("received " + m)
+		h.Trace.Received = func(m timeline.Message) {
+			e.emit(event{Ev: "received", Msg: string(m.Type)})
+			f.at("received " + string(m.Type))
 		}
 	}
 	if c.SpawnRole != "" {

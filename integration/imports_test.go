@@ -23,6 +23,7 @@ var layers = []struct {
 	within   bool // whether packages of the layer may import each other
 }{
 	{patterns: []string{"internal/startenv", "internal/kernel"}}, // also for cmd, which must not see what is in handoff/internal
+	{patterns: []string{"handoff/timeline"}},                     // also for who shows handoffs, and links nothing else
 	{patterns: []string{"listener"}},
 	{patterns: []string{"handoff/fdpass"}},
 	{patterns: []string{"handoff/internal/succession"}}, // imports nothing of ours: it decides only

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/segue-go/segue/handoff"
+	"github.com/segue-go/segue/handoff/timeline"
 )
 
 // told is what the role started answers.
@@ -163,9 +164,9 @@ func (c conf) command(h *handoff.Config, e *emitter) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	phase := h.Trace.Phase
-	h.Trace.Phase = func(from, to handoff.Phase) {
-		phase(from, to)
-		if to == handoff.PhaseDraining {
+	h.Trace.Phase = func(change timeline.PhaseChange) {
+		phase(change)
+		if change.To == handoff.PhaseDraining {
 			cancel()
 		}
 	}

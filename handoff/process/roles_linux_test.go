@@ -25,6 +25,7 @@ import (
 	"github.com/segue-go/segue/handoff/fdpass"
 	"github.com/segue-go/segue/handoff/process"
 	"github.com/segue-go/segue/handoff/serve"
+	"github.com/segue-go/segue/handoff/timeline"
 )
 
 // roleHold opens the sockets that its arguments name, as network/address, prints them, and holds them until its standard
@@ -196,7 +197,7 @@ func roleServe(args []string) int {
 
 func serveFrom(ctx context.Context, src *process.Source, c settings, log *slog.Logger) error {
 	gen, err := handoff.Join(ctx, handoff.Config{Path: c.Path, Sources: []handoff.Source{src}, Logger: log, DrainTimeout: 5 * time.Second,
-		Trace: &handoff.Trace{Phase: func(_, to handoff.Phase) { fmt.Println(to) }}})
+		Trace: &handoff.Trace{Phase: func(c timeline.PhaseChange) { fmt.Println(c.To) }}})
 	if err != nil {
 		return err
 	}

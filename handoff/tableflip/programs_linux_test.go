@@ -22,6 +22,7 @@ import (
 	"github.com/segue-go/segue/handoff"
 	"github.com/segue-go/segue/handoff/serve"
 	"github.com/segue-go/segue/handoff/tableflip"
+	"github.com/segue-go/segue/handoff/timeline"
 )
 
 // A program is started with a directory as its argument. The file "version" in there says which version of it is installed:
@@ -236,8 +237,8 @@ func (f *fixture) segue() error {
 		Signals: []os.Signal{syscall.SIGHUP},
 		Sources: []handoff.Source{parent},
 		Logger:  f.log, ReadyTimeout: 5 * time.Second, DrainTimeout: 20 * time.Second,
-		Trace: &handoff.Trace{Phase: func(_, to handoff.Phase) {
-			if to == handoff.PhaseDraining {
+		Trace: &handoff.Trace{Phase: func(c timeline.PhaseChange) {
+			if c.To == handoff.PhaseDraining {
 				close(draining)
 			}
 		}},

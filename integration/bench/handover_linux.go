@@ -21,11 +21,11 @@ type handovers struct {
 	member *member  // what serves here
 	next   *process // what Upgrade starts
 
-	timeline timeline
+	timeline moments
 }
 
 // handover is about the handover itself.
-func handover(ctx context.Context, o options, dir string) (figures []figure, tl timeline, err error) {
+func handover(ctx context.Context, o options, dir string) (figures []figure, tl moments, err error) {
 	h := &handovers{path: filepath.Join(dir, "segue.sock")}
 	if h.empty, err = buildEmpty(ctx, dir); err != nil {
 		return nil, nil, err

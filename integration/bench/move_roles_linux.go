@@ -19,6 +19,7 @@ import (
 	"github.com/segue-go/segue/handoff"
 	"github.com/segue-go/segue/handoff/fdpass"
 	"github.com/segue-go/segue/handoff/serve"
+	"github.com/segue-go/segue/handoff/timeline"
 )
 
 // allTimes are all the times at which things happened.
@@ -51,8 +52,8 @@ func (a *allTimes) all() map[string][]int64 {
 func playHTTP(ctx context.Context, c *control, path string) error {
 	times := allTimes{at: map[string][]int64{}}
 	gen, err := handoff.Join(ctx, handoff.Config{Path: path, Guard: -1, DrainTimeout: -1, Trace: &handoff.Trace{
-		Sent:     func(m string) { times.add("sent " + m) },
-		Received: func(m string) { times.add("received " + m) },
+		Sent:     func(m timeline.Message) { times.add("sent " + string(m.Type)) },
+		Received: func(m timeline.Message) { times.add("received " + string(m.Type)) },
 	}})
 	if err != nil {
 		return err

@@ -18,6 +18,7 @@ import (
 
 	"github.com/segue-go/segue/handoff"
 	"github.com/segue-go/segue/handoff/serve"
+	"github.com/segue-go/segue/handoff/timeline"
 	"golang.org/x/sys/unix"
 )
 
@@ -177,9 +178,9 @@ func (s *stamps) all() map[string]int64 {
 
 func (s *stamps) trace() *handoff.Trace {
 	return &handoff.Trace{
-		Phase:    func(_, to handoff.Phase) { s.set("phase " + string(to)) },
-		Sent:     func(m string) { s.set("sent " + m) },
-		Received: func(m string) { s.set("received " + m) },
+		Phase:    func(c timeline.PhaseChange) { s.set("phase " + string(c.To)) },
+		Sent:     func(m timeline.Message) { s.set("sent " + string(m.Type)) },
+		Received: func(m timeline.Message) { s.set("received " + string(m.Type)) },
 	}
 }
 

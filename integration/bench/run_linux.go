@@ -17,7 +17,7 @@ func run(ctx context.Context, w io.Writer, o options) error {
 	}
 	defer os.RemoveAll(dir)
 	var figures []figure
-	var tl timeline
+	var tl moments
 	began := time.Now()
 	for _, section := range []struct {
 		name string

@@ -8,12 +8,12 @@ import (
 	"text/tabwriter"
 )
 
-// timeline is when each thing happened in handovers to a new process, after its call of Join.
-type timeline map[string][]float64
+// moments are when each thing happened in handovers to a new process, after its call of Join.
+type moments map[string][]float64
 
-func (t *timeline) add(incumbent, successor map[string]int64) {
+func (t *moments) add(incumbent, successor map[string]int64) {
 	if *t == nil {
-		*t = timeline{}
+		*t = moments{}
 	}
 	began := successor["join"]
 	for who, at := range map[string]map[string]int64{"incumbent": incumbent, "successor": successor} {
@@ -27,7 +27,7 @@ func (t *timeline) add(incumbent, successor map[string]int64) {
 }
 
 // print prints the medians, in their order.
-func (t timeline) print(w io.Writer) error {
+func (t moments) print(w io.Writer) error {
 	keys := make([]string, 0, len(t))
 	for k := range t {
 		keys = append(keys, k)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/segue-go/segue/handoff"
+	"github.com/segue-go/segue/handoff/timeline"
 )
 
 // A Fault is a way to be no good. It is named by a file and not by a flag, because a successor is started with the arguments
@@ -41,8 +42,8 @@ func Inject(file string, c *handoff.Config) Fault {
 		// It is on probation: the clients' connections stay with the predecessor until it confirms, and only what it has
 		// itself accepted dies with it.
 		c.Probation = time.Minute
-		c.Trace = &handoff.Trace{Phase: func(_, to handoff.Phase) {
-			if to == handoff.PhaseProbation {
+		c.Trace = &handoff.Trace{Phase: func(c timeline.PhaseChange) {
+			if c.To == handoff.PhaseProbation {
 				time.AfterFunc(50*time.Millisecond, func() {
 					slog.Error("fault: this version dies after it has taken over")
 					os.Exit(4)

@@ -90,7 +90,8 @@ func (d *Driver) withoutAccepting(f func()) {
 
 // linkOptions are those of a link to other, which introduces itself there, by a message with its pidfd, if it is to.
 func (d *Driver) linkOptions(other string, introduces bool) link.Options {
-	o := link.Options{Other: other, Step: d.cfg.StepTimeout, Sent: d.cfg.Sent, Received: d.cfg.Received}
+	o := link.Options{Other: other, Step: d.cfg.StepTimeout}
+	d.traceLink(&o, other)
 	if introduces {
 		o.Spares = &d.spares
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/segue-go/segue/handoff/internal/sockets"
+	"github.com/segue-go/segue/handoff/timeline"
 )
 
 const (
@@ -41,9 +42,11 @@ type Config struct {
 
 	Logger *slog.Logger
 
+	// Trace is told of what happens; nil: nobody is.
+	Trace *timeline.Trace
+
 	// What follows tells of what has happened. Each may be nil, and must not call a method of the Driver. What they take delays
-	// the generation. Sent, Received and Phase are handoff.Trace's, the others those of package hook.
-	Sent, Received func(message string)
+	// the generation. They are those of package hook, and of a handoff.Source.
 	Opened, Closed func(*sockets.Socket)
 	Keeps          func(*sockets.Socket) bool
 	Phase          func(from, to Phase)

@@ -57,6 +57,7 @@ func (d *Driver) report(x decision) {
 	if f := d.cfg.Phase; f != nil {
 		f(x.before, x.after)
 	}
+	d.tracePhase(x.before, x.after)
 }
 
 // tellNewsLocked wakes those who wait for news.

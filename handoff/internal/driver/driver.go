@@ -12,11 +12,13 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"sync/atomic"
 
 	"github.com/segue-go/segue/handoff/internal/migrate"
 	"github.com/segue-go/segue/handoff/internal/sockets"
 	"github.com/segue-go/segue/handoff/internal/state"
 	"github.com/segue-go/segue/handoff/internal/succession"
+	"github.com/segue-go/segue/handoff/timeline"
 )
 
 // Phase is where a generation stands.
@@ -29,8 +31,9 @@ type Driver struct {
 	Sections state.Set      // of state
 	Conns    *migrate.Conns // live connections that move
 
-	cfg Config
-	log *slog.Logger
+	cfg   Config
+	log   *slog.Logger
+	trace *timeline.Trace // not nil
 
 	ctx      context.Context // ends with Close, or when this generation is over
 	cancel   context.CancelCauseFunc
@@ -56,7 +59,8 @@ type Driver struct {
 	journal       journal              // of the last phases
 
 	number      int
-	sealed      bool // the predecessor was told which sections there are: too late to register
+	numberNow   atomic.Int64 // the same, for who must not take the lock
+	sealed      bool         // the predecessor was told which sections there are: too late to register
 	superseding *superseding
 	whyOver     error // why this generation cannot take over any more
 	died        error // how the successor died after the guard, unwished
@@ -82,7 +86,12 @@ func New(c Config) *Driver {
 		news:         make(chan struct{}),
 		upgradeAsked: make(chan struct{}, 1),
 		number:       1,
+		trace:        c.Trace,
 		superseding:  newSuperseding(),
+	}
+	d.numberNow.Store(1)
+	if d.trace == nil {
+		d.trace = &timeline.Trace{}
 	}
 	d.ctx, d.cancel = context.WithCancelCause(context.Background())
 	d.closeBegun, d.beginClose = context.WithCancelCause(d.ctx)

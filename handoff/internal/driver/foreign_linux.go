@@ -89,7 +89,7 @@ func (d *Driver) proxy(a *attempt) (proxy *Driver, theirs *net.UnixConn, err err
 	}
 	c := d.cfg
 	c.Signals, c.Command, c.Environ, c.Rescue, c.PIDFiles, c.Probation, c.Check = nil, nil, nil, nil, nil, 0, nil
-	c.Sent, c.Received, c.Opened, c.Closed, c.Keeps, c.Phase, c.Settled, c.Released, c.Failed = nil, nil, nil, nil, nil, nil, nil, nil, nil
+	c.Trace, c.Opened, c.Closed, c.Keeps, c.Phase, c.Settled, c.Released, c.Failed = nil, nil, nil, nil, nil, nil, nil, nil
 	proxy = New(c)
 	proxy.proxies, proxy.origin = true, d.origin
 	l := link.New(ours, d.linkOptions("proxy", true))

@@ -198,6 +198,7 @@ func (p *predecessor) welcome(f link.Frame, m *wire.Welcome) (err error) {
 	}
 	d.mu.Lock()
 	d.number = m.Generation
+	d.numberNow.Store(int64(m.Generation))
 	d.mu.Unlock()
 	d.log = d.cfg.Logger.With("generation", m.Generation) // nobody else has it yet
 	d.Sockets.Log, d.Conns.Log, d.keeper.Log = d.log, d.log, d.log

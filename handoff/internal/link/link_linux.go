@@ -40,8 +40,9 @@ type Link struct {
 type Options struct {
 	Other string        // what the process at the other end is, for errors: successor, or incumbent
 	Step  time.Duration // bounds each message
-	// Sent and Received observe: they are called with the type of a message that has been sent, and of one before Recv returns it.
-	Sent, Received func(message string)
+	// Sent and Received observe: they are called with a message that has been sent, and with one before Recv returns it, and the
+	// number of its descriptors.
+	Sent, Received func(m wire.Message, descriptors int)
 	// Spares are for the pidfd that comes with the first message, which is lost if there is no descriptor for it. Nil: none comes.
 	Spares *spares.Pool
 	// Expect is who is to speak, where messages come without pidfds; nil otherwise, or if that is not known. The link closes it.
@@ -237,7 +238,7 @@ func (l *Link) SendNow(m wire.Message, fds ...syscall.Conn) error {
 		return fmt.Errorf("send %s: %w", m.Type(), err)
 	}
 	if l.Sent != nil {
-		l.Sent(m.Type())
+		l.Sent(m, len(fds))
 	}
 	return nil
 }
@@ -355,7 +356,7 @@ func (l *Link) received(f Frame, ok bool) (Frame, error) {
 		return Frame{}, l.ended
 	}
 	if l.Received != nil {
-		l.Received(f.Msg.Type())
+		l.Received(f.Msg, len(f.Raw.FDs))
 	}
 	return f, nil
 }

@@ -38,7 +38,7 @@ func TestOwesAtOnce(t *testing.T) {
 	ours, theirs := ends(t)
 	var owes []time.Time
 	sent := false
-	l := link.New(ours, link.Options{Other: "successor", Step: time.Minute, Sent: func(string) {
+	l := link.New(ours, link.Options{Other: "successor", Step: time.Minute, Sent: func(wire.Message, int) {
 		sent = true
 		if len(owes) == 0 || owes[0].Before(time.Now()) {
 			t.Errorf("the OFFER is sent, and it owed an answer since %v", owes)
