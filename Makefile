@@ -7,6 +7,7 @@ GOLANGCI_LINT ?= $(shell command -v golangci-lint 2>/dev/null || echo $(GOBIN)/g
 # The version that .ci/run installs.
 LINT_VERSION  := v2.15.0
 FUZZTIME      ?= 10s
+MANDIR        ?= man
 # The modules of this repository; examples with dependencies are modules of their own.
 MODULES       := $(dir $(shell find . -name go.mod -not -path '*/testdata/*'))
 # Where pictures are written. Those of the documentation: make demo bench-peers PICTURES=docs
@@ -15,7 +16,7 @@ PICTURES      ?= pictures
 OTHERS        := darwin/arm64 windows/amd64
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-kernel lint lint-install fuzz bench cover cross examples tools
+.PHONY: help build demo test test-kernel lint lint-install fuzz bench cover cross examples man tools
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -75,6 +76,10 @@ cross: ## vet everything, tests included, for the systems on which upgrades do n
 	@set -e; for t in $(OTHERS); do for m in $(MODULES); do \
 		echo "$$t $$m"; (cd $$m && GOOS=$${t%/*} GOARCH=$${t#*/} CGO_ENABLED=0 sh -c '$(GO) build -o /dev/null ./... && $(GO) vet ./...'); \
 	done; done
+
+man: ## manual pages of the command, into MANDIR (man)
+	@mkdir -p $(MANDIR)
+	$(GO) test ./cmd/segue -run '^TestMan$$' -count 1 -man $(abspath $(MANDIR))
 
 examples: ## build the examples, and upgrade each in its test
 	$(GO) build ./examples/... && $(GO) test ./examples/...

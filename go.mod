@@ -5,5 +5,14 @@ go 1.26.0
 require (
 	github.com/cloudflare/tableflip v1.2.3 // linked by tests of handoff/tableflip only
 	github.com/coreos/go-systemd/v22 v22.7.0
+	github.com/spf13/cobra v1.10.2 // linked by cmd/segue only
+	github.com/spf13/pflag v1.0.9 // likewise
 	golang.org/x/sys v0.49.0
+)
+
+require (
+	github.com/cpuguy83/go-md2man/v2 v2.0.6 // indirect
+	github.com/inconshreveable/mousetrap v1.1.0 // indirect
+	github.com/russross/blackfriday/v2 v2.1.0 // indirect
+	go.yaml.in/yaml/v3 v3.0.4 // indirect
 )

@@ -3,22 +3,24 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io/fs"
 	"os/exec"
 	"path/filepath"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/segue-go/segue/handoff/process"
 )
 
-func adoptCommand() command {
-	return command{
-		name: "adopt", args: "--pid P --listen ADDRESS [--listen ADDRESS ...] [--signal NAME] -- COMMAND [ARGUMENTS]",
-		summary: "start a program with the sockets of another", becomes: true,
-		help: `
-Takes sockets out of process P and its descendants, which do not notice, and executes COMMAND with them in place of this
+func (e env) adoptCommand() *cobra.Command {
+	a := adoption{settle: time.Second}
+	c := &cobra.Command{
+		Use:   "adopt --pid P --listen ADDRESS [--listen ADDRESS ...] [--signal NAME] -- COMMAND [ARGUMENTS]",
+		Short: "start a program with the sockets of another", DisableFlagsInUseLine: true,
+		Annotations: map[string]string{becomes: "COMMAND"}, ValidArgsFunction: completeCommand,
+		Long: `Takes sockets out of process P and its descendants, which do not notice, and executes COMMAND with them in place of this
 program, by the convention of systemd's socket activation: descriptors from 3 on, LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES
 (sd_listen_fds(3)). Nothing is bound anew, so no client is refused: P and COMMAND accept from the same queues, until P
 ends or closes its own.
@@ -38,47 +40,42 @@ own, and kernel.yama.ptrace_scope is 0 (Ubuntu's and others' default is 1: then 
 
 The exit status is that of COMMAND; 127 if there is no COMMAND, and 126 if it cannot be executed, which P does not notice.
 SIGTERM and SIGINT end it before COMMAND runs, and are COMMAND's from then on.`,
-		setup: func(e env, flags *flag.FlagSet) func(context.Context, []string) error {
-			var a adoption
-			flags.Var((*pidValue)(&a.pid), "pid", "take from this process and its descendants: the `number` of a process")
-			flags.Func("listen", "take the sockets with this `address`; can be repeated", func(s string) error {
-				l, err := parseListen(s)
-				a.listen = append(a.listen, l)
-				return err
-			})
-			flags.Func("signal", "send P the signal of this `name` once COMMAND runs; otherwise P goes on", func(s string) (err error) {
-				a.signal, err = parseSignal(s)
-				return err
-			})
-			a.settle = time.Second
-			flags.Var((*timeValue)(&a.settle), "settle", "wait this `time` before the signal is sent")
-			flags.Var((*timeValue)(&a.idle), "idle", "then wait for P to have no connections, for at most this `time`")
-			return func(ctx context.Context, args []string) error {
-				switch {
-				case a.pid <= 0:
-					return usagef("which process? Give its number with --pid; 'segue sockets' lists those that listen")
-				case len(a.listen) == 0:
-					return usagef("which sockets? Give their addresses with --listen; 'segue sockets --pid %d' lists them", a.pid)
-				case len(args) == 0:
-					return usagef("which program is to have the sockets? Give its command line after --")
-				case a.signal == 0 && (given(flags, "idle") || given(flags, "settle")):
-					return usagef("--settle and --idle say when a signal is sent; say with --signal which one")
-				}
-				path, err := lookPath(args[0])
-				if err != nil {
-					return err
-				}
-				a.path, a.argv = path, args
-				return e.adopt(ctx, a)
+		RunE: func(c *cobra.Command, args []string) error {
+			switch {
+			case a.pid <= 0:
+				return usagef("which process? Give its number with --pid; 'segue sockets' lists those that listen")
+			case len(a.listen) == 0:
+				return usagef("which sockets? Give their addresses with --listen; 'segue sockets --pid %d' lists them", a.pid)
+			case len(args) == 0:
+				return usagef("which program is to have the sockets? Give its command line after --")
+			case a.signal == 0 && (c.Flags().Changed("idle") || c.Flags().Changed("settle")):
+				return usagef("--settle and --idle say when a signal is sent; say with --signal which one")
 			}
+			path, err := lookPath(args[0])
+			if err != nil {
+				return err
+			}
+			a.path, a.argv = path, args
+			return e.adopt(c.Context(), a)
 		},
 	}
-}
-
-// given reports whether a flag is on the command line.
-func given(flags *flag.FlagSet, name string) (yes bool) {
-	flags.Visit(func(f *flag.Flag) { yes = yes || f.Name == name })
-	return yes
+	flags := c.Flags()
+	flags.SetInterspersed(false)
+	flags.Var((*pidValue)(&a.pid), "pid", "take from this process and its descendants: the `number` of a process")
+	flags.Func("listen", "take the sockets with this `address`; can be repeated", func(s string) error {
+		l, err := parseListen(s)
+		a.listen = append(a.listen, l)
+		return err
+	})
+	flags.Func("signal", "send P the signal of this `name` once COMMAND runs; otherwise P goes on", func(s string) (err error) {
+		a.signal, err = parseSignal(s)
+		return err
+	})
+	flags.Var((*timeValue)(&a.settle), "settle", "wait this `time` before the signal is sent")
+	flags.Var((*timeValue)(&a.idle), "idle", "then wait for P to have no connections, for at most this `time`")
+	completeFlag(c, "pid", completePIDs)
+	completeFlag(c, "signal", completeSignals)
+	return c
 }
 
 // lookPath returns where COMMAND is.

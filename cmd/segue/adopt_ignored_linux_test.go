@@ -1,8 +1,6 @@
 package main
 
 import (
-	"context"
-	"flag"
 	"fmt"
 	"os"
 	"os/signal"
@@ -12,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 )
 
@@ -26,23 +25,23 @@ func roleIgnore(args []string) int {
 
 // roleTerminated runs a command that, before it becomes another program, gets SIGTERM.
 func roleTerminated(name string) int {
-	c, err := find(name)
+	e := newEnv()
+	root := e.tree()
+	c, _, err := root.Find([]string{name})
 	if err != nil {
 		return notExecuted(err)
 	}
-	c.setup = func(env, *flag.FlagSet) func(context.Context, []string) error {
-		return func(ctx context.Context, _ []string) error {
-			if err := unix.Kill(os.Getpid(), unix.SIGTERM); err != nil {
-				return err
-			}
-			select {
-			case <-ctx.Done(): // where it is swallowed
-			case <-time.After(patience):
-			}
-			return nil
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		if err := unix.Kill(os.Getpid(), unix.SIGTERM); err != nil {
+			return err
 		}
+		select {
+		case <-c.Context().Done(): // where it is swallowed
+		case <-time.After(patience):
+		}
+		return nil
 	}
-	return newEnv().start(c, nil)
+	return e.report(dispatch(root, []string{name}))
 }
 
 func notExecuted(err error) int {

@@ -3,13 +3,13 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"strconv"
 	"strings"
 	"syscall"
 
+	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
 	"github.com/segue-go/segue/handoff/process"
@@ -21,6 +21,11 @@ import (
 const selfPath = "/proc/self/exe"
 
 type signalNumber = syscall.Signal
+
+// parts are commands that this program itself starts.
+func (e env) parts() []*cobra.Command {
+	return []*cobra.Command{adoptExecCommand(), e.adoptSignalCommand(), runExecCommand()}
+}
 
 // parseSignal reads a name, with or without SIG, or a number.
 func parseSignal(s string) (signalNumber, error) {
@@ -135,36 +140,38 @@ func inheritable(fds []*listener.FD, end int) ([]int, error) {
 }
 
 // adoptExecCommand is the second half of adopt.
-func adoptExecCommand() command {
-	return command{
-		name: "adopt-exec", args: "--fds N,... --names NAME:... -- PATH ARGV", part: "adopt", becomes: true,
-		summary: "put sockets where COMMAND wants them, and execute it",
-		setup: func(_ env, fs *flag.FlagSet) func(context.Context, []string) error {
-			numbers := fs.String("fds", "", "descriptors that hold the sockets")
-			names := fs.String("names", "", "LISTEN_FDNAMES")
-			begun := fs.Int("begun", -1, "descriptor to be closed when COMMAND is executed")
-			return func(_ context.Context, args []string) error {
-				if *begun >= 0 {
-					unix.CloseOnExec(*begun)
-					defer func() { _, _ = unix.Write(*begun, []byte(notBegun)) }()
-				}
-				fds, err := split(*numbers)
-				if err != nil || len(fds) != len(strings.Split(*names, ":")) || len(args) < 2 {
-					return usagef("this is for the program itself; use adopt")
-				}
-				for i, n := range fds {
-					if n < startenv.FirstFD+len(fds) {
-						return usagef("descriptor %d is where sockets are to be", n)
-					}
-					if err := unix.Dup3(n, startenv.FirstFD+i, 0); err != nil { // not close-on-exec
-						return os.NewSyscallError("dup3", err)
-					}
-					_ = unix.Close(n)
-				}
-				return execute(args[0], args[1:], startenv.WithListen(os.Environ(), os.Getpid(), strings.Split(*names, ":")))
+func adoptExecCommand() *cobra.Command {
+	var numbers, names string
+	var begun int
+	c := &cobra.Command{
+		Use: "adopt-exec", Short: "put sockets where COMMAND wants them, and execute it", Hidden: true,
+		Annotations: map[string]string{partOf: "adopt", becomes: "COMMAND"},
+		RunE: func(_ *cobra.Command, args []string) error {
+			if begun >= 0 {
+				unix.CloseOnExec(begun)
+				defer func() { _, _ = unix.Write(begun, []byte(notBegun)) }()
 			}
+			fds, err := split(numbers)
+			if err != nil || len(fds) != len(strings.Split(names, ":")) || len(args) < 2 {
+				return usagef("this is for the program itself; use adopt")
+			}
+			for i, n := range fds {
+				if n < startenv.FirstFD+len(fds) {
+					return usagef("descriptor %d is where sockets are to be", n)
+				}
+				if err := unix.Dup3(n, startenv.FirstFD+i, 0); err != nil { // not close-on-exec
+					return os.NewSyscallError("dup3", err)
+				}
+				_ = unix.Close(n)
+			}
+			return execute(args[0], args[1:], startenv.WithListen(os.Environ(), os.Getpid(), strings.Split(names, ":")))
 		},
 	}
+	c.Flags().SetInterspersed(false)
+	c.Flags().StringVar(&numbers, "fds", "", "descriptors that hold the sockets")
+	c.Flags().StringVar(&names, "names", "", "LISTEN_FDNAMES")
+	c.Flags().IntVar(&begun, "begun", -1, "descriptor to be closed when COMMAND is executed")
+	return c
 }
 
 // execute returns only if it fails.

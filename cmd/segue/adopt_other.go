@@ -5,10 +5,11 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"runtime"
 	"syscall"
+
+	"github.com/spf13/cobra"
 )
 
 const selfPath = ""
@@ -23,14 +24,5 @@ func unsupported() error {
 
 func (env) adopt(context.Context, adoption) error { return unsupported() }
 
-func adoptExecCommand() command {
-	return command{name: "adopt-exec", part: "adopt", setup: noSetup}
-}
-
-func adoptSignalCommand() command {
-	return command{name: "adopt-signal", part: "adopt", setup: noSetup}
-}
-
-func noSetup(env, *flag.FlagSet) func(context.Context, []string) error {
-	return func(context.Context, []string) error { return unsupported() }
-}
+// parts are commands that this program itself starts.
+func (env) parts() []*cobra.Command { return nil }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -12,6 +11,8 @@ import (
 	"text/tabwriter"
 	"time"
 	"unicode"
+
+	"github.com/spf13/cobra"
 
 	"github.com/segue-go/segue/handoff/control"
 )
@@ -33,16 +34,16 @@ PATH is the rendezvous of the program: its Config.Path. Ask as its user, or as r
 
 The exit status:
 
-   0  all went well
-   1  something else went wrong, such as --timeout
-   3  it failed; for upgrade, the process that was asked serves on, if the message does not say otherwise
-   4  nobody is there
-   5  not allowed: the path, or the process, is somebody else's
-   6  the process does not answer: it is stopped, or stuck
-   7  the process answers no requests, or does not know this one: an older version, or it is still starting
-   8  at PATH is no rendezvous
-   9  another upgrade is under way
-  10  the process has ended, and how the upgrade ended is not known`
+     0  all went well
+     1  something else went wrong, such as --timeout
+     3  it failed; for upgrade, the process that was asked serves on, if the message does not say otherwise
+     4  nobody is there
+     5  not allowed: the path, or the process, is somebody else's
+     6  the process does not answer: it is stopped, or stuck
+     7  the process answers no requests, or does not know this one: an older version, or it is still starting
+     8  at PATH is no rendezvous
+     9  another upgrade is under way
+    10  the process has ended, and how the upgrade ended is not known`
 
 // asked makes an error of package control one with its exit status.
 func asked(err error) error {
@@ -71,12 +72,16 @@ func harmless(s string) string {
 	}, s)
 }
 
-// onePath returns the argument of a command that asks.
-func onePath(args []string) (string, error) {
-	if len(args) != 1 || args[0] == "" {
-		return "", usagef("give one PATH: the rendezvous of the program, its Config.Path")
+// asksChain completes a command whose argument is a PATH.
+func asksChain(c *cobra.Command) *cobra.Command {
+	c.DisableFlagsInUseLine, c.ValidArgsFunction = true, completePath
+	c.Args = func(_ *cobra.Command, args []string) error {
+		if len(args) != 1 || args[0] == "" {
+			return usagef("give one PATH: the rendezvous of the program, its Config.Path")
+		}
+		return nil
 	}
-	return args[0], nil
+	return c
 }
 
 // bound ends ctx after d.
@@ -84,36 +89,30 @@ func bound(ctx context.Context, d time.Duration, rest string) (context.Context, 
 	return context.WithTimeoutCause(ctx, d, fmt.Errorf("not done after %v (--timeout)%s: %w", d, rest, os.ErrDeadlineExceeded))
 }
 
-func upgradeCommand() command {
-	return command{
-		name: "upgrade", args: "[--timeout T] PATH", summary: "replace the process that serves, and wait for the result", file: true,
-		help: `
-Has the process that serves at PATH start its successor, which is the program as it is now, and waits until that has
+func (e env) upgradeCommand() *cobra.Command {
+	timeout := 15 * time.Minute
+	c := &cobra.Command{
+		Use: "upgrade [--timeout T] PATH", Short: "replace the process that serves, and wait for the result",
+		Long: `Has the process that serves at PATH start its successor, which is the program as it is now, and waits until that has
 confirmed. Each phase is printed as it begins. An upgrade goes on if this command is ended.
 ` + controlStatuses,
-		setup: func(e env, flags *flag.FlagSet) func(context.Context, []string) error {
-			timeout := 15 * time.Minute
-			flags.Var((*timeValue)(&timeout), "timeout", "wait no longer than this `time`; the upgrade goes on")
-			return func(ctx context.Context, args []string) error {
-				path, err := onePath(args)
-				if err != nil {
-					return err
-				}
-				ctx, stop := bound(ctx, timeout, "; the upgrade goes on, see segue status")
-				defer stop()
-				var last control.Event
-				err = (&control.Client{Path: path}).Upgrade(ctx, func(ev control.Event) {
-					last = ev
-					fmt.Fprintf(e.stdout, "%8s  %s\n", shortly(ev.After), describe(ev))
-				})
-				if err != nil {
-					return asked(err)
-				}
-				fmt.Fprintf(e.stdout, "upgraded: generation %d serves%s\n", last.Generation+1, inProcess(last.Successor))
-				return nil
+		RunE: func(c *cobra.Command, args []string) error {
+			ctx, stop := bound(c.Context(), timeout, "; the upgrade goes on, see segue status")
+			defer stop()
+			var last control.Event
+			err := (&control.Client{Path: args[0]}).Upgrade(ctx, func(ev control.Event) {
+				last = ev
+				fmt.Fprintf(e.stdout, "%8s  %s\n", shortly(ev.After), describe(ev))
+			})
+			if err != nil {
+				return asked(err)
 			}
+			fmt.Fprintf(e.stdout, "upgraded: generation %d serves%s\n", last.Generation+1, inProcess(last.Successor))
+			return nil
 		},
 	}
+	c.Flags().Var((*timeValue)(&timeout), "timeout", "wait no longer than this `time`; the upgrade goes on")
+	return asksChain(c)
 }
 
 func shortly(d time.Duration) string { return fmt.Sprintf("%.3fs", d.Seconds()) }
@@ -142,35 +141,31 @@ func describe(ev control.Event) string {
 	}
 }
 
-func statusCommand() command {
-	return command{
-		name: "status", args: "[--json] PATH", summary: "show what the process that serves is doing", file: true,
-		help: "Asks the process that serves at PATH.\n" + controlStatuses,
-		setup: func(e env, flags *flag.FlagSet) func(context.Context, []string) error {
-			asJSON := flags.Bool("json", false, "print one JSON object")
-			timeout := 15 * time.Second
-			flags.Var((*timeValue)(&timeout), "timeout", "wait no longer than this `time`")
-			return func(ctx context.Context, args []string) error {
-				path, err := onePath(args)
-				if err != nil {
-					return err
-				}
-				ctx, stop := bound(ctx, timeout, "")
-				defer stop()
-				s, err := (&control.Client{Path: path}).Status(ctx)
-				if err != nil {
-					return asked(err)
-				}
-				if *asJSON {
-					enc := json.NewEncoder(e.stdout)
-					enc.SetIndent("", "  ")
-					return enc.Encode(s)
-				}
-				printStatus(e.stdout, s)
-				return nil
+func (e env) statusCommand() *cobra.Command {
+	timeout := 15 * time.Second
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "status [--json] PATH", Short: "show what the process that serves is doing",
+		Long: "Asks the process that serves at PATH.\n" + controlStatuses,
+		RunE: func(c *cobra.Command, args []string) error {
+			ctx, stop := bound(c.Context(), timeout, "")
+			defer stop()
+			s, err := (&control.Client{Path: args[0]}).Status(ctx)
+			if err != nil {
+				return asked(err)
 			}
+			if asJSON {
+				enc := json.NewEncoder(e.stdout)
+				enc.SetIndent("", "  ")
+				return enc.Encode(s)
+			}
+			printStatus(e.stdout, s)
+			return nil
 		},
 	}
+	c.Flags().Var((*timeValue)(&timeout), "timeout", "wait no longer than this `time`")
+	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	return asksChain(c)
 }
 
 func printStatus(w io.Writer, s control.Status) {
@@ -204,30 +199,24 @@ func printStatus(w io.Writer, s control.Status) {
 	_ = t.Flush()
 }
 
-func stopCommand() command {
-	return command{
-		name: "stop", args: "[--timeout T] PATH", summary: "stop the process that serves, and wait for its end", file: true,
-		help: `
-Sends SIGTERM to the process that serves at PATH, by itself, and waits until it has ended. No older process is revived;
+func (e env) stopCommand() *cobra.Command {
+	timeout := 90 * time.Second
+	c := &cobra.Command{
+		Use: "stop [--timeout T] PATH", Short: "stop the process that serves, and wait for its end",
+		Long: `Sends SIGTERM to the process that serves at PATH, by itself, and waits until it has ended. No older process is revived;
 one that still drains ends when that is done. Under a supervisor use that one's own command: it would start the program
 again, or take this for a crash.
 ` + controlStatuses,
-		setup: func(e env, flags *flag.FlagSet) func(context.Context, []string) error {
-			timeout := 90 * time.Second
-			flags.Var((*timeValue)(&timeout), "timeout", "wait no longer than this `time`")
-			return func(ctx context.Context, args []string) error {
-				path, err := onePath(args)
-				if err != nil {
-					return err
-				}
-				ctx, stop := bound(ctx, timeout, "")
-				defer stop()
-				if err := (&control.Client{Path: path}).Stop(ctx); err != nil {
-					return asked(err)
-				}
-				fmt.Fprintln(e.stdout, "stopped")
-				return nil
+		RunE: func(c *cobra.Command, args []string) error {
+			ctx, stop := bound(c.Context(), timeout, "")
+			defer stop()
+			if err := (&control.Client{Path: args[0]}).Stop(ctx); err != nil {
+				return asked(err)
 			}
+			fmt.Fprintln(e.stdout, "stopped")
+			return nil
 		},
 	}
+	c.Flags().Var((*timeValue)(&timeout), "timeout", "wait no longer than this `time`")
+	return asksChain(c)
 }

@@ -2,10 +2,12 @@ package main
 
 import (
 	"errors"
-	"flag"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/segue-go/segue/handoff/process"
 )
@@ -44,39 +46,49 @@ func TestChoose(t *testing.T) {
 	}
 }
 
+// visible returns the commands that the help lists.
+func visible() []*cobra.Command {
+	return slices.DeleteFunc(env{}.tree().Commands(), func(c *cobra.Command) bool { return c.Hidden })
+}
+
 // TestHelp wants all commands and flags explained, in lines that fit a terminal of the usual width and a half.
 func TestHelp(t *testing.T) {
-	for _, c := range visible() {
+	said := func(args ...string) string {
+		t.Helper()
 		var out strings.Builder
-		e := env{stdout: &out, stderr: &out}
-		if s := e.run([]string{"help", c.name}); s != 0 {
-			t.Errorf("help %s: status %d", c.name, s)
+		if s := (env{stdout: &out, stderr: &out}).run(args); s != 0 {
+			t.Errorf("%q: status %d: %s", args, s, &out)
 		}
-		long := out.String()
-		out.Reset()
-		if s := e.run([]string{c.name, "--help"}); s != 0 || out.String() != long {
-			t.Errorf("%s --help: status %d, not the same as help", c.name, s)
+		return out.String()
+	}
+	overview := said("--help")
+	for _, c := range visible() {
+		name := c.Name()
+		long := said("help", name)
+		if name != "help" && said(name, "--help") != long {
+			t.Errorf("%s --help is not the same as help", name)
 		}
-		fs := c.flags()
-		c.setup(e, fs)
-		fs.VisitAll(func(f *flag.Flag) {
+		c.LocalFlags().VisitAll(func(f *pflag.Flag) {
 			if f.Usage == "" || !strings.Contains(long, "--"+f.Name) {
-				t.Errorf("%s does not explain --%s", c.name, f.Name)
+				t.Errorf("%s does not explain --%s", name, f.Name)
 			}
 		})
-		for l := range strings.Lines(long) {
+		for l := range strings.Lines(long + overview) {
 			if len(l) > 125 {
-				t.Errorf("%s: a line of %d bytes: %s", c.name, len(l), l)
+				t.Errorf("%s: a line of %d bytes: %s", name, len(l), l)
 			}
 		}
-		out.Reset()
-		e.run([]string{"--help"})
-		if !strings.Contains(out.String(), c.name) || !strings.Contains(out.String(), c.summary) {
-			t.Errorf("the overview does not have %s", c.name)
+		if !strings.Contains(overview, name) || !strings.Contains(overview, c.Short) {
+			t.Errorf("the overview does not have %s", name)
 		}
 	}
-	var out strings.Builder
-	if s := (env{stdout: &out, stderr: &out}).run([]string{"--version"}); s != 0 || !strings.HasPrefix(out.String(), "segue ") {
-		t.Errorf("--version: status %d, %s", s, &out)
+	if v := said("--version"); !strings.HasPrefix(v, "segue ") || v != said("version") {
+		t.Errorf("--version: %s", v)
+	}
+	for _, args := range [][]string{{"help", "adopt-exec"}, {"help", "no"}, {"no"}, {}} {
+		var out strings.Builder
+		if s := (env{stdout: &out, stderr: &out}).run(args); s != exitUsage || out.Len() == 0 {
+			t.Errorf("%q: status %d: %s", args, s, &out)
+		}
 	}
 }

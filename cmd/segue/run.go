@@ -1,34 +1,34 @@
 package main
 
 import (
-	"context"
 	"errors"
-	"flag"
 	"net"
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/segue-go/segue/cmd/segue/internal/supervise"
 )
 
-func runCommand() command {
-	defaults := supervise.Options{
+func (e env) runCommand() *cobra.Command {
+	o := supervise.Options{
 		Ready: supervise.Ready{Delay: time.Second}, ReadyTimeout: time.Minute, DrainTimeout: time.Minute, StopTimeout: 90 * time.Second,
 		Restarts: 10,
 	}
-	return command{
-		name: "run", args: "[--listen ADDRESS ...] [FLAGS] -- COMMAND [ARGUMENTS]",
-		summary: "keep a program running, and replace it without losing its sockets", becomes: true,
-		help: `
-Runs COMMAND, and is fit to be process 1 of a container: its number stays, it passes signals on, reaps orphans, and ends
+	c := &cobra.Command{
+		Use:   "run [--listen ADDRESS ...] [FLAGS] -- COMMAND [ARGUMENTS]",
+		Short: "keep a program running, and replace it without losing its sockets", DisableFlagsInUseLine: true,
+		Annotations: map[string]string{becomes: "COMMAND"}, ValidArgsFunction: completeCommand,
+		Long: `Runs COMMAND, and is fit to be process 1 of a container: its number stays, it passes signals on, reaps orphans, and ends
 with the exit status of COMMAND (128 and the number of the signal that ended it; 127 if there is no COMMAND, 126 if it
 cannot be executed). COMMAND is looked up anew for each start, so replace the program first.
 
-  SIGHUP                    starts the next process of COMMAND; when that is ready, the old one drains. If it does not
-                            become ready it is ended, and the old one stays
-  SIGTERM, SIGINT, SIGQUIT  are passed on to all processes of COMMAND, and nothing is started any more; what has not
-                            ended after --stop-timeout is killed
-  others                    are passed on to the process that serves
+    SIGHUP                    starts the next process of COMMAND; when that is ready, the old one drains. If it does not
+                              become ready it is ended, and the old one stays
+    SIGTERM, SIGINT, SIGQUIT  are passed on to all processes of COMMAND, and nothing is started any more; what has not
+                              ended after --stop-timeout is killed
+    others                    are passed on to the process that serves
 
 A program that uses segue and has no Config.Path (or that of --rendezvous) finds the rendezvous in its environment,
 SEGUE_RENDEZVOUS, and hands over by itself, with all that segue hands over.
@@ -50,50 +50,51 @@ with status 0. Give both --stay, or the first container is started again, and ta
 
 If COMMAND crashes it is started again, with the same sockets, after 100ms, and twice that for each further failure in a
 row, up to 10s. If it ends before it has ever been ready, with status 0, or more than --restarts times in a row, it is not.`,
-		setup: func(e env, flags *flag.FlagSet) func(context.Context, []string) error {
-			o := defaults
-			flags.Func("listen", "bind this `address`, [NAME=][NETWORK/]ADDRESS, for COMMAND; can be repeated", func(s string) error {
-				l, err := parseListen(s)
-				o.Listen = append(o.Listen, supervise.Socket{Name: l.name, Network: l.network, Address: l.address})
-				return err
-			})
-			flags.Func("ready", "how a new process shows that it is `ready` (default 1s)", func(s string) (err error) {
-				o.Ready, err = parseReady(s)
-				return err
-			})
-			flags.Var((*timeValue)(&o.ReadyTimeout), "ready-timeout", "end a new process that is not ready after this `time`")
-			flags.Func("drain-signal", "tell the old process to drain by the signal of this `name` (default TERM)", func(s string) (err error) {
-				o.DrainSignal, err = parseSignal(s)
-				return err
-			})
-			flags.Var((*timeValue)(&o.DrainTimeout), "drain-timeout", "kill the old process after this `time`, if it does not hand over itself")
-			flags.Var((*timeValue)(&o.StopTimeout), "stop-timeout", "after SIGTERM, kill what is left after this `time`")
-			flags.IntVar(&o.Restarts, "restarts", o.Restarts, "give up after this `number` of failures in a row")
-			flags.StringVar(&o.Rendezvous, "rendezvous", "", "the `path` of SEGUE_RENDEZVOUS, to share it with others; one of its own by default")
-			flags.BoolVar(&o.Stay, "stay", false, "when COMMAND has ended with status 0, stay until SIGTERM")
-			flags.StringVar(&o.ReadyFile, "ready-file", "", "have the file `path` there while COMMAND serves, and only then")
-			return func(_ context.Context, args []string) error {
-				if len(args) == 0 {
-					return usagef("what is to be run? Give its command line after --")
-				}
-				if o.Restarts < 0 {
-					return usagef("--restarts cannot be negative")
-				}
-				if o.Rendezvous != "" && len(o.Listen) == 0 && !given(flags, "ready") {
-					o.Ready = supervise.Ready{Joined: true}
-				}
-				if o.Ready.Probe && o.Ready.Address == "" {
-					address, err := probeAddress(o.Listen)
-					if err != nil {
-						return err
-					}
-					o.Ready.Address = address
-				}
-				o.Argv = args
-				return e.supervise(o)
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usagef("what is to be run? Give its command line after --")
 			}
+			if o.Restarts < 0 {
+				return usagef("--restarts cannot be negative")
+			}
+			if o.Rendezvous != "" && len(o.Listen) == 0 && !c.Flags().Changed("ready") {
+				o.Ready = supervise.Ready{Joined: true}
+			}
+			if o.Ready.Probe && o.Ready.Address == "" {
+				address, err := probeAddress(o.Listen)
+				if err != nil {
+					return err
+				}
+				o.Ready.Address = address
+			}
+			o.Argv = args
+			return e.supervise(o)
 		},
 	}
+	flags := c.Flags()
+	flags.SetInterspersed(false)
+	flags.Func("listen", "bind this `address`, [NAME=][NETWORK/]ADDRESS, for COMMAND; can be repeated", func(s string) error {
+		l, err := parseListen(s)
+		o.Listen = append(o.Listen, supervise.Socket{Name: l.name, Network: l.network, Address: l.address})
+		return err
+	})
+	flags.Func("ready", "how a new process shows that it is `ready` (default 1s)", func(s string) (err error) {
+		o.Ready, err = parseReady(s)
+		return err
+	})
+	flags.Var((*timeValue)(&o.ReadyTimeout), "ready-timeout", "end a new process that is not ready after this `time`")
+	flags.Func("drain-signal", "tell the old process to drain by the signal of this `name` (default TERM)", func(s string) (err error) {
+		o.DrainSignal, err = parseSignal(s)
+		return err
+	})
+	flags.Var((*timeValue)(&o.DrainTimeout), "drain-timeout", "kill the old process after this `time`, if it does not hand over itself")
+	flags.Var((*timeValue)(&o.StopTimeout), "stop-timeout", "after SIGTERM, kill what is left after this `time`")
+	flags.IntVar(&o.Restarts, "restarts", o.Restarts, "give up after this `number` of failures in a row")
+	flags.StringVar(&o.Rendezvous, "rendezvous", "", "the `path` of SEGUE_RENDEZVOUS, to share it with others; one of its own by default")
+	flags.BoolVar(&o.Stay, "stay", false, "when COMMAND has ended with status 0, stay until SIGTERM")
+	flags.StringVar(&o.ReadyFile, "ready-file", "", "have the file `path` there while COMMAND serves, and only then")
+	completeFlag(c, "drain-signal", completeSignals)
+	return c
 }
 
 // parseReady reads an argument of --ready. A probe without an address is of the first --listen.

@@ -1,12 +1,12 @@
 package main
 
 import (
-	"context"
 	"errors"
-	"flag"
 	"log/slog"
 	"os"
 	"syscall"
+
+	"github.com/spf13/cobra"
 
 	"github.com/segue-go/segue/cmd/segue/internal/supervise"
 	"github.com/segue-go/segue/internal/startenv"
@@ -32,16 +32,17 @@ func (e env) supervise(o supervise.Options) error {
 }
 
 // runExecCommand is what run starts: a process that becomes COMMAND when it has set LISTEN_PID, which is its own number.
-func runExecCommand() command {
-	return command{
-		name: "run-exec", args: "-- PATH ARGV...", part: "run", becomes: true, summary: "execute COMMAND with LISTEN_PID",
-		setup: func(env, *flag.FlagSet) func(context.Context, []string) error {
-			return func(_ context.Context, args []string) error {
-				if len(args) < 2 {
-					return usagef("this is for the program itself; use run")
-				}
-				return execute(args[0], args[1:], startenv.WithPID(syscall.Environ(), os.Getpid()))
+func runExecCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use: "run-exec", Short: "execute COMMAND with LISTEN_PID", Hidden: true,
+		Annotations: map[string]string{partOf: "run", becomes: "COMMAND"},
+		RunE: func(_ *cobra.Command, args []string) error {
+			if len(args) < 2 {
+				return usagef("this is for the program itself; use run")
 			}
+			return execute(args[0], args[1:], startenv.WithPID(syscall.Environ(), os.Getpid()))
 		},
 	}
+	c.Flags().SetInterspersed(false)
+	return c
 }

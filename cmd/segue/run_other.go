@@ -13,5 +13,3 @@ import (
 func (env) supervise(supervise.Options) error {
 	return fmt.Errorf("%w on %s; replacing a process without losing its sockets needs Linux", errors.ErrUnsupported, runtime.GOOS)
 }
-
-func runExecCommand() command { return command{name: "run-exec", part: "run", setup: noSetup} }

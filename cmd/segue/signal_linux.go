@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -16,6 +15,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
 	"github.com/segue-go/segue/handoff/process"
@@ -81,43 +82,46 @@ func awaitReady(ready *os.File) error {
 	return err
 }
 
-func adoptSignalCommand() command {
-	return command{
-		name: "adopt-signal", part: "adopt", summary: "send a signal once COMMAND runs",
-		setup: func(e env, fs *flag.FlagSet) func(context.Context, []string) error {
-			detach := fs.Bool("detach", false, "start this again and return")
-			pid := fs.Int("pid", 0, "whom to send it")
-			command := fs.Int("for", 0, "COMMAND")
-			sig := fs.Int("signal", 0, "what to send")
-			settle := fs.Duration("settle", 0, "how long COMMAND must have run")
-			idle := fs.Duration("idle", 0, "how long to wait for no connections")
-			inodes := fs.String("inodes", "", "of the sockets")
-			return func(ctx context.Context, _ []string) error {
-				inos, err := split(*inodes)
-				if err != nil || *pid <= 0 || *command <= 0 || *sig <= 0 {
-					return usagef("this is for the program itself; use adopt")
-				}
-				ready := os.NewFile(readyFD, "ready")
-				defer ready.Close()
-				if err := unix.SetNonblock(begunFD, true); err != nil { // for a deadline
-					return err
-				}
-				begun := os.NewFile(begunFD, "begun")
-				defer begun.Close()
-				if *detach {
-					return e.detach(fs, ready, begun)
-				}
-				s := signaller{pid: *pid, command: *command, sig: syscall.Signal(*sig), settle: *settle, idle: *idle, inodes: inos}
-				return s.run(ctx, ready, begun)
+func (e env) adoptSignalCommand() *cobra.Command {
+	var s signaller
+	var detach bool
+	var sig int
+	var inodes string
+	c := &cobra.Command{
+		Use: "adopt-signal", Short: "send a signal once COMMAND runs", Hidden: true, Annotations: map[string]string{partOf: "adopt"},
+		RunE: func(c *cobra.Command, _ []string) error {
+			var err error
+			if s.inodes, err = split(inodes); err != nil || s.pid <= 0 || s.command <= 0 || sig <= 0 {
+				return usagef("this is for the program itself; use adopt")
 			}
+			ready := os.NewFile(readyFD, "ready")
+			defer ready.Close()
+			if err := unix.SetNonblock(begunFD, true); err != nil { // for a deadline
+				return err
+			}
+			begun := os.NewFile(begunFD, "begun")
+			defer begun.Close()
+			if detach {
+				return e.detach(c.Flags(), ready, begun)
+			}
+			s.sig = syscall.Signal(sig)
+			return s.run(c.Context(), ready, begun)
 		},
 	}
+	c.Flags().BoolVar(&detach, "detach", false, "start this again and return")
+	c.Flags().IntVar(&s.pid, "pid", 0, "whom to send it")
+	c.Flags().IntVar(&s.command, "for", 0, "COMMAND")
+	c.Flags().IntVar(&sig, "signal", 0, "what to send")
+	c.Flags().DurationVar(&s.settle, "settle", 0, "how long COMMAND must have run")
+	c.Flags().DurationVar(&s.idle, "idle", 0, "how long to wait for no connections")
+	c.Flags().StringVar(&inodes, "inodes", "", "of the sockets")
+	return c
 }
 
 // detach starts this program with the same flags but --detach, in a session of its own.
-func (e env) detach(fs *flag.FlagSet, files ...*os.File) error {
+func (e env) detach(flags *pflag.FlagSet, files ...*os.File) error {
 	args := []string{"adopt-signal"}
-	fs.Visit(func(f *flag.Flag) {
+	flags.Visit(func(f *pflag.Flag) {
 		if f.Name != "detach" {
 			args = append(args, "--"+f.Name, f.Value.String())
 		}

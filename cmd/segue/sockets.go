@@ -3,21 +3,23 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"io"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 
+	"github.com/spf13/cobra"
+
 	"github.com/segue-go/segue/handoff/process"
 )
 
-func socketsCommand() command {
-	return command{
-		name: "sockets", args: "[--pid P] [--json]", summary: "list what processes listen on",
-		help: `
-Lists the sockets that listen for connections, or are bound for datagrams: of process P and all its descendants, or of
+func (e env) socketsCommand() *cobra.Command {
+	var pid pidValue
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "sockets [--pid P] [--json]", Short: "list what processes listen on", DisableFlagsInUseLine: true, Args: cobra.NoArgs,
+		Long: `Lists the sockets that listen for connections, or are bound for datagrams: of process P and all its descendants, or of
 every process that this user may look at. A socket that several processes hold is listed once. PROCESSES are those, by
 name and number, with the numbers of their descriptors; NETNS is the network namespace, as /proc/PID/ns/net shows it.
 
@@ -26,18 +28,12 @@ group with the same address), mptcp (multipath TCP), v6only.
 
 It needs to run as the same user and group as the process, which must not have changed its user or have capabilities of its
 own; or as root. For the details, what 'segue help adopt' says of taking sockets holds too.`,
-		setup: func(e env, fs *flag.FlagSet) func(context.Context, []string) error {
-			var pid pidValue
-			fs.Var(&pid, "pid", "list those of this process and its descendants: the `number` of a process")
-			asJSON := fs.Bool("json", false, "print an array of objects")
-			return func(ctx context.Context, args []string) error {
-				if len(args) > 0 {
-					return usagef("unexpected argument %q; sockets takes flags only", args[0])
-				}
-				return e.sockets(ctx, int(pid), *asJSON)
-			}
-		},
+		RunE: func(c *cobra.Command, _ []string) error { return e.sockets(c.Context(), int(pid), asJSON) },
 	}
+	c.Flags().Var(&pid, "pid", "list those of this process and its descendants: the `number` of a process")
+	c.Flags().BoolVar(&asJSON, "json", false, "print an array of objects")
+	completeFlag(c, "pid", completePIDs)
+	return c
 }
 
 func (e env) sockets(ctx context.Context, pid int, asJSON bool) error {

@@ -17,6 +17,7 @@ import (
 type pidValue int
 
 func (v *pidValue) String() string { return strconv.Itoa(int(*v)) }
+func (v *pidValue) Type() string   { return "process" }
 
 func (v *pidValue) Set(s string) error {
 	n, err := strconv.ParseInt(s, 10, 32)
@@ -30,7 +31,14 @@ func (v *pidValue) Set(s string) error {
 // timeValue is a duration.
 type timeValue time.Duration
 
-func (v *timeValue) String() string { return time.Duration(*v).String() }
+func (v *timeValue) Type() string { return "time" }
+
+func (v *timeValue) String() string {
+	if *v == 0 {
+		return "0"
+	}
+	return time.Duration(*v).String()
+}
 
 func (v *timeValue) Set(s string) error {
 	d, err := time.ParseDuration(s)
