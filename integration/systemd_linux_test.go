@@ -370,6 +370,9 @@ func TestSystemdSocket(t *testing.T) {
 	crowd := s.crowd()
 	for range 2 {
 		s.reload()
+		if got := s.show("NFileDescriptorStore"); got != "0" {
+			t.Errorf("%s sockets are stored, and the only one is the socket unit's", got)
+		}
 	}
 	s.unharmed(crowd)
 	old := s.mainPID()

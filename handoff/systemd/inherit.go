@@ -4,9 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 
+	"github.com/segue-go/segue/internal/startenv"
 	"github.com/segue-go/segue/listener"
 )
 
@@ -66,6 +71,7 @@ func (h *inheritance) use(log *slog.Logger, read func(*slog.Logger) ([]*given, e
 		if h.err == nil {
 			h.err = h.refuse()
 		}
+		h.handOn()
 	}
 	if h.err != nil {
 		return fmt.Errorf("%w: %w", ErrSockets, h.err)
@@ -89,6 +95,23 @@ func (h *inheritance) sort() {
 		}
 		return useless
 	})
+}
+
+// handOn learns from the environment which of the predecessor's sockets belong to a socket unit, and tells successors, which get
+// the environment. A number that is left behind there names no socket: the kernel gives each once.
+func (h *inheritance) handOn() {
+	for text := range strings.SplitSeq(os.Getenv(startenv.UnitSockets), ",") {
+		if cookie, err := strconv.ParseUint(text, 10, 64); err == nil {
+			h.fixed[cookie] = true
+		}
+	}
+	var all []string
+	for _, cookie := range slices.Sorted(maps.Keys(h.fixed)) {
+		all = append(all, strconv.FormatUint(cookie, 10))
+	}
+	if len(all) > 0 {
+		_ = os.Setenv(startenv.UnitSockets, strings.Join(all, ","))
+	}
 }
 
 // refuse returns an error that names what is no socket: nobody can ask for it, so it would never be missed.

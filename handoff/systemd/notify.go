@@ -14,7 +14,8 @@ import (
 )
 
 const (
-	// sendTimeout bounds a message: systemd reads slowly while it reloads its units, and a phase must not wait for that.
+	// sendTimeout bounds what the messages of one event take together: systemd reads slowly while it reloads its units, and a phase
+	// must not wait for that.
 	sendTimeout = time.Second
 	// barrierTimeout bounds how long a process that ends waits until systemd has read what it said last.
 	barrierTimeout = 5 * time.Second
@@ -27,7 +28,8 @@ type notifier struct {
 
 	mu     sync.Mutex
 	conn   *net.UnixConn
-	failed bool // and that was logged
+	failed bool          // and that was logged
+	left   time.Duration // of sendTimeout
 }
 
 // errNotifySocket is for what is neither a path nor an abstract name, such as vsock:2:1234.
@@ -40,7 +42,17 @@ func newNotifier(socket string, log *slog.Logger) (*notifier, error) {
 	if socket[0] != '/' && socket[0] != '@' {
 		return nil, fmt.Errorf("NOTIFY_SOCKET=%q: %w", socket, errNotifySocket)
 	}
-	return &notifier{addr: &net.UnixAddr{Net: "unixgram", Name: socket}, log: log}, nil
+	return &notifier{addr: &net.UnixAddr{Net: "unixgram", Name: socket}, log: log, left: sendTimeout}, nil
+}
+
+// begin is called when something happens that systemd is told of. What is said of it may take sendTimeout, all together.
+func (n *notifier) begin() {
+	if n == nil {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.left = sendTimeout
 }
 
 // send sends one message, and keeps the connection for the next. A service works without: an error is logged, once until a message
@@ -53,7 +65,7 @@ func (n *notifier) send(text string, fds ...syscall.Conn) bool {
 	defer n.mu.Unlock()
 	again := n.conn != nil // the socket may be another one by now
 	err := n.trySend(text, fds)
-	if err != nil && again {
+	if err != nil && again && !errors.Is(err, os.ErrDeadlineExceeded) {
 		err = n.trySend(text, fds)
 	}
 	if err != nil && !n.failed {
@@ -70,9 +82,13 @@ func (n *notifier) trySend(text string, fds []syscall.Conn) (err error) {
 			return err
 		}
 	}
-	err = n.conn.SetWriteDeadline(time.Now().Add(sendTimeout))
+	begun := time.Now()
+	err = n.conn.SetWriteDeadline(begun.Add(max(n.left, time.Millisecond))) // one try in any case
 	if err == nil {
 		err = fdpass.Send(n.conn, []byte(text), fds...)
+	}
+	if err != nil {
+		n.left -= time.Since(begun)
 	}
 	if err != nil {
 		_ = n.conn.Close()

@@ -78,7 +78,7 @@ type environment struct {
 // served. Variables for another process, such as an ancestor's, are no error. Nor is a NOTIFY_SOCKET that does not work: it is
 // logged, and the program serves.
 //
-// What systemd is told takes up to a second in each phase, if it does not read, and 5 seconds at the end.
+// What systemd is told takes up to a second, all together, in each phase, if it does not read, and 5 seconds at the end.
 func Join(ctx context.Context, c handoff.Config, o Options) (*handoff.Generation, error) {
 	if c.Init && os.Getpid() == 1 { // the program that is started again takes what systemd has passed
 		return handoff.Join(ctx, c)
@@ -170,6 +170,7 @@ func (s *service) endLocked() {
 // phased is told of each phase. What is sent now has arrived before anything else happens in it.
 func (s *service) phased(to handoff.Phase) {
 	s.mu.Lock()
+	s.n.begin()
 	s.phase = to
 	if to != handoff.PhaseStopped {
 		if to == handoff.PhaseServing && !s.main {
@@ -233,6 +234,7 @@ func (s *service) announceLocked() {
 func (s *service) settled() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.n.begin()
 	if s.ended {
 		return
 	}
@@ -263,6 +265,7 @@ func (s *service) settled() {
 func (s *service) released(to hook.Successor) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.n.begin()
 	if !s.main || s.ended || s.n == nil {
 		return
 	}
@@ -300,6 +303,7 @@ func (s *service) released(to hook.Successor) {
 func (s *service) upgradeFailed(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.n.begin()
 	s.failed = oneLine(err.Error())
 	s.announceLocked()
 }

@@ -186,6 +186,46 @@ func TestNotifySocket(t *testing.T) {
 	}
 }
 
+// TestNotifySocketFull: one that nobody reads, whose queue is full, costs a second each time that something happens, however many
+// sockets are to be stored, and it is in the log once.
+func TestNotifySocketFull(t *testing.T) {
+	socket := filepath.Join(shortDir(t), "n")
+	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram", Name: socket})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	t.Setenv("NOTIFY_SOCKET", socket)
+	filler, err := net.DialUnix("unixgram", nil, c.LocalAddr().(*net.UnixAddr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer filler.Close()
+	for err == nil { // net.unix.max_dgram_qlen of them
+		_ = filler.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
+		_, err = filler.Write([]byte("x"))
+	}
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatal(err)
+	}
+	var log logged
+	// A second for each message would be more than two minutes.
+	tooLong := time.AfterFunc(4*patience, func() { _ = c.Close() })
+	g := start(t, Options{Logger: slog.New(slog.NewTextHandler(&log, nil))}).join(t, handoff.Config{})
+	for range 100 {
+		listen(t, g, "127.0.0.1:0")
+	}
+	ready(t, g)
+	listen(t, g, "127.0.0.1:0")
+	_ = g.Close()
+	if !tooLong.Stop() {
+		t.Error("it waits for each message")
+	}
+	if n := strings.Count(log.String(), "systemd is not told"); n != 1 {
+		t.Errorf("logged %d times:\n%s", n, log.String())
+	}
+}
+
 // TestConfig: what the program has set stays.
 func TestConfig(t *testing.T) {
 	s := start(t, Options{})

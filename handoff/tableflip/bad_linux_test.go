@@ -178,3 +178,47 @@ func TestRollbackRefused(t *testing.T) {
 	attempt("there are several of listener tcp 127.0.0.1:0", tableflip.RollbackOptions{})
 	must(t, second.Close())
 }
+
+// TestRollbackKilled: the second name of a path, which a Rollback that was killed has left behind, is removed when the program is
+// started again, and by the next Rollback.
+func TestRollbackKilled(t *testing.T) {
+	dir, err := os.MkdirTemp("", "flip")
+	must(t, err)
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "users")
+	dead, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: path})
+	must(t, err)
+	dead.SetUnlinkOnClose(false)
+	leave := func() {
+		t.Helper()
+		must(t, os.Link(path, path+".segue-rollback"))
+	}
+	gone := func(when string) {
+		t.Helper()
+		if left, _ := filepath.Glob(path + "?*"); len(left) > 0 {
+			t.Errorf("%s: left %s", when, left)
+		}
+	}
+	leave()
+	must(t, dead.Close())
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	parent, err := tableflip.Inherit(ctx, tableflip.Options{})
+	must(t, err)
+	gen, err := handoff.Join(ctx, handoff.Config{Path: filepath.Join(dir, "segue"), Sources: []handoff.Source{parent}})
+	must(t, err)
+	defer gen.Close()
+	_, err = gen.Listen(ctx, "unix", path)
+	must(t, err)
+	gone("started again")
+	must(t, gen.Ready(ctx))
+	leave()
+	err = tableflip.Rollback(ctx, gen, tableflip.RollbackOptions{Command: func(c *exec.Cmd) { c.Path, c.Args = "/bin/false", []string{"false"} }})
+	if !strings.Contains(fmt.Sprint(err), "exit status 1") {
+		t.Errorf("rolled back: %v", err)
+	}
+	gone("rolled back again")
+	if _, err := os.Lstat(path); err != nil {
+		t.Error(err)
+	}
+}

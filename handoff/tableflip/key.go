@@ -2,6 +2,7 @@ package tableflip
 
 import (
 	"fmt"
+	"os"
 	"strings"
 )
 
@@ -38,6 +39,17 @@ func (k key) path() string {
 		}
 	}
 	return ""
+}
+
+// spareSuffix makes a second name of a Unix socket's path, which is there during a Rollback.
+const spareSuffix = ".segue-rollback"
+
+// removeSpare removes what a Rollback has left behind that was killed.
+func removeSpare(path string) {
+	name := path + spareSuffix
+	if i, err := os.Lstat(name); path != "" && err == nil && i.Mode().Type() == os.ModeSocket {
+		_ = os.Remove(name)
+	}
 }
 
 // clashes reports whether the two are most likely one socket in other words: to bind k would be in the way of other.

@@ -62,6 +62,7 @@ func (p *Parent) Present() bool { return p.present }
 // Open gives a Generation the socket or the file that it asks for, or nil if there is none.
 func (p *Parent) Open(_ context.Context, name, network, address string) (*listener.FD, error) {
 	k := keyOf(name, network, address)
+	removeSpare(k.path())
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if fd := p.files[k]; fd != nil {

@@ -275,7 +275,8 @@ func keepPaths(keys []key) (restore func()) {
 			continue
 		}
 		// Another name of the same file: whoever connects there reaches the same socket (unix(7)).
-		name := fmt.Sprintf("%s.%d", path, os.Getpid())
+		removeSpare(path)
+		name := path + spareSuffix
 		if os.Link(path, name) == nil { // otherwise there is nothing to be done
 			kept[path] = name
 		}

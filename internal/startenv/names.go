@@ -7,6 +7,8 @@ package startenv
 const (
 	// Handoff tells a successor which descriptor is its end of a socket pair to the incumbent: "number:inode:path".
 	Handoff = "SEGUE_HANDOFF"
+	// UnitSockets has the cookies (SO_COOKIE, socket(7)) of sockets that belong to a socket unit of systemd, separated by commas.
+	UnitSockets = "SEGUE_UNIT_SOCKETS"
 	// Rendezvous is the path at which a program without a Config.Path joins.
 	Rendezvous = "SEGUE_RENDEZVOUS"
 	// PIDFile is a PID file for whoever set Rendezvous, beside that of the program.
