@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"syscall"
 
 	"github.com/segue-go/segue/handoff/internal/driver"
 	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/migrate"
+	"github.com/segue-go/segue/handoff/internal/peer"
 	"github.com/segue-go/segue/handoff/internal/state"
 )
 
@@ -77,18 +79,49 @@ func (e *BusyError) Error() string {
 // Is makes a BusyError an [ErrBusy].
 func (e *BusyError) Is(target error) bool { return target == ErrBusy }
 
-// ChildError says how the process that Upgrade started ended, and what it printed last.
-type ChildError struct {
-	PID    int              // of the process
-	State  *os.ProcessState // nil if it has not ended yet: it handed back, and still answers what it has accepted
-	Exit   string           // with Config.Siblings, where State is nil: how it ended, or that this process cannot know
-	Output string           // the last lines of its standard output and error
-	Err    error            // why the upgrade failed
+// Exit says how a process ended.
+type Exit struct {
+	// Known: the kernel has told. It tells of a process that is no child of this one ([Config].Siblings) from Linux 6.15 on, once
+	// its parent has reaped it. Otherwise Code and Signal are 0.
+	Known  bool
+	Code   int            // the exit status, as of exit(3); 0 if a signal ended it
+	Signal syscall.Signal // the signal that ended it; 0 if none did
 }
 
-func (e *ChildError) Error() string { return (*driver.ChildError)(e).Error() }
+// String is "exit status 3", "signal: killed" or "unknown".
+func (e Exit) String() string {
+	if !e.Known {
+		return "unknown"
+	}
+	return peer.Exit{Code: e.Code, Signal: e.Signal}.String()
+}
+
+// ChildError says how the process that Upgrade started ended, and what it printed last.
+type ChildError struct {
+	PID int // of the process
+
+	// State is nil if the process has not ended yet: it handed back, and still answers what it has accepted. It is nil, too, if the
+	// process is no child of this one ([Config].Siblings), which can only be waited for by its parent: Ended and Exit are for both.
+	State  *os.ProcessState
+	Ended  bool   // the process has ended
+	Exit   Exit   // how, if it has
+	Output string // the last lines of its standard output and error
+	Err    error  // why the upgrade failed
+}
+
+func (e *ChildError) Error() string {
+	return (&driver.ChildError{PID: e.PID, Ended: e.Ended, Exit: e.Exit.known(), Output: e.Output, Err: e.Err}).Error()
+}
 
 func (e *ChildError) Unwrap() error { return e.Err }
+
+// known is nil if it is not.
+func (e Exit) known() *peer.Exit {
+	if !e.Known {
+		return nil
+	}
+	return &peer.Exit{Code: e.Code, Signal: e.Signal}
+}
 
 // errorf wraps err once, with the operation and the phase. Nil stays nil.
 func (g *Generation) errorf(op string, err error) error {
@@ -112,8 +145,11 @@ func public(err error) error {
 	case *driver.BusyError:
 		return &BusyError{PID: e.PID, Name: e.Name, Phase: Phase(e.Phase)}
 	case *driver.ChildError:
-		c := ChildError(*e)
-		return &c
+		c := &ChildError{PID: e.PID, State: e.State, Ended: e.Ended, Output: e.Output, Err: e.Err}
+		if e.Exit != nil {
+			c.Exit = Exit{Known: true, Code: e.Exit.Code, Signal: e.Exit.Signal}
+		}
+		return c
 	default:
 		return err
 	}

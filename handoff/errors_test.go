@@ -4,11 +4,38 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"syscall"
 	"testing"
 
 	"github.com/segue-go/segue/handoff/internal/driver"
+	"github.com/segue-go/segue/handoff/internal/peer"
 	"github.com/segue-go/segue/handoff/internal/succession"
 )
+
+// TestExit: a program can find out how a successor ended, and the text says the same.
+func TestExit(t *testing.T) {
+	for _, tt := range []struct {
+		ended bool
+		exit  *peer.Exit
+		want  Exit
+		text  string
+	}{
+		{false, nil, Exit{}, "why"},
+		{true, nil, Exit{}, "why; successor pid 7 ended: how is known to its parent only (Config.Siblings; Linux 6.15 and later tell others)"},
+		{true, &peer.Exit{Code: 3}, Exit{Known: true, Code: 3}, "why; successor pid 7 ended: exit status 3"},
+		{true, &peer.Exit{}, Exit{Known: true}, "why; successor pid 7 ended: exit status 0"},
+		{true, &peer.Exit{Signal: syscall.SIGKILL}, Exit{Known: true, Signal: syscall.SIGKILL}, "why; successor pid 7 ended: signal: killed"},
+	} {
+		var child *ChildError
+		inner := &driver.ChildError{PID: 7, Ended: tt.ended, Exit: tt.exit, Err: errors.New("why")}
+		if !errors.As(public(inner), &child) || child.Ended != tt.ended || child.Exit != tt.want || child.Error() != tt.text || inner.Error() != tt.text {
+			t.Errorf("%+v: %+v: %v", tt, child, child)
+		}
+	}
+	if got := (Exit{}).String(); got != "unknown" {
+		t.Errorf("unknown is %q", got)
+	}
+}
 
 // TestErrorsArePublic: what the driver returns comes out with the types of this package, whatever a callback of the program has
 // returned inside.

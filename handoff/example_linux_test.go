@@ -266,11 +266,11 @@ func ExampleGeneration_Upgrade() {
 	err := gen.Upgrade(ctx)
 	var child *handoff.ChildError
 	if errors.As(err, &child) {
-		fmt.Println(child.State, "after:", child.Output)
+		fmt.Println(child.Exit.Code, "after:", child.Output)
 	}
 	fmt.Println(gen.Status().Phase)
 	// Output:
-	// exit status 3 after: no such table: users
+	// 3 after: no such table: users
 	// serving
 }
 

@@ -20,12 +20,12 @@ import (
 
 // other is a process that does not speak the protocol; here it is in this one.
 type other struct {
-	lent []handoff.Lent
+	lent []hook.Lent
 	lns  []net.Listener
 }
 
 // start makes listeners of its own of what it is lent.
-func (o *other) start(_ context.Context, cmd *exec.Cmd, lent []handoff.Lent) error {
+func (o *other) start(_ context.Context, cmd *exec.Cmd, lent []hook.Lent) error {
 	o.lent = lent
 	cmd.Process = &os.Process{Pid: 4711}
 	for _, l := range lent {
@@ -82,13 +82,13 @@ func TestUpgradeTo(t *testing.T) {
 			o := &other{}
 			defer o.close()
 			serves(t, ln)
-			must(t, g.UpgradeTo(bounded(t), o.start))
+			must(t, hook.UpgradeTo(bounded(t), g, o.start))
 			await(t, "the drain", drained)
 			if p := result(t, "the release", released); p != (hook.Successor{PID: 4711, Foreign: true}) {
 				t.Errorf("released to %+v", p)
 			}
 			must(t, result(t, "the end of Wait", wait))
-			want := []handoff.Lent{
+			want := []hook.Lent{
 				{Name: "tcp/127.0.0.1:0", Kind: "listener", Network: "tcp", Address: "127.0.0.1:0"},
 				{Name: "users", Kind: "listener", Network: "unix", Address: unixPath},
 				{Name: "udp/127.0.0.1:0", Kind: "packet", Network: "udp", Address: "127.0.0.1:0"},
@@ -130,7 +130,7 @@ func TestUpgradeToFails(t *testing.T) {
 	wait := waiting(t, g, nil)
 	cause := errors.New("it does not start")
 	for range 2 {
-		err := g.UpgradeTo(bounded(t), func(ctx context.Context, cmd *exec.Cmd, lent []handoff.Lent) error {
+		err := hook.UpgradeTo(bounded(t), g, func(ctx context.Context, cmd *exec.Cmd, lent []hook.Lent) error {
 			if _, bounded := ctx.Deadline(); !bounded || len(lent) != 1 || cmd.Path == "" {
 				t.Errorf("started with %v, %v, %v", ctx, cmd, lent)
 			}
@@ -157,7 +157,7 @@ func TestUpgradeToFails(t *testing.T) {
 	nextLn := listen(t, next, "tcp", "127.0.0.1:0")
 	ready(t, next)
 	must(t, result(t, "the end of Wait", wait))
-	wantErr(t, "upgrade of a superseded one", g.UpgradeTo(bounded(t), (&other{}).start), handoff.ErrNotOwner)
+	wantErr(t, "upgrade of a superseded one", hook.UpgradeTo(bounded(t), g, (&other{}).start), handoff.ErrNotOwner)
 	serves(t, nextLn)
 }
 
@@ -174,7 +174,7 @@ func TestUpgradeToInGuard(t *testing.T) {
 	waitB := waiting(t, b, nil)
 	o := &other{}
 	defer o.close()
-	must(t, b.UpgradeTo(bounded(t), o.start))
+	must(t, hook.UpgradeTo(bounded(t), b, o.start))
 	must(t, result(t, "the end of the first", waitA))
 	must(t, result(t, "the end of the second", waitB))
 	serves(t, o.lns[0])
@@ -187,7 +187,7 @@ func TestUpgradeToClosed(t *testing.T) {
 	dir := filepath.Dir(c.Path)
 	started, result1 := make(chan struct{}), make(chan error, 1)
 	go func() {
-		result1 <- g.UpgradeTo(context.Background(), func(ctx context.Context, _ *exec.Cmd, _ []handoff.Lent) error {
+		result1 <- hook.UpgradeTo(context.Background(), g, func(ctx context.Context, _ *exec.Cmd, _ []hook.Lent) error {
 			close(started)
 			<-ctx.Done()
 			return context.Cause(ctx)
@@ -216,7 +216,7 @@ func TestUpgradeToHolds(t *testing.T) {
 	wait := waiting(t, g, nil)
 	o := &other{}
 	defer o.close()
-	must(t, g.UpgradeTo(bounded(t), o.start))
+	must(t, hook.UpgradeTo(bounded(t), g, o.start))
 	await(t, "Hold", held)
 	must(t, result(t, "the end of Wait", wait))
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/segue-go/segue/handoff/internal/driver"
+	"github.com/segue-go/segue/handoff/internal/hook"
 	"github.com/segue-go/segue/handoff/internal/live"
 )
 
@@ -21,6 +22,7 @@ type Generation struct {
 	close    sync.Once
 	pathless bool // Config.Path is empty
 	host          // for package serve
+	upgrader      // for package tableflip
 }
 
 // pathlessJoined is kept per process: the environment and the signals through which a Generation without a Path hands over
@@ -59,6 +61,7 @@ func Join(ctx context.Context, c Config) (*Generation, error) {
 	g := &Generation{cfg: c, pathless: pathless}
 	g.driver = driver.New(g.driverConfig(given))
 	g.host = live.NewHost(g.addHolder)
+	g.upgrader = hook.NewUpgrader(g.handOverTo)
 	if err = given.take(); err == nil {
 		err = g.driver.Join(ctx)
 	}

@@ -27,5 +27,5 @@
 // after systemctl restart, the next process gets them back: clients wait in the queues meanwhile. A socket is removed from
 // the store when it is closed, and when the next process does not ask for it by Ready. The path of a Unix socket stays as long as
 // the socket is stored, also when the service stops, which this process cannot tell from a restart: let it be in RuntimeDirectory.
-// The rendezvous is never stored, nor are files. When a process takes over that is not of this unit, or does not know of the store ([handoff.Generation.UpgradeTo]), all of them are removed.
+// The rendezvous is never stored, nor are files. When a process takes over that is not of this unit, or does not know of the store (tableflip.Rollback), all of them are removed.
 package systemd

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/segue-go/segue/handoff"
+	"github.com/segue-go/segue/handoff/internal/hook"
 	"github.com/segue-go/segue/listener"
 )
 
@@ -153,7 +154,7 @@ func TestStoreLeft(t *testing.T) {
 			ready(t, g)
 			m.stored("group", 1)
 			m.stored("udp/127.0.0.1:0", 1)
-			err := g.UpgradeTo(t.Context(), func(_ context.Context, cmd *exec.Cmd, _ []handoff.Lent) error {
+			err := hook.UpgradeTo(t.Context(), g, func(_ context.Context, cmd *exec.Cmd, _ []hook.Lent) error {
 				if tt.pid != 0 {
 					cmd.Process = &os.Process{Pid: tt.pid}
 				}

@@ -37,7 +37,7 @@ func inherit(args []string) int {
 	fmt.Println("present", p.Present(), os.Getenv("TABLEFLIP_HAS_PARENT_7DIU3"))
 	for _, a := range args {
 		w := strings.Split(a, ",")
-		fd, err := p.Open(ctx, w[0], w[1], w[2])
+		fd, err := p.Source().Open(ctx, w[0], w[1], w[2])
 		fmt.Println(fd != nil, err)
 		if fd != nil {
 			defer fd.Close()
@@ -144,6 +144,10 @@ func TestRollbackRefused(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("rolled back: %v, want %q", err, want)
 		}
+		var child *handoff.ChildError
+		if how, ok := strings.CutPrefix(want, "exit status "); ok && (!errors.As(err, &child) || !child.Ended || fmt.Sprint(child.Exit.Code) != how) {
+			t.Errorf("how it ended: %+v", child)
+		}
 		if p := gen.Status().Phase; p != handoff.PhaseServing {
 			t.Fatalf("phase %s", p)
 		}
@@ -205,7 +209,7 @@ func TestRollbackKilled(t *testing.T) {
 	defer cancel()
 	parent, err := tableflip.Inherit(ctx, tableflip.Options{})
 	must(t, err)
-	gen, err := handoff.Join(ctx, handoff.Config{Path: filepath.Join(dir, "segue"), Sources: []handoff.Source{parent}})
+	gen, err := handoff.Join(ctx, handoff.Config{Path: filepath.Join(dir, "segue"), Sources: []handoff.Source{parent.Source()}})
 	must(t, err)
 	defer gen.Close()
 	_, err = gen.Listen(ctx, "unix", path)

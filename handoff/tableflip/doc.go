@@ -1,8 +1,8 @@
 // Package tableflip takes a server from github.com/cloudflare/tableflip (v1.2.3) to segue, and back if need be, while it serves.
 //
 // A program that runs on tableflip is replaced by one that runs on segue as by any other version: its file is replaced, and it gets
-// the signal on which it calls Upgrade. The new program takes what tableflip hands over by [Inherit], which is a
-// [handoff.Source]:
+// the signal on which it calls Upgrade. The new program takes what tableflip hands over by [Inherit], whose
+// result has a [handoff.Source]:
 //
 //	parent, err := tableflip.Inherit(ctx, tableflip.Options{Logger: log})
 //	...
@@ -10,7 +10,7 @@
 //		Path:    "/run/app/segue.sock",
 //		PIDFile: "/run/app/pid", // the one that tableflip wrote
 //		Signals: []os.Signal{syscall.SIGHUP},
-//		Sources: []handoff.Source{parent},
+//		Sources: []handoff.Source{parent.Source()},
 //	})
 //	...
 //	ln, err := gen.Listen(ctx, "tcp", ":8080") // in the words in which the old program asked for it

@@ -28,7 +28,7 @@ func Example() {
 		Path:    "/run/app/segue.sock",
 		PIDFile: "/run/app/pid", // the one that tableflip wrote
 		Signals: []os.Signal{syscall.SIGHUP},
-		Sources: []handoff.Source{parent},
+		Sources: []handoff.Source{parent.Source()},
 		Logger:  slog.Default(),
 	})
 	if err != nil {

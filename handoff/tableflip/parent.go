@@ -13,8 +13,8 @@ import (
 	"github.com/segue-go/segue/listener"
 )
 
-// Parent is what the tableflip process that started this one hands over, as a [handoff.Source]. It is made by [Inherit]. One
-// without such a process has nothing and does nothing. Its methods may be called concurrently.
+// Parent is what the tableflip process that started this one hands over. It is made by [Inherit], and its [Parent.Source] goes into
+// the Config of the generation. One without such a process has nothing and does nothing. Its methods may be called concurrently.
 //
 // A socket is found by the network and the address, a file by the name, with which the old program asked tableflip for it. When the
 // generation owns its sockets, what nobody has asked for is closed, and the path of a Unix socket among that removed, as tableflip's
@@ -31,7 +31,15 @@ type Parent struct {
 	settled bool
 }
 
-var _ handoff.Source = (*Parent)(nil)
+// source is a Parent as its generation sees it.
+type source Parent
+
+var _ handoff.Source = (*source)(nil)
+
+// Source is for [handoff.Config].Sources: the generation asks it for what the program asks for.
+func (p *Parent) Source() handoff.Source { return (*source)(p) }
+
+func (p *source) String() string { return "tableflip" }
 
 // Inherit takes what the tableflip process that started this one hands over. Call it first, before [handoff.Join] and before
 // anything starts a process, because it removes what tableflip has put into the environment. If the process was started in another way, the
@@ -60,7 +68,7 @@ func Inherit(ctx context.Context, o Options) (*Parent, error) {
 func (p *Parent) Present() bool { return p.present }
 
 // Open gives a Generation the socket or the file that it asks for, or nil if there is none.
-func (p *Parent) Open(_ context.Context, name, network, address string) (*listener.FD, error) {
+func (p *source) Open(_ context.Context, name, network, address string) (*listener.FD, error) {
 	k := keyOf(name, network, address)
 	removeSpare(k.path())
 	p.mu.Lock()
@@ -80,7 +88,7 @@ func (p *Parent) Open(_ context.Context, name, network, address string) (*listen
 
 // UnixPath says which file belongs to a Unix socket: it was bound by a process that runs on tableflip, which leaves it to the last
 // one.
-func (p *Parent) UnixPath(fd *listener.FD) *listener.UnixPath {
+func (p *source) UnixPath(fd *listener.FD) *listener.UnixPath {
 	p.mu.Lock()
 	path := p.asked[fd].path()
 	p.mu.Unlock()
@@ -96,7 +104,7 @@ func (p *Parent) UnixPath(fd *listener.FD) *listener.UnixPath {
 }
 
 // Return takes back what could not be used. It can be asked for again.
-func (p *Parent) Return(fd *listener.FD) {
+func (p *source) Return(fd *listener.FD) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	k, ok := p.asked[fd]
@@ -109,14 +117,14 @@ func (p *Parent) Return(fd *listener.FD) {
 }
 
 // Phase ends the Parent with the generation.
-func (p *Parent) Phase(_, to handoff.Phase) {
+func (p *source) Phase(_, to handoff.Phase) {
 	if to == handoff.PhaseStopped {
-		_ = p.Close()
+		_ = (*Parent)(p).Close()
 	}
 }
 
 // Settled tells the old process that this one is ready.
-func (p *Parent) Settled() {
+func (p *source) Settled() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.settled || p.tell == nil {
@@ -142,7 +150,7 @@ func (p *Parent) Settled() {
 }
 
 // remove removes the path of a Unix socket that nobody will listen on.
-func (p *Parent) remove(path string) {
+func (p *source) remove(path string) {
 	for _, k := range p.asked {
 		if k.path() == path {
 			return

@@ -235,7 +235,7 @@ func (f *fixture) segue() error {
 		Path:    f.path("segue"),
 		PIDFile: f.path("pid"),
 		Signals: []os.Signal{syscall.SIGHUP},
-		Sources: []handoff.Source{parent},
+		Sources: []handoff.Source{parent.Source()},
 		Logger:  f.log, ReadyTimeout: 5 * time.Second, DrainTimeout: 20 * time.Second,
 		Trace: &handoff.Trace{Phase: func(c timeline.PhaseChange) {
 			if c.To == handoff.PhaseDraining {

@@ -29,13 +29,14 @@ type Conn struct {
 }
 
 // Rollback replaces this process by one that runs on tableflip: it starts that as tableflip would, waits until it is ready, and then has gen
-// let go for good (see [handoff.Generation.UpgradeTo]): Wait, and serve.Run, drain and return nil, and the program ends, as the
-// new process expects before it upgrades itself. Listeners, packet sockets and files go to it, under the network, address and name
+// let go for good: Wait, and serve.Run, drain and return nil, and the program ends, as the new process expects before it upgrades
+// itself. Until gen lets go it serves on, so for a moment both accept. Listeners, packet sockets and files go to it, under the network, address and name
 // under which gen's program asked for them. Paths of Unix sockets stay. The PID file is the new process's, if it writes one.
 //
 // If that process does not become ready within ReadyTimeout, or before ctx ends, it is killed, and gen serves on; the error is a
-// [handoff.ChildError] with how it ended. Other errors: those of UpgradeTo, and that several of gen's sockets have one network and
-// address, of which tableflip knows only one. Of what has no meaning for tableflip, such as sections of state, nothing moves.
+// [handoff.ChildError] with how it ended. Other errors: [handoff.BusyError], [handoff.ErrNotOwner],
+// [errors.ErrUnsupported] where segue cannot hand over; that several of gen's sockets have one network and address, of which
+// tableflip knows only one; and that this process is process 1, with which the new one would end. Of what has no meaning for tableflip, such as sections of state, nothing moves.
 func Rollback(ctx context.Context, gen *handoff.Generation, o RollbackOptions) error {
 	if err := rollback(ctx, gen, o); err != nil {
 		return fmt.Errorf("tableflip: roll back: %w", err)

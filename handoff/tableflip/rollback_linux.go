@@ -14,13 +14,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/segue-go/segue/handoff"
+	"github.com/segue-go/segue/handoff/internal/hook"
 	"github.com/segue-go/segue/handoff/internal/peer"
 	"github.com/segue-go/segue/listener"
 )
 
 func rollback(ctx context.Context, gen *handoff.Generation, o RollbackOptions) error {
 	var c *child
-	err := gen.UpgradeTo(ctx, func(ctx context.Context, cmd *exec.Cmd, lent []handoff.Lent) error {
+	err := hook.UpgradeTo(ctx, gen, func(ctx context.Context, cmd *exec.Cmd, lent []hook.Lent) error {
 		if o.Command != nil {
 			o.Command(cmd)
 		}
@@ -62,7 +63,7 @@ func (f *files) close() {
 	}
 }
 
-func collect(lent []handoff.Lent, conns []Conn) (f *files, err error) {
+func collect(lent []hook.Lent, conns []Conn) (f *files, err error) {
 	f = &files{}
 	defer func() {
 		if err != nil {
@@ -244,7 +245,14 @@ func (c *child) end(cause error) error {
 	}
 	_ = c.cmd.Wait() // the state says more than the error
 	c.close()
-	return &handoff.ChildError{State: c.cmd.ProcessState, Err: cause}
+	e := &handoff.ChildError{PID: c.peer.PID, State: c.cmd.ProcessState, Ended: true, Err: cause}
+	switch how, ok := e.State.Sys().(syscall.WaitStatus); {
+	case ok && how.Signaled():
+		e.Exit = handoff.Exit{Known: true, Signal: how.Signal()}
+	case ok:
+		e.Exit = handoff.Exit{Known: true, Code: how.ExitStatus()}
+	}
+	return e
 }
 
 // leave lets the child go on. It finds out that this process has ended by the end of the pipe that brought the names.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"github.com/segue-go/segue/handoff/internal/peer"
 )
 
 // See the errors of handoff with these names.
@@ -55,7 +57,8 @@ func (e *BusyError) Is(target error) bool { return target == ErrBusy }
 type ChildError struct {
 	PID    int
 	State  *os.ProcessState
-	Exit   string
+	Ended  bool
+	Exit   *peer.Exit // nil: not known
 	Output string
 	Err    error
 }
@@ -64,10 +67,10 @@ func (e *ChildError) Error() string {
 	var b strings.Builder
 	b.WriteString(e.Err.Error())
 	switch {
-	case e.State != nil:
-		fmt.Fprintf(&b, "; successor pid %d ended: %v", e.State.Pid(), e.State)
-	case e.Exit != "":
-		fmt.Fprintf(&b, "; successor pid %d ended: %s", e.PID, e.Exit)
+	case e.Ended && e.Exit != nil:
+		fmt.Fprintf(&b, "; successor pid %d ended: %v", e.PID, *e.Exit)
+	case e.Ended:
+		fmt.Fprintf(&b, "; successor pid %d ended: how is known to its parent only (Config.Siblings; Linux 6.15 and later tell others)", e.PID)
 	}
 	if e.Output != "" {
 		fmt.Fprintf(&b, "; its last output:\n%s", e.Output)

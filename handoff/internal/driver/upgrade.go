@@ -15,7 +15,7 @@ type Start func(ctx context.Context, cmd *exec.Cmd, lent []*sockets.Socket) erro
 // Upgrade starts the successor and hands over to it. It returns nil once the successor has confirmed.
 func (d *Driver) Upgrade(ctx context.Context) error { return d.upgraded(d.startAndHandOver(ctx)) }
 
-// UpgradeTo hands over to a process that start starts: see handoff.Generation.
+// UpgradeTo hands over to a process that start starts: see hook.UpgradeTo.
 func (d *Driver) UpgradeTo(ctx context.Context, start Start) error {
 	return d.upgraded(d.startForeign(ctx, start))
 }

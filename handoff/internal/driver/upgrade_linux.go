@@ -110,5 +110,6 @@ func outcome(c *spawn.Child, cause error) error {
 }
 
 func childError(c *spawn.Child, cause error) error {
-	return &ChildError{PID: c.PID(), State: c.State(), Exit: c.Exit(), Output: c.LastLines(), Err: cause}
+	ended, exit := c.Exit()
+	return &ChildError{PID: c.PID(), State: c.State(), Ended: ended, Exit: exit, Output: c.LastLines(), Err: cause}
 }

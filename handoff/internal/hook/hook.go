@@ -15,7 +15,7 @@ type Socket struct {
 // Successor is the process that has taken over.
 type Successor struct {
 	PID     int  // as seen in this process's namespace; 0 if it has no number there, or is not known
-	Foreign bool // it does not speak segue's protocol: see handoff.Generation.UpgradeTo
+	Foreign bool // it does not speak segue's protocol: see UpgradeTo
 }
 
 // Observer is told of what happens, by several goroutines, synchronously: what it takes delays the generation, though no lock is

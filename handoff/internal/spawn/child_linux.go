@@ -28,7 +28,8 @@ type Child struct {
 	cmd    *exec.Cmd
 	alone  bool // its messages come without pidfds
 	beside bool // it is a child of this process's parent, who alone can wait for it
-	exit   string
+	ended  bool
+	exit   *peer.Exit
 	output lastLines
 	pipes  []*os.File
 	copies sync.WaitGroup
@@ -89,8 +90,9 @@ func (c *Child) Expected() *peer.Peer {
 // State says how the process ended; nil if [Child.End] has not returned yet, or if the process is beside this one.
 func (c *Child) State() *os.ProcessState { return c.cmd.ProcessState }
 
-// Exit says the same of a process that is beside this one, in words: the kernel tells from Linux 6.15 on.
-func (c *Child) Exit() string { return c.exit }
+// Exit says whether [Child.End] has seen the process dead, and how it ended: nil if the kernel does not tell, which tells of a
+// process that is beside this one from Linux 6.15 on.
+func (c *Child) Exit() (ended bool, exit *peer.Exit) { return c.ended, c.exit }
 
 // LastLines are the last lines of its output.
 func (c *Child) LastLines() string { return c.output.String() }
@@ -172,19 +174,17 @@ func (c *Child) End(grace time.Duration) {
 		_ = c.Peer.Kill()
 		<-c.Peer.Done()
 	}
-	if c.beside {
-		c.learnExit()
-	}
+	c.ended = true
+	c.learnExit()
 	c.reap()
 }
 
-// learnExit waits until the parent has reaped the process: before, nobody else is told how it ended.
+// learnExit waits until the parent has reaped a process that is beside this one: before, nobody else is told how it ended.
 func (c *Child) learnExit() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	c.exit = "how is known to its parent only (Config.Siblings; Linux 6.15 and later tell others)"
 	if e, ok := c.Peer.WaitExit(ctx); ok {
-		c.exit = e.String()
+		c.exit = &e
 	}
 }
 
