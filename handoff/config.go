@@ -117,7 +117,8 @@ type Config struct {
 
 	// PIDFile is replaced, atomically, with this process's id once it has confirmed, and put back when it is revived.
 	// Removed by Close if it still names this process. Empty: none. A supervisor that gives the rendezvous, Path, by
-	// SEGUE_RENDEZVOUS may ask for one more PID file, for itself, by SEGUE_PIDFILE.
+	// SEGUE_RENDEZVOUS may ask for one more PID file, for itself, by SEGUE_PIDFILE. That one is replaced just before a process
+	// confirms, and has the word "superseded" after the number of a process that is, by one that has not named itself there.
 	PIDFile string
 
 	// Init is for a program that may be process 1 of a PID namespace, such as a container, whose end ends all others in it. If

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -80,12 +79,13 @@ func Join(ctx context.Context, c Config) (*Generation, error) {
 func (g *Generation) driverConfig(given supervised) driver.Config {
 	c := &g.cfg
 	d := driver.Config{
-		Path:     c.Path,
-		PIDFiles: slices.DeleteFunc([]string{c.PIDFile, given.pidFile}, func(name string) bool { return name == "" }),
-		Command:  c.Command,
-		Siblings: c.Siblings,
-		Environ:  given.addTo,
-		Signals:  c.Signals,
+		Path:       c.Path,
+		PIDFile:    c.PIDFile,
+		Supervisor: given.pidFile,
+		Command:    c.Command,
+		Siblings:   c.Siblings,
+		Environ:    given.addTo,
+		Signals:    c.Signals,
 
 		ReadyTimeout: c.ReadyTimeout,
 		StepTimeout:  c.StepTimeout,

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/segue-go/segue/handoff"
 )
@@ -60,6 +61,15 @@ func TestSupervised(t *testing.T) {
 	defer second.Close()
 	if err := second.Ready(bounded(t)); err != nil {
 		t.Fatal(err)
+	}
+	for ctx, want := bounded(t), fmt.Sprintln(os.Getpid(), "superseded"); ; time.Sleep(time.Millisecond) { // second is not of this supervisor
+		b, err := os.ReadFile(path + ".pid")
+		if err == nil && string(b) == want {
+			break
+		}
+		if ctx.Err() != nil {
+			t.Fatalf("the supervisor's PID file of a superseded generation: %q, %v", b, err)
+		}
 	}
 	_ = second.Close()
 	_ = g.Close()

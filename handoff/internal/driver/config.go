@@ -21,12 +21,15 @@ const (
 // Config is what a Driver has to know of the program. Its fields are those of handoff.Config of the same name, with defaults
 // filled in, but for those that are explained here.
 type Config struct {
-	Path     string
-	PIDFiles []string // each names this process once it serves
-	Command  func() *exec.Cmd
-	Siblings bool
-	Environ  func(env []string) []string // of a successor that this process starts, from what it would be; nil: that
-	Signals  []os.Signal
+	Path    string
+	PIDFile string
+	// Supervisor is a PID file for who has started the program (startenv.PIDFile). It names this process before that confirms, so that
+	// a predecessor knows whether it has the same supervisor.
+	Supervisor string
+	Command    func() *exec.Cmd
+	Siblings   bool
+	Environ    func(env []string) []string // of a successor that this process starts, from what it would be; nil: that
+	Signals    []os.Signal
 
 	ReadyTimeout, StepTimeout, StateTimeout, DrainTimeout, StopTimeout, Guard, Probation time.Duration
 

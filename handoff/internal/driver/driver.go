@@ -48,6 +48,7 @@ type Driver struct {
 	readying    sync.Mutex // held throughout Ready; taken before mu
 	stopping    sync.Mutex // held throughout stop; taken before mu
 	rows        sync.Mutex // held while the row of the table that begins to serve, or ends it, is carried out; taken before mu
+	supervisor  sync.Mutex // held while its PID file is written; taken last
 	handback    sync.Mutex // held throughout HandBack; taken before the lock of exclusive sections, rows and mu
 
 	mu            sync.Mutex
@@ -69,6 +70,7 @@ type Driver struct {
 	lastError   error
 	closing     bool
 	settled     bool // the sockets will never go back: Config.Settled was called
+	named       bool // in the supervisor's PID file; under supervisor
 	proxies     bool // it takes over for a process that does not speak the protocol, see foreign_linux.go
 
 	upgradeAsked chan struct{} // the predecessor passes on a request for an upgrade

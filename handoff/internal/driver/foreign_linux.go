@@ -88,7 +88,8 @@ func (d *Driver) proxy(a *attempt) (proxy *Driver, theirs *net.UnixConn, err err
 		return nil, nil, err
 	}
 	c := d.cfg
-	c.Signals, c.Command, c.Environ, c.Rescue, c.PIDFiles, c.Probation, c.Check = nil, nil, nil, nil, nil, 0, nil
+	c.Signals, c.Command, c.Environ, c.Rescue, c.Probation, c.Check = nil, nil, nil, nil, 0, nil
+	c.PIDFile, c.Supervisor = "", ""
 	c.Trace, c.Opened, c.Closed, c.Keeps, c.Phase, c.Settled, c.Released, c.Failed = nil, nil, nil, nil, nil, nil, nil, nil
 	proxy = New(c)
 	proxy.proxies, proxy.origin = true, d.origin

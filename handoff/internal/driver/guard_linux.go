@@ -20,6 +20,9 @@ func (a *attempt) supersede(m *wire.Confirm) {
 	a.depart(m) // before anybody drains, so that nobody is told to leave who can move
 	a.confirmOver.happen()
 	a.manifest.RetireUnclaimed(d.ctx)
+	if !a.foreign { // a process that does not know segue names itself nowhere
+		d.tellSupervisor(false)
+	}
 	d.nowSuperseded()
 	a.confirmed()
 }

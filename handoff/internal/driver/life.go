@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/segue-go/segue/handoff/internal/pidfile"
@@ -84,7 +85,7 @@ func (d *Driver) stop() {
 		_ = s.CloseAs(owner || s.Sole())
 	}
 	if owner {
-		for _, name := range d.cfg.PIDFiles {
+		for _, name := range d.pidFiles() {
 			pidfile.Remove(name)
 		}
 	}
@@ -93,10 +94,39 @@ func (d *Driver) stop() {
 	d.cancel(net.ErrClosed)
 }
 
-// writePIDFiles names this process in the PID files, if there are to be any.
+// pidFiles are those that there are to be.
+func (d *Driver) pidFiles() []string {
+	return slices.DeleteFunc([]string{d.cfg.PIDFile, d.cfg.Supervisor}, func(name string) bool { return name == "" })
+}
+
+// writePIDFile names this process in a PID file, if there is to be one.
+func (d *Driver) writePIDFile(name string) {
+	if name == "" {
+		return
+	}
+	if err := pidfile.Write(name); err != nil {
+		d.log.Error("the PID file was not written", "path", name, "error", err)
+	}
+}
+
+// writePIDFiles names this process in both.
 func (d *Driver) writePIDFiles() {
-	for _, name := range d.cfg.PIDFiles {
-		if err := pidfile.Write(name); err != nil {
+	d.tellSupervisor(true)
+	d.writePIDFile(d.cfg.PIDFile)
+}
+
+// tellSupervisor names this process in the supervisor's PID file, once until it is superseded; or notes there that it is
+// superseded, by another supervisor's process: one of the same supervisor has named itself by then.
+func (d *Driver) tellSupervisor(serves bool) {
+	d.supervisor.Lock()
+	defer d.supervisor.Unlock()
+	if d.named == serves {
+		return
+	}
+	if d.named = serves; serves {
+		d.writePIDFile(d.cfg.Supervisor)
+	} else if name := d.cfg.Supervisor; name != "" {
+		if err := pidfile.Supersede(name); err != nil {
 			d.log.Error("the PID file was not written", "path", name, "error", err)
 		}
 	}

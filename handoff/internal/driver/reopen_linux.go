@@ -26,9 +26,10 @@ func (d *Driver) reopen(a *attempt) {
 	a.departure.End(true) // the successor is dead, or has let go
 	a.manifest.RestoreBacklogs(true)
 	waiting, err := sockets.Reopen(d.ctx, a.manifest.Sockets())
-	if revived {
-		d.writePIDFiles()
-	}
+	d.supervisor.Lock()
+	d.named = false // the successor may have named itself, also if it has not confirmed
+	d.supervisor.Unlock()
+	d.writePIDFiles()
 	d.log.Warn("this generation serves again")
 	d.mu.Lock()
 	asked := a.upgradePassedOn

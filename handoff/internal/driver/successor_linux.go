@@ -109,6 +109,7 @@ func (d *Driver) act(p *predecessor, action succession.Action, in input) (report
 	case succession.BeginServing:
 		d.beginServing(p)
 	case succession.SendConfirm:
+		d.tellSupervisor(true) // before
 		m := &wire.Confirm{}
 		if p.in != nil {
 			m = p.in.Confirmation()

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/segue-go/segue/internal/startenv"
 )
 
 // Options say what PID 1 does.
@@ -62,20 +64,18 @@ func Main(o Options) (status int, err error) {
 
 type reaper struct {
 	o        Options
-	main     int // the process that serves; 0: it has ended
-	status   int // of the last one
+	main     int  // the process that serves; 0: it has ended
+	status   int  // of the last one
+	away     bool // the process that served is superseded by one of another container
 	stopping bool
 	bound    <-chan time.Time
 }
 
 // look reads who serves.
 func (r *reaper) look() {
-	b, err := os.ReadFile(r.o.PIDFile)
-	if err != nil {
-		return
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
-	if err != nil || pid <= 1 || pid == r.main || unix.Kill(pid, 0) != nil || dead(pid) {
+	pid, superseded, err := startenv.ReadPIDFile(r.o.PIDFile)
+	r.away = err == nil && superseded
+	if err != nil || superseded || pid <= 1 || pid == r.main || unix.Kill(pid, 0) != nil || dead(pid) {
 		return
 	}
 	if r.main = pid; !r.stopping {
@@ -135,7 +135,7 @@ func (r *reaper) reap() (over bool) {
 		}
 		switch {
 		case r.stopping:
-		case r.status == 0: // somebody wished that
+		case r.status == 0, r.away: // somebody wished that, or another container's process serves
 			r.stop()
 		default:
 			r.bound = time.After(r.o.Heir)

@@ -37,6 +37,7 @@ type machine struct {
 	stays   bool // until it is told to end
 	status  int  // of COMMAND, for the end
 	failed  int  // failures in a row
+	away    bool // a process of somebody else has taken over at the rendezvous
 	waiting bool // for the end of a back-off
 }
 
@@ -158,7 +159,7 @@ func (m *machine) serve(p *proc, now time.Time) (acts []action) {
 			acts = append(acts, action{signal: m.o.DrainSignal, to: q.pid}, action{kill: &deadline{q, m.o.DrainTimeout}})
 		}
 	}
-	p.role, p.since, m.served = serving, now, true
+	p.role, p.since, m.served, m.away = serving, now, true, false
 	return acts
 }
 
@@ -188,6 +189,16 @@ func (m *machine) named(pid int, ancestors []int, now time.Time) []action {
 	}
 	p.joined, p.role = true, starting
 	return m.ready(p, now)
+}
+
+// displaced: p has said that it is superseded, by a process that is not of these. It drains. If that other one dies soon, p is
+// named again.
+func (m *machine) displaced(p *proc) []action {
+	if p == nil || p.role != serving {
+		return nil
+	}
+	p.role, m.away = draining, true
+	return []action{tell(info, "another process has taken over at the rendezvous; this one drains", "pid", p.pid)}
 }
 
 // tooLate: p has had its time to become ready.
@@ -225,10 +236,14 @@ func (m *machine) exited(pid, status int, now time.Time) []action {
 	m.procs = slices.DeleteFunc(m.procs, func(q *proc) bool { return q == p })
 	switch {
 	case p.role == draining:
-		return append([]action{tell(info, "a process has drained", "pid", pid, "status", status)}, m.ended()...)
+		acts := []action{tell(info, "a process has drained", "pid", pid, "status", status)}
+		return append(acts, m.left(status)...)
 	case p.role != serving && m.the(serving) != nil:
 		acts := []action{tell(failure, "a new process ended before it was ready; the old one serves on", "pid", pid, "status", status)}
 		return append(acts, m.next()...)
+	case p.role != serving && m.away && !m.ends:
+		acts := []action{tell(failure, "a new process ended before it was ready; another one serves at the rendezvous", "pid", pid, "status", status)}
+		return append(acts, m.left(status)...)
 	case m.ends:
 		m.status = status
 		return m.ended()
@@ -247,6 +262,14 @@ func (m *machine) exited(pid, status int, now time.Time) []action {
 	}
 	acts := []action{tell(failure, "COMMAND has ended", "program", m.program(), "pid", pid, "status", status)}
 	return append(acts, m.failure(status)...)
+}
+
+// left: a process is gone that did not serve, with this status. If none is left, and somebody else serves, it is over.
+func (m *machine) left(status int) []action {
+	if m.away && !m.ends && len(m.procs) == 0 {
+		m.status, m.ends, m.stays = status, true, m.o.Stay
+	}
+	return m.ended()
 }
 
 // failure: nobody serves. COMMAND is started again, unless it has never served, or has failed too often.
@@ -271,14 +294,20 @@ func (m *machine) failure(status int) []action {
 	return []action{{again: after}, tell(warning, "COMMAND is started again", "program", m.program(), "in", after)}
 }
 
-// backedOff: the time after a failure is over.
-func (m *machine) backedOff() []action {
+// backedOff: the time after a failure is over. taken: somebody else has taken the rendezvous meanwhile, from whom another
+// process would take over.
+func (m *machine) backedOff(taken bool) []action {
 	if !m.waiting {
 		return nil
 	}
 	m.waiting = false
 	if m.ends || m.the(serving) != nil || m.the(starting) != nil {
 		return nil
+	}
+	if taken {
+		m.away = true
+		acts := []action{tell(warning, "COMMAND is not started again: another process serves at the rendezvous", "program", m.program())}
+		return append(acts, m.left(m.status)...)
 	}
 	return []action{{start: true}}
 }
@@ -301,7 +330,7 @@ func (m *machine) ended() []action {
 		return nil
 	}
 	if m.stays {
-		return []action{tell(info, "COMMAND has ended well, and this process stays until SIGTERM")}
+		return []action{tell(info, "COMMAND has ended and is not started again; this process stays until SIGTERM")}
 	}
 	return []action{{exit: true}}
 }
@@ -335,6 +364,8 @@ func (m *machine) hangUp() []action {
 	case m.the(starting) != nil || m.the(failing) != nil:
 		m.asked = true
 		return []action{tell(info, "SIGHUP waits until the process that starts is ready")}
+	case m.away:
+		return []action{{refused: true}, tell(failure, "SIGHUP is refused: another process has taken over at the rendezvous; replace that one, or start this one again")}
 	case s == nil:
 		m.waiting = false
 		return []action{{start: true}}
@@ -350,6 +381,7 @@ type standing struct {
 	serves   bool // a process of COMMAND does
 	replaces bool // and the next one starts
 	stops    bool
+	well     bool // as it should be, served or not
 	text     string
 }
 
@@ -365,11 +397,14 @@ func (m *machine) standing() standing {
 	} else {
 		now.text = "nobody serves"
 	}
+	now.well = now.serves || m.away || m.ends
 	switch {
 	case now.stops:
 		now.text = fmt.Sprintf("stops; %d processes have not ended", len(m.procs))
 	case m.ends:
-		now.text = "COMMAND has ended well; stays until SIGTERM"
+		now.text = "COMMAND has ended; stays until SIGTERM"
+	case m.away:
+		now.text = "another process has taken over at the rendezvous"
 	case next != nil:
 		now.text += fmt.Sprintf(", process %d starts", next.pid)
 	case m.waiting:

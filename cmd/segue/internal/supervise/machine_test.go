@@ -82,18 +82,18 @@ func TestMachineCrash(t *testing.T) {
 	p := newPlay(t, true, Options{})
 	p.m.ready(p.m.find(1), p.now)
 	p.wants(p.m.exited(1, 139, p.now), "again in 100ms")
-	p.wants(p.m.backedOff(), "start")
+	p.wants(p.m.backedOff(false), "start")
 	p.wants(p.m.notStarted(errors.New("gone"), 127), "again in 200ms")
-	p.wants(p.m.backedOff(), "start")
+	p.wants(p.m.backedOff(false), "start")
 	p.m.started(2)
 	p.m.ready(p.m.find(2), p.now)
 	p.now = p.now.Add(stable)
 	p.wants(p.m.exited(2, 139, p.now), "again in 100ms") // it was well for long enough
 	p.wants(p.m.signaled(syscall.SIGHUP), "start")       // somebody does not want to wait
-	p.wants(p.m.backedOff())
+	p.wants(p.m.backedOff(false))
 	p.m.started(3)
 	p.wants(p.m.exited(3, 1, p.now), "again in 200ms")
-	p.wants(p.m.backedOff(), "start")
+	p.wants(p.m.backedOff(false), "start")
 	p.m.started(4)
 	p.wants(p.m.exited(4, 3, p.now), "exit")
 	if p.m.status != 3 {
@@ -115,7 +115,7 @@ func TestMachineRendezvous(t *testing.T) {
 	p.wants(p.m.named(2, nil, p.now)) // it has; the other one knows
 	p.wants(p.m.exited(2, 139, p.now), "again in 100ms")
 	p.wants(p.says(p.m.named(6, []int{1}, p.now), "serves again"))
-	p.wants(p.m.backedOff())
+	p.wants(p.m.backedOff(false))
 	p.wants(p.says(p.m.named(7, []int{6, 1}, p.now), "has started itself"))
 	p.wants(p.m.exited(1, 0, p.now))
 	p.wants(p.m.signaled(syscall.SIGHUP), "start")
@@ -164,8 +164,9 @@ func TestMachineStanding(t *testing.T) {
 	p := newPlay(t, true, Options{Stay: true})
 	is := func(serves, replaces, stops bool, text string) {
 		t.Helper()
-		if got := (standing{serves, replaces, stops, text}); p.m.standing() != got {
-			t.Errorf("%+v, want %+v", p.m.standing(), got)
+		if got, want := p.m.standing(), (standing{serves: serves, replaces: replaces, stops: stops, text: text}); got.serves != serves ||
+			got.replaces != replaces || got.stops != stops || got.text != text {
+			t.Errorf("%+v, want %+v", got, want)
 		}
 	}
 	is(false, false, false, "nobody serves, process 1 starts")
@@ -180,11 +181,50 @@ func TestMachineStanding(t *testing.T) {
 	is(true, false, false, "process 1 serves")
 	p.m.exited(1, 1, p.now)
 	is(false, false, false, "nobody serves; COMMAND is started again after 1 failures")
-	p.m.backedOff()
+	p.m.backedOff(false)
 	p.m.started(3)
 	p.m.ready(p.m.find(3), p.now)
 	p.m.exited(3, 0, p.now)
-	is(false, false, false, "COMMAND has ended well; stays until SIGTERM")
+	is(false, false, false, "COMMAND has ended; stays until SIGTERM")
 	p.m.signaled(syscall.SIGTERM)
 	is(false, false, true, "stops; 0 processes have not ended")
+}
+
+// TestMachineDisplaced: another container's process has taken over. The end of the one that drains is no crash.
+func TestMachineDisplaced(t *testing.T) {
+	for _, stay := range []bool{false, true} {
+		p := newPlay(t, false, Options{Stay: stay})
+		p.m.named(1, nil, p.now)
+		p.wants(p.says(p.m.displaced(p.m.find(1)), "has taken over"))
+		if now := p.m.standing(); now.serves || !now.well {
+			t.Errorf("%+v", now)
+		}
+		p.wants(p.m.displaced(p.m.find(1)))
+		p.wants(p.says(p.m.signaled(syscall.SIGHUP), "refused"))
+		p.wants(p.says(p.m.named(1, nil, p.now), "serves again"))
+		p.wants(p.m.signaled(syscall.SIGHUP), "start")
+		p.m.started(2)
+		p.wants(p.m.displaced(p.m.find(1)))
+		p.wants(p.m.exited(2, 1, p.now)) // it has lost the race
+		if stay {
+			p.wants(p.says(p.m.exited(1, 137, p.now), "stays until SIGTERM"))
+			p.wants(p.m.signaled(syscall.SIGTERM), "exit")
+		} else {
+			p.wants(p.m.exited(1, 137, p.now), "exit")
+		}
+		if p.m.status != 137 {
+			t.Errorf("status %d", p.m.status)
+		}
+	}
+}
+
+// TestMachineTaken: another container's process has come to the rendezvous while nobody served.
+func TestMachineTaken(t *testing.T) {
+	p := newPlay(t, false, Options{})
+	p.m.named(1, nil, p.now)
+	p.wants(p.m.exited(1, 137, p.now), "again in 100ms")
+	p.wants(p.says(p.m.backedOff(true), "another process serves"), "exit")
+	if p.m.status != 137 {
+		t.Errorf("status %d", p.m.status)
+	}
 }

@@ -2,6 +2,7 @@ package supervise
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/segue-go/segue/internal/startenv"
 )
 
 // pidFile is where who serves says so, of those that hand over by themselves.
@@ -44,15 +47,15 @@ func (r *runner) unwatch() {
 
 // readName tells the machine who is named in the PID file, if that is a descendant that lives: the file may be left behind.
 func (r *runner) readName() {
-	b, err := os.ReadFile(r.pidFile())
-	if err != nil {
-		return
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
-	if err != nil || pid <= 0 || !isDescendant(pid) {
+	pid, superseded, err := startenv.ReadPIDFile(r.pidFile())
+	if err != nil || !isDescendant(pid) {
 		return
 	}
 	p := r.m.find(pid)
+	if superseded {
+		r.do(r.m.displaced(p))
+		return
+	}
 	if p != nil && p.role == serving && p.joined {
 		return // as it was
 	}
@@ -143,4 +146,21 @@ func family(pid int) []int {
 		}
 	}
 	return all
+}
+
+// taken reports whether a process that is no descendant listens at the control socket of the rendezvous, as the one does that
+// serves (package handoff/control).
+func (r *runner) taken() bool {
+	conn, err := net.Dial("unixpacket", r.o.Rendezvous+".control")
+	if err != nil {
+		return false // nobody, or one who does not answer: COMMAND finds out more
+	}
+	defer conn.Close()
+	raw, err := conn.(*net.UnixConn).SyscallConn()
+	if err != nil {
+		return false
+	}
+	var listener *unix.Ucred
+	err2 := raw.Control(func(n uintptr) { listener, err = unix.GetsockoptUcred(int(n), unix.SOL_SOCKET, unix.SO_PEERCRED) }) // who has called listen(2)
+	return err == nil && err2 == nil && !isDescendant(int(listener.Pid))                                                     // 0 in another PID namespace
 }

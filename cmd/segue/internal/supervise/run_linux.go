@@ -42,7 +42,7 @@ func Run(o Options) (status int, err error) {
 	for !r.over {
 		select {
 		case <-r.up.feed:
-			if r.told.serves {
+			if r.told.well {
 				r.up.say("WATCHDOG=1")
 			}
 		case <-children:
@@ -70,6 +70,7 @@ type runner struct {
 	over   bool
 
 	dir      string
+	shared   bool // the rendezvous, with others
 	sockets  []*socket
 	watch    *os.File // inotify(7), of dir
 	count    int      // of processes started
@@ -115,7 +116,8 @@ func (r *runner) open() (err error) {
 	if r.dir, err = os.MkdirTemp("", "segue-run-"); err != nil {
 		return err
 	}
-	if r.o.Rendezvous == "" {
+	r.shared = r.o.Rendezvous != ""
+	if !r.shared {
 		r.o.Rendezvous = filepath.Join(r.dir, "rendezvous")
 	}
 	if r.o.Rendezvous, err = filepath.Abs(r.o.Rendezvous); err != nil {
@@ -175,7 +177,10 @@ func (r *runner) do(acts []action) {
 		case a.ready != nil:
 			r.later(a.ready.after, func() []action { return r.m.tooLate(a.ready.proc) })
 		case a.again > 0:
-			r.later(a.again, func() []action { r.readName(); return r.m.backedOff() })
+			r.later(a.again, func() []action {
+				r.readName()
+				return r.m.backedOff(r.shared && r.taken())
+			})
 		case a.exit:
 			r.over = true
 		case a.refused:
