@@ -16,7 +16,7 @@ PICTURES      ?= pictures
 OTHERS        := darwin/arm64 windows/amd64
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-kernel lint lint-install fuzz bench cover cross examples man tools
+.PHONY: help build demo test test-kernel lint lint-install fuzz bench bench-peers cover cross examples man tools
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +41,10 @@ demo: ## upgrade an HTTP and a chat server ten times under load, and show what t
 	@measured=$$(mktemp) && trap 'rm -f "$$measured"' EXIT && failed=0 && \
 	{ $(GO) run ./integration/demo -measured "$$measured" || failed=$$?; } && \
 	{ $(call draw,demo) } && exit $$failed
+
+bench-peers: ## the same load on servers with segue, tableflip, overseer, endless, grace, a held socket and a plain restart; two minutes
+	@measured=$$(mktemp) && trap 'rm -f "$$measured"' EXIT && \
+	(cd integration/peers && $(GO) run . -measured "$$measured" $(PEERS_FLAGS)) && { $(call draw,peers) }
 
 test: tools ## all tests, with the race detector, shuffled; then whether they went through each row of the tables in docs/protocol.md
 	@set -e; decisions=$$(mktemp -d); trap 'rm -rf "$$decisions"' EXIT; export SEGUE_DECISIONS="$$decisions"; \

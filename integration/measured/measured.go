@@ -72,6 +72,7 @@ type Lasting struct {
 // Peers is one run of integration/peers.
 type Peers struct {
 	Upgrades int    `json:"upgrades"` // of each server
+	Fresh    int    `json:"fresh"`    // clients that make a connection for each request
 	Kept     int    `json:"kept"`     // connections in use at a time
 	Idle     int    `json:"idle"`     // connections at a time on which nothing happens
 	Peers    []Peer `json:"peers"`

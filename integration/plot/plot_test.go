@@ -69,6 +69,15 @@ func TestDemo(t *testing.T) {
 		"1 lost")
 }
 
+func TestPeers(t *testing.T) {
+	wants(t, draws(t, "peers", &measured.Peers{Upgrades: 1, Fresh: 2, Kept: 30, Idle: 200, Peers: []measured.Peer{
+		{Name: "one", Version: "v1", Promises: "everything", Longest: 0.25},
+		{Name: "two", Promises: "nothing", Failed: 7637, Forced: 12, IdleLost: 150, Longest: 2.42},
+	}}), "What clients lose in 1 upgrade of the same server under the same load", "failed requests", "forced reconnects",
+		"of 30 connections in use", "idle connections lost", "200 at a time", "longest wait", "one v1", "everything", "two", "nothing",
+		"7,637", "12", "150", "250 ms", "2.42 s", "1,000")
+}
+
 func TestNothingToDraw(t *testing.T) {
 	dir := t.TempDir()
 	empty := filepath.Join(dir, "empty.json")
