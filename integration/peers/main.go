@@ -85,5 +85,5 @@ type options struct {
 
 // standard is what make bench-peers does.
 func standard() options {
-	return options{upgrades: 10, grace: 5 * time.Second, pause: time.Second, fresh: 6, kept: 24, slow: 12, idle: 200}
+	return options{upgrades: 10, grace: 5 * time.Second, pause: 800 * time.Millisecond, fresh: 6, kept: 24, slow: 12, idle: 200}
 }

@@ -26,7 +26,7 @@ type losses struct {
 // drawPeers draws one run of the comparison: a row for each server, a column for each figure.
 func drawPeers(m *measured.Peers) *picture {
 	number := func(v float64) string { return thousands(int(v)) }
-	powers := []float64{1, 10, 100, 1000, 10_000, 100_000}
+	powers := []float64{10, 100, 1000, 10_000, 100_000}
 	columns := []losses{
 		{"failed requests", "no answer", red, func(p *measured.Peer) float64 { return float64(p.Failed) }, powers, number},
 		{"forced reconnects", fmt.Sprintf("of %d connections in use", m.Kept), red,
@@ -91,8 +91,8 @@ func column(m *measured.Peers, l losses) *plot.Plot {
 	}
 	p.X.Min, p.X.Max = 0, scale(highest)*1.42 // what is beyond the highest is for words
 	ticks := []plot.Tick{{Value: 0, Label: "0"}}
-	for _, t := range l.ticks {
-		if t <= highest && t > 1 {
+	for n, t := range l.ticks {
+		if t <= highest && (highest < 10_000 || n%2 == 0) { // more have no room
 			ticks = append(ticks, plot.Tick{Value: scale(t), Label: l.words(t)})
 		}
 	}
