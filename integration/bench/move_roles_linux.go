@@ -22,7 +22,7 @@ import (
 	"github.com/segue-go/segue/handoff/timeline"
 )
 
-// allTimes are all the times at which things happened.
+// allTimes are all the times at which things happened, and how long this process had had a CPU by then.
 type allTimes struct {
 	mu sync.Mutex
 	at map[string][]int64
@@ -33,9 +33,11 @@ func (a *allTimes) add(what string) {
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &t); err != nil {
 		return
 	}
+	cpu := cpuTime()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.at[what] = append(a.at[what], t.Nano())
+	a.at[what+", CPU"] = append(a.at[what+", CPU"], int64(cpu))
 }
 
 func (a *allTimes) all() map[string][]int64 {
@@ -125,11 +127,12 @@ func playReceive(c *control, n string) error {
 	if err := errors.Join(c.say(reply{}), u.SetDeadline(time.Now().Add(patience))); err != nil {
 		return err
 	}
+	before := cpuTime()
 	m, err := fdpass.RecvAll(u, make([]byte, 64), limit)
 	if err != nil {
 		return err
 	}
 	defer m.Close()
 	_, err = u.Write([]byte("all"))
-	return err
+	return errors.Join(err, c.say(reply{Count: cpuTime() - before}))
 }
