@@ -230,7 +230,7 @@ func TestConnsRoom(t *testing.T) {
 	cr.outcome(t, 15, 0)
 }
 
-// TestConnsInFlight: no more than four batches are on their way, also if long states make them small.
+// TestConnsInFlight: no more than two batches are on their way, also if long states make them small.
 func TestConnsInFlight(t *testing.T) {
 	path := rendezvous(t)
 	c := longGuard(t, path)
@@ -244,14 +244,15 @@ func TestConnsInFlight(t *testing.T) {
 	})
 	s := mover(t, path)
 	s.confirmed(1000)
-	for range 4 {
+	const window = 2
+	for range window {
 		s.conns(1)
 	}
 	hear[*wire.Ping](s) // since nothing was answered
 	s.send(&wire.Pong{})
 	for batch := range 6 {
 		s.send(&wire.Taken{Batch: batch, Room: 1000})
-		if batch < 2 {
+		if batch < 6-window {
 			s.conns(1)
 		}
 	}

@@ -31,7 +31,8 @@ type Departure struct {
 	ended atomic.Bool        // End was called
 
 	mu        sync.Mutex
-	changed   sync.Cond        // on mu: something below has changed
+	changed   sync.Cond        // on mu: something below has changed; for run
+	closable  sync.Cond        // on mu: there is something to do for closeCopies, which need not run for each batch
 	given     map[string]*lane // of connections that the program gives
 	lanes     []*lane          // all, in turn
 	turn      int
@@ -62,10 +63,10 @@ type batch struct {
 }
 
 // Up to window batches are in flight: the other process is not to wait while the news that it has parked one goes to this one,
-// and another comes back. They are smaller than they could be, because a connection is in nobody's hands for as long as the
-// whole window takes; with smaller ones yet, the whole takes longer.
+// and another comes back. There are no more, and they are smaller than they could be, because a connection is in nobody's hands
+// for as long as the whole window takes; with smaller ones yet, the whole takes longer.
 const (
-	window   = 4
+	window   = 2
 	batchLen = 128 // connections, at most wire.MaxConns
 )
 
@@ -76,7 +77,7 @@ const maxCopies = 256
 func (c *Conns) newDeparture(l *link.Link, credit int) *Departure {
 	d := &Departure{c: c, log: c.Log, link: l, begun: time.Now(), credit: credit, takes: map[live.Key]*lane{}, given: map[string]*lane{},
 		halt: make(chan struct{}), announced: make(chan struct{}), runEnded: make(chan struct{}), copiesClosed: make(chan struct{})}
-	d.changed.L = &d.mu
+	d.changed.L, d.closable.L = &d.mu, &d.mu
 	return d
 }
 
@@ -282,12 +283,11 @@ func (d *Departure) closeCopies() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for {
-		// Not while there is more to send, which is urgent; but a steady stream of connections must not put it off for ever.
-		for len(d.copies) == 0 || len(d.copies) < maxCopies && !d.halted && d.sending() {
-			if len(d.copies) == 0 && d.halted && len(d.inFlight) == 0 {
+		for !d.mayClose() {
+			if d.closedAll() {
 				return
 			}
-			d.changed.Wait()
+			d.closable.Wait()
 		}
 		conns := d.copies[0]
 		d.copies, d.closing = d.copies[1:], true
@@ -313,9 +313,21 @@ func (d *Departure) sending() bool { return d.queued > 0 || d.picked > 0 || len(
 // quiet reports whether all that was to move has, and is closed here. Callers hold mu.
 func (d *Departure) quiet() bool { return !d.sending() && len(d.copies) == 0 && !d.closing }
 
+// mayClose reports whether a copy is to be closed now. Not while there is more to send, which is urgent; but a steady stream of
+// connections must not put it off for ever. Callers hold mu.
+func (d *Departure) mayClose() bool {
+	return len(d.copies) > 0 && (len(d.copies) >= maxCopies || d.halted || !d.sending())
+}
+
+// closedAll reports whether there will be no more copies to close. Callers hold mu.
+func (d *Departure) closedAll() bool { return len(d.copies) == 0 && d.halted && len(d.inFlight) == 0 }
+
 // signal tells those who wait. Callers hold mu.
 func (d *Departure) signal() {
 	d.changed.Broadcast()
+	if d.mayClose() || d.closedAll() {
+		d.closable.Signal()
+	}
 	if d.idle != nil && d.quiet() {
 		close(d.idle)
 		d.idle = nil
