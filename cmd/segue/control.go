@@ -27,6 +27,9 @@ const (
 	exitNoChain   = 8
 	exitBusy      = 9
 	exitLost      = 10
+	// Those of doctor alone.
+	exitWarnings = 11
+	exitFaults   = 12
 )
 
 const controlStatuses = `
