@@ -4,15 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/segue-go/segue/handoff/fdpass"
 	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/live"
+	"github.com/segue-go/segue/handoff/internal/sys"
 	"github.com/segue-go/segue/handoff/internal/wire"
 )
 
@@ -53,21 +51,12 @@ func (in *Inflow) Confirmation() *wire.Confirm {
 // credit is for how many connections more this process has descriptors, if it keeps some for what it does itself: a
 // sixteenth of RLIMIT_NOFILE, but 64 at least.
 func credit() int {
-	var limit unix.Rlimit
-	var st unix.Stat_t
-	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil || unix.Stat("/proc/self/fd", &st) != nil {
+	open, limit, err := sys.Descriptors()
+	if err != nil {
 		return 0
 	}
-	// The directory's size is the number of open descriptors since Linux 6.2 (fs/proc/fd.c: proc_fd_getattr), and 0 before.
-	if st.Size == 0 {
-		names, err := os.ReadDir("/proc/self/fd")
-		if err != nil {
-			return 0
-		}
-		st.Size = int64(len(names))
-	}
-	most := int64(min(limit.Cur, 1<<30))
-	return int(max(most-st.Size-max(most/16, 64), 0))
+	most := min(limit, 1<<30)
+	return max(most-open-max(most/16, 64), 0)
 }
 
 // attend takes batches until BYE, until the link or ctx ends, or until nothing can be answered any more. It returns how many
