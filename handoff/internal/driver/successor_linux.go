@@ -247,7 +247,9 @@ func (d *Driver) own(ctx context.Context) error {
 		}
 		p.ready = ctx
 	}
-	d.fillSpares() // before clients come
+	if p == nil {
+		d.fillSpares() // before clients come
+	}
 	in := d.decide(p, input{event: succession.Ready})
 	d.mu.Lock()
 	now := d.toPredecessor

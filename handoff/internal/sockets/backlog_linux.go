@@ -85,25 +85,24 @@ func (s *Set) listenOn(o *Socket, n int) {
 
 // backlogOf returns how many connections may wait in the queue of a listener; 0 if that is not known.
 func backlogOf(s listener.Pausable) (n int) {
-	i, err := listener.Describe(s)
-	if err != nil || !i.Listening {
-		return 0
-	}
-	if i.Network != "tcp" {
-		if n, err = sockdiag.Backlog(uint32(i.Ino)); err != nil {
-			return 0
-		}
-		return n
-	}
 	raw, err := s.SyscallConn()
 	if err != nil {
 		return 0
 	}
-	_ = raw.Control(func(fd uintptr) {
-		// Of a listening socket these are the lengths of its queue (tcp_get_info in net/ipv4/tcp.c).
-		if info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
-			n = int(info.Sacked)
-		}
-	})
+	var info *unix.TCPInfo // first, since most are of TCP, and then it is one system call
+	_ = raw.Control(func(fd uintptr) { info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) })
+	switch {
+	case err == nil && info != nil && info.State == unix.BPF_TCP_LISTEN:
+		return int(info.Sacked) // of a listening socket, the length of its queue (tcp_get_info in net/ipv4/tcp.c)
+	case err == nil:
+		return 0
+	}
+	i, err := listener.Describe(s)
+	if err != nil || !i.Listening || i.Network == "tcp" {
+		return 0
+	}
+	if n, err = sockdiag.Backlog(uint32(i.Ino)); err != nil {
+		return 0
+	}
 	return n
 }

@@ -16,6 +16,12 @@ func (s *Set) tellBirth(o *Socket) {
 		return // a file
 	}
 	s.tellControl(o)
+	var usual net.ListenConfig
+	multipath := lc.MultipathTCP() != usual.MultipathTCP()
+	unspecified := strings.HasPrefix(o.addr.String(), "[::]:")
+	if !multipath && !unspecified {
+		return // the kernel need not be asked
+	}
 	i, err := listener.Describe(o.sock)
 	if err != nil {
 		return
@@ -24,13 +30,12 @@ func (s *Set) tellBirth(o *Socket) {
 		s.Log.Warn("a socket is not what this program would bind; it stays as it is until the service is stopped and started",
 			"name", o.item.Name, "setting", setting, "has", has)
 	}
-	var usual net.ListenConfig
 	// What is as usual need not be a wish: the socket may be from a time, or a kernel, in which something else was usual.
-	if has := i.Protocol == protocolMPTCP; i.Network == "tcp" && lc.MultipathTCP() != usual.MultipathTCP() && lc.MultipathTCP() != has {
+	if has := i.Protocol == protocolMPTCP; i.Network == "tcp" && multipath && lc.MultipathTCP() != has {
 		differs("multipath TCP", has)
 	}
 	// Package net makes a socket for both families where the address is unspecified and the network leaves that open.
-	if only := strings.HasSuffix(o.item.Network, "6"); strings.HasPrefix(i.Address, "[::]:") && only != i.V6Only {
+	if only := strings.HasSuffix(o.item.Network, "6"); unspecified && only != i.V6Only {
 		differs("IPV6_V6ONLY", i.V6Only)
 	}
 }
