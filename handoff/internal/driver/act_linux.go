@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/segue-go/segue/handoff/internal/peer"
 	"github.com/segue-go/segue/handoff/internal/succession"
@@ -119,7 +120,7 @@ func (a *attempt) say(m wire.Message) {
 // fence ends a successor that owns, and sees it dead: only then may this generation serve again.
 func (a *attempt) fence() succession.IncumbentEvent {
 	p := a.link.Peer
-	err := a.kill(p)
+	err := kill(p, a.d.cfg.StepTimeout)
 	if err != nil {
 		a.cause = also(a.cause, err)
 		return succession.Unkillable
@@ -128,14 +129,15 @@ func (a *attempt) fence() succession.IncumbentEvent {
 	return succession.Fenced
 }
 
-func (a *attempt) kill(p *peer.Peer) error {
+// kill ends p, and sees it dead within that time.
+func kill(p mortal, within time.Duration) error {
 	if p.Dead() {
 		return nil
 	}
 	if err := p.Kill(); err != nil {
 		return err
 	}
-	if !p.Await(context.Background(), a.d.cfg.StepTimeout) {
+	if !p.Await(context.Background(), within) {
 		return fmt.Errorf("it does not die: %w", os.ErrDeadlineExceeded)
 	}
 	return nil

@@ -29,7 +29,7 @@ type attempt struct {
 	link  *link.Link
 	child *spawn.Child // nil if the successor called at the rendezvous
 	hello *wire.Hello
-	token token.Token
+	token ownership // of no token until it is made
 
 	foreign bool // the successor is a proxy in this process, see foreign_linux.go
 	other   Peer // the process for which it is; guarded by Driver.mu
@@ -41,8 +41,8 @@ type attempt struct {
 	heir       bool     // the successor was told that nobody older can be revived
 	offerTaken bool     // the successor has everything
 
-	manifest      sockets.Manifest // what was offered
-	items         int              // how many things were, with the standard output
+	manifest      offered // nothing until the offer
+	items         int     // how many things were, with the standard output
 	confirmWithin time.Duration
 	confirmOver   event // made with the commit, if CONFIRM is to follow at once; happens with it, or when it will not come
 
@@ -78,6 +78,11 @@ type attempt struct {
 	linkGiven    bool // its connections return: the link belongs to a returner
 }
 
+// newAttempt is an attempt in which nothing has happened yet. l is nil if the successor is still to be started.
+func newAttempt(d *Driver, l *link.Link) *attempt {
+	return &attempt{d: d, link: l, token: token.Token{}, manifest: &sockets.Manifest{}, departure: migrate.NoDeparture()}
+}
+
 // pid is for whoever asks who is at work. It is called with Driver.mu held.
 func (a *attempt) pid() int {
 	if a.link == nil || a.link.Peer == nil {
@@ -96,7 +101,7 @@ func (a *attempt) pidNow() int {
 // when it is not any more.
 func (d *Driver) serveCaller(ctx context.Context, conn *net.UnixConn, spoke func()) {
 	l := link.New(conn, d.linkOptions("successor", true))
-	a := &attempt{d: d, link: l, departure: migrate.NoDeparture()}
+	a := newAttempt(d, l)
 	err := a.awaitHello(ctx)
 	spoke()
 	if err == nil {

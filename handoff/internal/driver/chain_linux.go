@@ -55,6 +55,8 @@ func (d *Driver) meet(ctx context.Context) error {
 	}
 	if conn != nil {
 		d.stdio.SurviveSIGPIPE()
+		ctx, cancel := d.joinWithin(ctx, "the incumbent that started this process has not offered everything")
+		defer cancel()
 		return d.succeed(ctx, conn)
 	}
 	if d.cfg.Path == "" {
@@ -157,4 +159,4 @@ func (d *Driver) closeChain(owner bool) {
 }
 
 // park takes everything out of the poller, for somebody else owns it.
-func (d *Driver) park() error { return d.Sockets.Park(d.keeper.Socket()) }
+func (d *Driver) park() error { return d.held.Park(d.keeper.Socket()) }

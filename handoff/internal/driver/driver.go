@@ -31,6 +31,7 @@ type Driver struct {
 	Sections state.Set      // of state
 	Conns    *migrate.Conns // live connections that move
 
+	held  held // Sockets
 	cfg   Config
 	log   *slog.Logger
 	trace *timeline.Trace // not nil
@@ -55,8 +56,8 @@ type Driver struct {
 	toPredecessor succession.Successor // what this generation is to the one before it
 	toSuccessor   succession.Incumbent // and to the one after it
 	phase         Phase                // follows from these two
-	handingBack   chan struct{}        // closed when HandBack is done; nil if it is not under way
-	news          chan struct{}        // closed when the phase changes, or an attempt ends
+	handingBack   bool                 // HandBack is under way: what the predecessor says waits for its end
+	news          chan struct{}        // closed when the phase changes, or an attempt or a hand-back ends
 	journal       journal              // of the last phases
 
 	number      int
@@ -76,6 +77,16 @@ type Driver struct {
 	upgradeAsked chan struct{} // the predecessor passes on a request for an upgrade
 
 	chain // what differs by platform: peers, rendezvous, token
+}
+
+// held is what the driver has all sockets do together: [sockets.Set]. See borders_linux.go.
+type held interface {
+	Arm() error
+	Open() error
+	Park(rendezvous *sockets.Socket) error
+	Own() []*sockets.Socket
+	Vacate()
+	CloseUnclaimed()
 }
 
 // New returns a Driver of a generation that is nobody's successor yet.
@@ -98,6 +109,7 @@ func New(c Config) *Driver {
 	d.ctx, d.cancel = context.WithCancelCause(context.Background())
 	d.closeBegun, d.beginClose = context.WithCancelCause(d.ctx)
 	d.returned, d.setReturned = context.WithCancelCause(context.Background())
+	d.held = &d.Sockets
 	d.Sockets.Log, d.Sockets.Lock = d.log, d.withLock
 	d.Sockets.Opened, d.Sockets.Closed = c.Opened, c.Closed
 	d.Conns = migrate.New(d.log, migrate.Config{

@@ -10,7 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/segue-go/segue/handoff/internal/link"
-	"github.com/segue-go/segue/handoff/internal/migrate"
 	"github.com/segue-go/segue/handoff/internal/sys"
 	"github.com/segue-go/segue/listener"
 )
@@ -27,7 +26,8 @@ func (d *Driver) startForeign(ctx context.Context, start Start) error {
 	if os.Getpid() == 1 {
 		return errInit
 	}
-	a := &attempt{d: d, foreign: true, departure: migrate.NoDeparture()}
+	a := newAttempt(d, nil)
+	a.foreign = true
 	if err := d.beginAttempt(ctx, a); err != nil {
 		return err
 	}

@@ -83,7 +83,7 @@ func (a *attempt) couldBeRevived() bool {
 // closeCopies closes what somebody else owns: the copies would keep ports open, should that process end. Accept goes on
 // until this generation is over. It cannot be revived from here on.
 func (d *Driver) closeCopies() {
-	d.Sockets.Vacate()
+	d.held.Vacate()
 	d.keeper.CloseCopy()
 	d.released.happen()
 }

@@ -20,17 +20,15 @@ func (d *Driver) HandBack(cause error) bool {
 	d.mu.Lock()
 	p := d.predecessor
 	may := succession.MayHandBack(d.toPredecessor, d.toSuccessor)
-	if may {
-		d.handingBack = make(chan struct{})
-	}
+	d.handingBack = may
 	d.mu.Unlock()
 	if !may {
 		return d.alreadyHandedBack(cause)
 	}
 	defer func() {
 		d.mu.Lock()
-		close(d.handingBack)
-		d.handingBack = nil
+		d.handingBack = false
+		d.tellNewsLocked()
 		d.mu.Unlock()
 	}()
 	ctx, cancel := context.WithTimeout(d.ctx, d.cfg.StepTimeout*3/4)
@@ -68,7 +66,7 @@ func (p *predecessor) handBackSockets(in input) bool {
 	d := p.d
 	cause, held := in.cause, in.held
 	d.log.Error("this generation fails; the sockets go back", "error", cause)
-	own := d.Sockets.Own()
+	own := d.held.Own()
 	if err := d.park(); err != nil {
 		d.log.Error("a socket does not pause", "error", err)
 	}

@@ -133,8 +133,8 @@ func (a *attempt) await() succession.IncumbentEvent {
 			a.queued = a.queued[1:]
 			return a.event(state, m)
 		}
-		e, until, bound := a.deadline(state)
-		f, err := a.link.Recv(ctx, bound)
+		e, until, look := a.deadline(state)
+		f, err := a.link.RecvBy(ctx, look, until.Sub(a.entered))
 		switch {
 		case err == nil:
 			f.Raw.Close()
@@ -158,9 +158,9 @@ func (a *attempt) await() succession.IncumbentEvent {
 	}
 }
 
-// deadline returns the event to report next if nothing else happens, when, and how long to wait at most before asking again. No
-// event: until is zero.
-func (a *attempt) deadline(state succession.Incumbent) (e succession.IncumbentEvent, until time.Time, bound time.Duration) {
+// deadline returns the event to report next if nothing else happens, when, and when to ask again at the latest. No event: until is
+// zero. It does not move because the successor says something: what is queued then counts, and nothing that it says later.
+func (a *attempt) deadline(state succession.Incumbent) (e succession.IncumbentEvent, until, look time.Time) {
 	step := a.d.cfg.StepTimeout
 	sooner := func(other succession.IncumbentEvent, at time.Time) {
 		if until.IsZero() || at.Before(until) {
@@ -182,13 +182,11 @@ func (a *attempt) deadline(state succession.Incumbent) (e succession.IncumbentEv
 			sooner(succession.BatchOverdue, t)
 		}
 	}
-	if !until.IsZero() {
-		bound = max(time.Until(until), time.Millisecond)
+	look = until
+	if soon := time.Now().Add(step); moves && (look.IsZero() || look.After(soon)) {
+		look = soon // a batch may be sent meanwhile
 	}
-	if moves && (bound == 0 || bound > step) {
-		bound = step // a batch may be sent meanwhile
-	}
-	return e, until, bound
+	return e, until, look
 }
 
 // event makes an event of what the successor says.

@@ -16,10 +16,15 @@ func (d *Driver) withLock(ctx context.Context, f func() error) error {
 	return d.keeper.Path.WithLock(ctx, f)
 }
 
+// joinWithin bounds what Join does by the time that an incumbent may take to become ready itself, and a step; why is what is said if
+// that is over.
+func (d *Driver) joinWithin(ctx context.Context, why string) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, d.cfg.ReadyTimeout+d.cfg.StepTimeout, fmt.Errorf("%s: %w", why, os.ErrDeadlineExceeded))
+}
+
 // search finds the incumbent and succeeds it, or makes this generation the first.
 func (d *Driver) search(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, d.cfg.ReadyTimeout+d.cfg.StepTimeout,
-		fmt.Errorf("no incumbent took this process for its successor, and none was absent: %w", os.ErrDeadlineExceeded))
+	ctx, cancel := d.joinWithin(ctx, "no incumbent took this process for its successor, and none was absent")
 	defer cancel()
 	s := rendezvous.Search{Path: d.keeper.Path, Step: d.cfg.StepTimeout, Log: d.log, Succeed: d.succeed, Bind: d.keeper.Bind}
 	r := rendezvous.Rescue{Path: d.keeper.Path, Step: d.cfg.StepTimeout, Log: d.log, Rule: d.rule(), Take: d.takeFrom, Bind: d.keeper.Bind}

@@ -151,7 +151,7 @@ func (d *Driver) openLocked() error {
 	if d.closing {
 		return net.ErrClosed
 	}
-	return d.Sockets.Open()
+	return d.held.Open()
 }
 
 // closedLocked is the error of a generation that is over: net.ErrClosed, and why.

@@ -83,17 +83,20 @@ func (a *attempt) awaitStarted(ctx context.Context) error {
 func (a *attempt) offer(ctx context.Context) error {
 	d := a.d
 	d.keeper.Keep(false)
+	var right token.Token
 	var err error
 	err = d.spares.Do(1, 1, func() (err error) {
-		a.token, err = token.New()
+		right, err = token.New()
 		return err
 	})
 	if err != nil {
 		return err
 	}
+	a.token = right
 	d.mu.Lock()
 	number := d.number + 1
-	a.manifest = d.Sockets.Manifest(d.keeper.Socket())
+	manifest := d.Sockets.Manifest(d.keeper.Socket())
+	a.manifest = &manifest
 	d.mu.Unlock()
 	items, fds := a.manifest.Items()
 	if c := a.child; c != nil {
@@ -120,7 +123,7 @@ func (a *attempt) offer(ctx context.Context) error {
 	sender := &transport.Sender{
 		Link: a.link, Spares: &d.spares, Log: d.log, Pull: pull, Only: d.cfg.PullOnly, Owe: a.owe,
 	}
-	if err := sender.Welcome(ctx, welcome, a.token); err != nil {
+	if err := sender.Welcome(ctx, welcome, right); err != nil {
 		return err
 	}
 	if pull {

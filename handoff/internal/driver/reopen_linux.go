@@ -25,7 +25,7 @@ func (d *Driver) reopen(a *attempt) {
 	a.sections.Release()  // before connections come back, whose requests would be turned away
 	a.departure.End(true) // the successor is dead, or has let go
 	a.manifest.RestoreBacklogs(true)
-	waiting, err := sockets.Reopen(d.ctx, a.manifest.Sockets())
+	waiting, err := a.manifest.Reopen(d.ctx)
 	d.supervisor.Lock()
 	d.named = false // the successor may have named itself, also if it has not confirmed
 	d.supervisor.Unlock()

@@ -25,7 +25,7 @@ import (
 type predecessor struct {
 	d        *Driver
 	link     *link.Link
-	token    token.Token
+	token    ownership // of no token until WELCOME
 	receiver *transport.Receiver
 	ready    context.Context // of the call of Ready
 	state    bool            // sections may move
@@ -92,6 +92,7 @@ func (d *Driver) succeed(ctx context.Context, conn *net.UnixConn) error {
 	p := &predecessor{
 		d:        d,
 		link:     link.New(conn, options),
+		token:    token.Token{},
 		released: newEvent(),
 		gone:     newEvent(),
 		watched:  make(chan struct{}),
@@ -129,27 +130,28 @@ func (p *predecessor) beWelcomed(ctx context.Context) error {
 	if err != nil && !link.Over(err) { // who hangs up before that may have said why
 		return err
 	}
-	patience, heard := d.cfg.StepTimeout, false
+	patience, begun, waits := d.cfg.StepTimeout, time.Now(), false
 	for {
-		f, err := l.Recv(ctx, patience)
+		f, err := l.RecvBy(ctx, begun.Add(patience), patience)
 		switch {
 		case err != nil && link.Over(err):
 			return rendezvous.ErrLeft
 		case context.Cause(ctx) != nil && err != nil:
 			return err
-		case errors.Is(err, os.ErrDeadlineExceeded) && heard:
+		case errors.Is(err, os.ErrDeadlineExceeded) && waits:
 			return fmt.Errorf("the incumbent is there, but has not become ready itself: %w", err)
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return fmt.Errorf("%w: %w", rendezvous.ErrSilent, err)
 		case err != nil:
 			return err
 		}
-		heard = true
 		switch m := f.Msg.(type) {
 		case *wire.Wait:
 			f.Raw.Close()
-			d.log.Info("the incumbent is not ready yet; waiting", "phase", m.Phase)
-			patience = d.cfg.ReadyTimeout
+			if !waits { // once: it could go on to say so
+				d.log.Info("the incumbent is not ready yet; waiting", "phase", m.Phase)
+				patience, begun, waits = d.cfg.ReadyTimeout, time.Now(), true
+			}
 		case *wire.Welcome:
 			err := p.welcome(f, m)
 			f.Raw.Close()
@@ -179,9 +181,11 @@ func (p *predecessor) welcome(f link.Frame, m *wire.Welcome) (err error) {
 		return err
 	}
 	p.receiver = &transport.Receiver{Link: p.link, Only: d.cfg.PullOnly}
-	if p.token, err = p.receiver.Token(f, m); err != nil {
+	right, err := p.receiver.Token(f, m)
+	if err != nil {
 		return err
 	}
+	p.token = right
 	if !slices.Contains(wire.Versions(), m.Version) {
 		return fmt.Errorf("%w: WELCOME to version %d, we speak %v", link.ErrVersion, m.Version, wire.Versions())
 	}

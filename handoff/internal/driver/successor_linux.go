@@ -42,10 +42,6 @@ func (d *Driver) decideIf(p *predecessor, in input, may func() bool) (last input
 			defer d.rows.Unlock()
 		}
 		d.mu.Lock()
-		if did && d.toPredecessor == succession.Draining && in.event == succession.Cut {
-			d.mu.Unlock() // HandBack reports what attend has reported meanwhile
-			return in, true
-		}
 		if !did && !may() {
 			d.mu.Unlock()
 			return in, false
@@ -280,7 +276,7 @@ func (d *Driver) beginServing(p *predecessor) {
 		d.log.Warn("standard output still goes through the predecessor", "error", err)
 	}
 	d.stdio.Watch(d.ctx, d.log, d.task)
-	d.Sockets.CloseUnclaimed()
+	d.held.CloseUnclaimed()
 	if err := d.keeper.Open(); err != nil {
 		d.log.Error("the rendezvous is out of order; only a signal or Upgrade starts a successor", "path", d.cfg.Path, "error", err)
 	}
@@ -293,6 +289,22 @@ func (p *predecessor) replaceOutput() error {
 	return d.stdio.Replace(d.ctx, p.gone.c, d.task)
 }
 
+// hear decides what the predecessor says, or its end, unless the link has been ended on this side. While HandBack is under way that
+// waits for it, which takes less than StepTimeout: once PONG is said nothing goes back.
+func (p *predecessor) hear(in input) {
+	d := p.d
+	for waits := true; waits; {
+		var news <-chan struct{}
+		d.decideIf(p, in, func() bool {
+			waits, news = d.handingBack, d.news // under the lock of the decision, so that none begins in between
+			return !waits && !p.gone.happened()
+		})
+		if waits {
+			<-news
+		}
+	}
+}
+
 // attend hears the predecessor until its link ends, and beyond: one that lives may yet end this generation, and take the
 // sockets back.
 func (p *predecessor) attend() {
@@ -300,20 +312,13 @@ func (p *predecessor) attend() {
 	defer p.close()
 	for !p.gone.happened() {
 		in, ok := p.await(d.ctx)
-		d.mu.Lock()
-		handingBack := d.handingBack
-		d.mu.Unlock()
-		if handingBack != nil { // a hand-back has begun: after PONG there would be none
-			<-handingBack
-		}
-		if !ok || p.gone.happened() {
-			in.frame.Raw.Close()
+		if !ok {
 			return
 		}
 		if in.frame.Msg == nil {
 			d.log.Debug("the predecessor is gone", "predecessor", p.link.Peer.PID, "error", in.cause)
 		}
-		d.decide(p, in)
+		p.hear(in)
 		in.frame.Raw.Close()
 	}
 	severed := func() bool {

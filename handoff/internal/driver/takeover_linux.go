@@ -19,7 +19,7 @@ func (d *Driver) arm() error {
 	if d.closing {
 		return net.ErrClosed
 	}
-	if err := d.Sockets.Arm(); err != nil {
+	if err := d.held.Arm(); err != nil {
 		return err
 	}
 	d.keeper.Arm() // clients may take all descriptors before it is opened, which says what is wrong

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/segue-go/segue/handoff/internal/link"
-	"github.com/segue-go/segue/handoff/internal/migrate"
 	"github.com/segue-go/segue/handoff/internal/spares"
 	"github.com/segue-go/segue/handoff/internal/spawn"
 	"github.com/segue-go/segue/handoff/internal/succession"
@@ -42,7 +41,7 @@ func (d *Driver) startAndHandOver(ctx context.Context) error {
 	if os.Getpid() == 1 {
 		return errInit
 	}
-	a := &attempt{d: d, departure: migrate.NoDeparture()}
+	a := newAttempt(d, nil)
 	if err := d.beginAttempt(ctx, a); err != nil {
 		return err
 	}

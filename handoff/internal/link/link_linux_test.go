@@ -202,3 +202,40 @@ func TestSendUntilInFlight(t *testing.T) {
 	}
 	f.Raw.Close()
 }
+
+// TestFlood: what is queued when a deadline, or the end of a context, is first seen comes before it. What is said later does not, so
+// nobody who goes on to speak puts it off for ever.
+func TestFlood(t *testing.T) {
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	past := time.Now().Add(-time.Second)
+	for name, recv := range map[string]func(*Link) (Frame, error){
+		"deadline": func(l *Link) (Frame, error) { return l.RecvBy(t.Context(), past, time.Second) },
+		"context":  func(l *Link) (Frame, error) { return l.Recv(ended, 0) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b := linkPair(t)
+			for range 10 {
+				if err := a.Send(&wire.Pong{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for got := 0; ; got++ {
+				f, err := recv(b)
+				if err != nil {
+					if got < 10 || got > 12 { // what is sent before the reader looks is queued, too
+						t.Errorf("%d frames came before %v, want the 10 that were queued, and 2 at most", got, err)
+					}
+					return
+				}
+				f.Raw.Close()
+				if got == 100 {
+					t.Fatal("it is not over yet")
+				}
+				if err := a.Send(&wire.Ping{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}

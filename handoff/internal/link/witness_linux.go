@@ -77,14 +77,20 @@ func (l *Link) look() {
 	if w.fresh || w.candidate == nil {
 		return
 	}
+	queued, err := l.queued()
+	w.fresh = err == nil && queued == 0
+}
+
+// queued is how many bytes wait to be received, of all messages: SIOCINQ, unix(7).
+func (l *Link) queued() (bytes int, err error) {
 	raw, err := l.Conn.SyscallConn()
 	if err != nil {
-		return
+		return 0, err
 	}
-	_ = raw.Control(func(n uintptr) {
-		queued, err := unix.IoctlGetInt(int(n), unix.SIOCINQ) // the bytes of all messages
-		w.fresh = err == nil && queued == 0
-	})
+	if e := raw.Control(func(n uintptr) { bytes, err = unix.IoctlGetInt(int(n), unix.SIOCINQ) }); e != nil {
+		return 0, e
+	}
+	return bytes, err
 }
 
 // passesPidFD reports whether the kernel can add pidfds to messages. It is asked only if one came without.

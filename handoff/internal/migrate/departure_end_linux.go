@@ -196,11 +196,11 @@ func (d *Departure) attend(ctx context.Context, l *link.Link) {
 				d.Taken(m)
 			}
 		case errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil:
-			if t, ok := d.Overdue(); ok && time.Now().After(t) {
-				d.WarnStuck()
-			}
 		default:
 			return
+		}
+		if t, ok := d.Overdue(); ok && time.Now().After(t) { // also of one that goes on to say something else
+			d.WarnStuck()
 		}
 	}
 }

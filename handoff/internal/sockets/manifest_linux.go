@@ -146,3 +146,8 @@ func (m *Manifest) CloseCopy(place int) {
 		m.set.Log.Warn("close a copy", "name", o.item.Name, "error", err)
 	}
 }
+
+// Reopen is [Reopen] for all that was offered.
+func (m *Manifest) Reopen(ctx context.Context) (again []*Socket, errs error) {
+	return Reopen(ctx, m.sockets)
+}
