@@ -13,6 +13,7 @@ import (
 	"github.com/segue-go/segue/handoff"
 	"github.com/segue-go/segue/handoff/fdpass"
 	"github.com/segue-go/segue/handoff/internal/wire"
+	"github.com/segue-go/segue/handoff/timeline"
 	"github.com/segue-go/segue/integration/decisions"
 )
 
@@ -27,7 +28,7 @@ type chatter struct {
 
 // trace has the other side, which is in this process, hear the chatter.
 func (c *chatter) trace(cfg *handoff.Config) {
-	cfg.Trace = &handoff.Trace{Received: func(string) {
+	cfg.Trace = &handoff.Trace{Received: func(timeline.Message) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if c.next != nil {

@@ -24,6 +24,7 @@ import (
 	"github.com/segue-go/segue/handoff/internal/succession"
 	"github.com/segue-go/segue/handoff/internal/sys"
 	"github.com/segue-go/segue/handoff/internal/wire"
+	"github.com/segue-go/segue/handoff/timeline"
 	"github.com/segue-go/segue/listener"
 )
 
@@ -54,7 +55,7 @@ func newRig(t *testing.T) *rig {
 		StepTimeout: time.Minute, ReadyTimeout: time.Minute, StateTimeout: time.Minute, DrainTimeout: time.Minute, StopTimeout: time.Minute,
 		Guard:    time.Hour,
 		Logger:   slog.New(deciding{slog.NewTextHandler(io.Discard, nil), r}),
-		Sent:     func(m string) { r.note("send " + m) },
+		Trace:    &timeline.Trace{Sent: func(m timeline.Message) { r.note("send " + string(m.Type)) }},
 		Released: func(Peer, bool) { r.note("tell: released") },
 		Settled:  func() { r.note("tell: settled") },
 		PIDFiles: []string{t.TempDir() + "/pid"},
