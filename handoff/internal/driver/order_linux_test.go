@@ -58,7 +58,7 @@ func newRig(t *testing.T) *rig {
 		Trace:    &timeline.Trace{Sent: func(m timeline.Message) { r.note("send " + string(m.Type)) }},
 		Released: func(Peer, bool) { r.note("tell: released") },
 		Settled:  func() { r.note("tell: settled") },
-		PIDFiles: []string{t.TempDir() + "/pid"},
+		PIDFile:  t.TempDir() + "/pid",
 	})
 	r.d.held = holds{r}
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)

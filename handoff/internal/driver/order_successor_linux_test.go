@@ -123,7 +123,7 @@ func playSuccessor(t *testing.T, s succession.Successor, e succession.SuccessorE
 	if p != nil && slices.Contains(lastActions(s, events), succession.HangUp) != p.gone.happened() {
 		t.Errorf("link ended: %v", p.gone.happened())
 	}
-	if pid, _ := os.ReadFile(r.d.cfg.PIDFiles[0]); (len(pid) > 0) != slices.Contains(lastActions(s, events), succession.Announce) {
+	if pid, _ := os.ReadFile(r.d.cfg.PIDFile); (len(pid) > 0) != slices.Contains(lastActions(s, events), succession.Announce) {
 		t.Errorf("the PID file has %q", pid)
 	}
 }
