@@ -62,6 +62,7 @@ func (s *chatServer) drop() {
 
 func (s *chatServer) serve(c net.Conn) {
 	defer c.Close()
+	_, _ = fmt.Fprintln(c, "* process 7 serves you; log in")
 	name := ""
 	for lines := bufio.NewScanner(c); lines.Scan(); {
 		s.mu.Lock()
@@ -145,6 +146,9 @@ func TestChat(t *testing.T) {
 			r := c.Wait()
 			if got := (load.ChatCounts{Lost: r.Lost, Doubled: r.Doubled, Wrong: r.Wrong, Dropped: r.Dropped, Refused: r.Refused}); got != tt.want {
 				t.Errorf("got %+v, want %+v", got, tt.want)
+			}
+			if len(r.Served) != 4 || r.Served[0].PID != 7 || r.Moves != 0 {
+				t.Errorf("4 users were served by %+v, with %d moves", r.Served, r.Moves)
 			}
 			if err := r.Err(); !errors.Is(err, tt.err) {
 				t.Errorf("got error %v, want %v", err, tt.err)
