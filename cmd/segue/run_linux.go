@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"syscall"
@@ -23,12 +24,17 @@ func (e env) supervise(o supervise.Options) error {
 		return exitCannot
 	}
 	o.Stdout, o.Stderr = os.Stdout, os.Stderr
-	o.Log = slog.New(slog.NewTextHandler(e.stderr, nil)).With("segue", "run")
+	out := supervise.NewOutput(e.stderr)
+	defer out.Close()
+	o.Log = slog.New(slog.NewTextHandler(out, nil)).With("segue", "run")
 	status, err := supervise.Run(o)
-	if err == nil && status == exitOK {
+	if err != nil {
+		fmt.Fprintf(out, "segue run: %v\n", err) // here, since nobody may read standard error
+	}
+	if status == exitOK {
 		return nil
 	}
-	return &statusError{err, status}
+	return &statusError{nil, status}
 }
 
 // runExecCommand is what run starts: a process that becomes COMMAND when it has set LISTEN_PID, which is its own number.

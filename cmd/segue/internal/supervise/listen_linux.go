@@ -8,8 +8,10 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -52,6 +54,11 @@ func bindOne(ctx context.Context, l Socket) (*socket, error) {
 	var lc net.ListenConfig
 	isPath := strings.HasPrefix(l.Network, "unix") && !strings.HasPrefix(l.Address, "@")
 	if isPath {
+		unlock, err := lockDir(ctx, filepath.Dir(l.Address))
+		if err != nil {
+			return nil, err
+		}
+		defer unlock()
 		removeStale(l.Network, l.Address)
 	}
 	switch l.Network {
@@ -96,6 +103,36 @@ func bindOne(ctx context.Context, l Socket) (*socket, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// lockTimeout is for how long another process may be about to bind.
+const lockTimeout = 5 * time.Second
+
+// lockDir has one process at a time remove a stale path in a directory and bind it. Otherwise the second one, having found the path stale too,
+// removes the socket that the first has bound. The directory itself is locked, so that no file is left behind.
+func lockDir(ctx context.Context, dir string) (unlock func(), err error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	for deadline := time.Now().Add(lockTimeout); ; {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		switch {
+		case err == nil:
+			return func() { _ = f.Close() }, nil
+		case errors.Is(err, unix.EINTR):
+			continue
+		case !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(deadline):
+			_ = f.Close()
+			return nil, fmt.Errorf("lock the directory %s: %w", dir, err)
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+			_ = f.Close()
+			return nil, context.Cause(ctx)
+		}
+	}
 }
 
 // removeStale removes the path of a socket that nobody has.

@@ -24,6 +24,9 @@ type proc struct {
 	role   role
 	joined bool      // it has confirmed at the rendezvous: it hands over by itself
 	since  time.Time // when it began to serve
+	ready  bool      // but it cannot serve, since another one does that hands over by itself
+	rest   bool      // it has ended, with status, and others of its process group have not
+	status int
 }
 
 // machine decides. Each method is an event, and returns what is to be done, in this order. It is not safe for concurrent use.
@@ -31,14 +34,15 @@ type machine struct {
 	o       *Options
 	sockets bool // COMMAND gets some
 	procs   []*proc
-	asked   bool // for another generation, while one is starting
-	served  bool // one was ready, some time
-	ends    bool // nothing is started any more
-	stays   bool // until it is told to end
-	status  int  // of COMMAND, for the end
-	failed  int  // failures in a row
-	away    bool // a process of somebody else has taken over at the rendezvous
-	waiting bool // for the end of a back-off
+	asked   bool           // for another generation, while one is starting
+	served  bool           // one was ready, some time
+	ends    bool           // nothing is started any more
+	stays   bool           // until it is told to end
+	stop    syscall.Signal // that has told it to end
+	status  int            // of COMMAND, for the end
+	failed  int            // failures in a row
+	away    bool           // a process of somebody else has taken over at the rendezvous
+	waiting bool           // for the end of a back-off
 }
 
 // action is something to be done. One field but the message is set, or none.
@@ -141,6 +145,7 @@ func (m *machine) ready(p *proc, now time.Time) []action {
 		return nil
 	}
 	if s := m.the(serving); s != nil && s.joined && !p.joined {
+		p.ready = true
 		return nil
 	}
 	acts := []action{tell(info, "serving", "pid", p.pid)}
@@ -224,16 +229,71 @@ func (m *machine) overdue(p *proc) []action {
 	if !m.has(p) || p.role == serving && !m.ends {
 		return nil
 	}
-	return []action{tell(warning, "a process did not end in time and is killed", "pid", p.pid), {signal: syscall.SIGKILL, group: true, to: p.pid}}
+	acts := []action{tell(warning, "a process did not end in time and is killed", "pid", p.pid), {signal: syscall.SIGKILL, group: true, to: p.pid}}
+	if p.rest {
+		return append(acts, m.restEnded(p)...)
+	}
+	return acts
 }
 
-// exited: a process of COMMAND has ended, with the status that a shell would show.
-func (m *machine) exited(pid, status int, now time.Time) []action {
+// restEnded: of the process group of p, which has ended, nobody is left.
+func (m *machine) restEnded(p *proc) []action {
+	if !m.has(p) || !p.rest {
+		return nil
+	}
+	m.procs = slices.DeleteFunc(m.procs, func(q *proc) bool { return q == p })
+	return append([]action{tell(info, "a process has drained", "pid", p.pid, "status", p.status)}, m.left(p.status)...)
+}
+
+// keeps reports whether others of the process group of p are to be given time when p has ended, with this status: what a shell
+// has started, which does not pass signals on. In the group of a program that hands over by itself are its successors.
+func (m *machine) keeps(p *proc, status int) bool {
+	switch {
+	case p.joined:
+		return false
+	case m.ends:
+		return m.stop != 0
+	case p.role == draining:
+		return true
+	default:
+		return m.served && (status != 0 || m.the(starting) != nil || m.the(serving) != nil)
+	}
+}
+
+// exited: a process of COMMAND has ended, with the status that a shell would show. rest: others of its process group have not.
+func (m *machine) exited(pid, status int, rest bool, now time.Time) []action {
 	p := m.find(pid)
 	if p == nil || p.pid != pid {
 		return nil // an orphan; or what a shell has waited for, which ends too
 	}
+	was := *p
 	m.procs = slices.DeleteFunc(m.procs, func(q *proc) bool { return q == p })
+	var acts []action
+	if rest && m.keeps(p, status) {
+		p.role, p.rest, p.status = draining, true, status
+		m.procs = append(m.procs, p)
+		sig := m.o.DrainSignal
+		if m.stop != 0 {
+			sig = m.stop
+		}
+		acts = []action{tell(info, "a process has ended and left others of its group, which are told to end", "pid", pid), {signal: sig, group: true, to: pid}}
+		if m.stop == 0 && was.role != draining { // otherwise it has one
+			acts = append(acts, action{kill: &deadline{p, m.o.DrainTimeout}})
+		}
+		if was.role == draining {
+			return acts
+		}
+	}
+	acts = append(acts, m.endedAs(&was, status, now)...)
+	if q := m.the(starting); q != nil && q.ready && m.the(serving) == nil {
+		acts = append(acts, m.ready(q, now)...)
+	}
+	return acts
+}
+
+// endedAs: p, which is no process of these any more, has ended.
+func (m *machine) endedAs(p *proc, status int, now time.Time) []action {
+	pid := p.pid
 	switch {
 	case p.role == draining:
 		acts := []action{tell(info, "a process has drained", "pid", pid, "status", status)}
@@ -285,7 +345,7 @@ func (m *machine) failure(status int) []action {
 		acts := []action{tell(failure, "COMMAND is not started again", "program", m.program(), "failures", m.failed)}
 		m.ends = true
 		for _, p := range m.procs {
-			acts = append(acts, action{signal: syscall.SIGTERM, to: p.pid}, action{kill: &deadline{p, m.o.StopTimeout}})
+			acts = append(acts, action{signal: syscall.SIGTERM, group: p.rest, to: p.pid}, action{kill: &deadline{p, m.o.StopTimeout}})
 		}
 		return append(acts, m.ended()...)
 	}
@@ -342,9 +402,9 @@ func (m *machine) signaled(s syscall.Signal) (acts []action) {
 		return m.hangUp()
 	case syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT:
 		acts = append(acts, tell(info, "stopping", "signal", fmt.Sprint(s)))
-		m.ends, m.stays = true, false
+		m.ends, m.stays, m.stop = true, false, s
 		for _, p := range m.procs {
-			acts = append(acts, action{signal: s, to: p.server}, action{kill: &deadline{p, m.o.StopTimeout}})
+			acts = append(acts, action{signal: s, group: p.rest, to: p.server}, action{kill: &deadline{p, m.o.StopTimeout}})
 		}
 		return append(acts, m.ended()...)
 	}
@@ -374,41 +434,4 @@ func (m *machine) hangUp() []action {
 			"so a second process could not get its sockets")}
 	}
 	return []action{{start: true}}
-}
-
-// standing is how things are, for who has started this process.
-type standing struct {
-	serves   bool // a process of COMMAND does
-	replaces bool // and the next one starts
-	stops    bool
-	well     bool // as it should be, served or not
-	text     string
-}
-
-func (m *machine) standing() standing {
-	now := standing{stops: m.ends && !m.stays}
-	next := m.the(starting)
-	if next == nil {
-		next = m.the(failing)
-	}
-	if s := m.the(serving); s != nil {
-		now.serves, now.replaces = true, next != nil
-		now.text = fmt.Sprintf("process %d serves", s.server)
-	} else {
-		now.text = "nobody serves"
-	}
-	now.well = now.serves || m.away || m.ends
-	switch {
-	case now.stops:
-		now.text = fmt.Sprintf("stops; %d processes have not ended", len(m.procs))
-	case m.ends:
-		now.text = "COMMAND has ended; stays until SIGTERM"
-	case m.away:
-		now.text = "another process has taken over at the rendezvous"
-	case next != nil:
-		now.text += fmt.Sprintf(", process %d starts", next.pid)
-	case m.waiting:
-		now.text += fmt.Sprintf("; COMMAND is started again after %d failures", m.failed)
-	}
-	return now
 }

@@ -66,13 +66,13 @@ func TestMachineSockets(t *testing.T) {
 	p.wants(p.m.signaled(syscall.SIGABRT), "aborted 1")
 	p.wants(p.m.ready(p.m.find(2), p.now), "terminated 1", "bound 1", "start")
 	p.m.started(3)
-	p.wants(p.m.exited(1, 0, p.now))
-	p.wants(p.says(p.m.exited(3, 5, p.now), "the old one serves on"))
-	p.wants(p.m.exited(9, 5, p.now)) // an orphan
+	p.wants(p.m.exited(1, 0, false, p.now))
+	p.wants(p.says(p.m.exited(3, 5, false, p.now), "the old one serves on"))
+	p.wants(p.m.exited(9, 5, false, p.now)) // an orphan
 	p.wants(p.m.signaled(syscall.SIGTERM), "terminated 2", "bound 2")
 	p.wants(p.m.signaled(syscall.SIGHUP))
 	p.wants(p.m.overdue(p.m.find(2)), "killed 2")
-	p.wants(p.m.exited(2, 137, p.now), "exit")
+	p.wants(p.m.exited(2, 137, false, p.now), "exit")
 	if p.m.status != 137 {
 		t.Errorf("status %d", p.m.status)
 	}
@@ -81,21 +81,21 @@ func TestMachineSockets(t *testing.T) {
 func TestMachineCrash(t *testing.T) {
 	p := newPlay(t, true, Options{})
 	p.m.ready(p.m.find(1), p.now)
-	p.wants(p.m.exited(1, 139, p.now), "again in 100ms")
+	p.wants(p.m.exited(1, 139, false, p.now), "again in 100ms")
 	p.wants(p.m.backedOff(false), "start")
 	p.wants(p.m.notStarted(errors.New("gone"), 127), "again in 200ms")
 	p.wants(p.m.backedOff(false), "start")
 	p.m.started(2)
 	p.m.ready(p.m.find(2), p.now)
 	p.now = p.now.Add(stable)
-	p.wants(p.m.exited(2, 139, p.now), "again in 100ms") // it was well for long enough
-	p.wants(p.m.signaled(syscall.SIGHUP), "start")       // somebody does not want to wait
+	p.wants(p.m.exited(2, 139, false, p.now), "again in 100ms") // it was well for long enough
+	p.wants(p.m.signaled(syscall.SIGHUP), "start")              // somebody does not want to wait
 	p.wants(p.m.backedOff(false))
 	p.m.started(3)
-	p.wants(p.m.exited(3, 1, p.now), "again in 200ms")
+	p.wants(p.m.exited(3, 1, false, p.now), "again in 200ms")
 	p.wants(p.m.backedOff(false), "start")
 	p.m.started(4)
-	p.wants(p.m.exited(4, 3, p.now), "exit")
+	p.wants(p.m.exited(4, 3, false, p.now), "exit")
 	if p.m.status != 3 {
 		t.Errorf("status %d", p.m.status)
 	}
@@ -113,23 +113,23 @@ func TestMachineRendezvous(t *testing.T) {
 		t.Errorf("process %d serves", s.pid)
 	}
 	p.wants(p.m.named(2, nil, p.now)) // it has; the other one knows
-	p.wants(p.m.exited(2, 139, p.now), "again in 100ms")
+	p.wants(p.m.exited(2, 139, false, p.now), "again in 100ms")
 	p.wants(p.says(p.m.named(6, []int{1}, p.now), "serves again"))
 	p.wants(p.m.backedOff(false))
 	p.wants(p.says(p.m.named(7, []int{6, 1}, p.now), "has started itself"))
-	p.wants(p.m.exited(1, 0, p.now))
+	p.wants(p.m.exited(1, 0, false, p.now))
 	p.wants(p.m.signaled(syscall.SIGHUP), "start")
 	p.m.started(3)
 	p.wants(p.m.tooLate(p.m.find(3)), "killed 3") // not SIGTERM, which would be a wish
-	p.wants(p.m.exited(3, 137, p.now))
+	p.wants(p.m.exited(3, 137, false, p.now))
 	p.wants(p.m.signaled(syscall.SIGINT), "interrupt 7", "bound 7")
-	p.wants(p.m.exited(7, 0, p.now), "exit")
+	p.wants(p.m.exited(7, 0, false, p.now), "exit")
 }
 
 func TestMachineStays(t *testing.T) {
 	p := newPlay(t, false, Options{Stay: true})
 	p.m.named(1, nil, p.now)
-	p.wants(p.says(p.m.exited(1, 0, p.now), "stays until SIGTERM"))
+	p.wants(p.says(p.m.exited(1, 0, false, p.now), "stays until SIGTERM"))
 	p.wants(p.m.signaled(syscall.SIGHUP)) // not even that starts anything
 	p.wants(p.m.signaled(syscall.SIGTERM), "exit")
 }
@@ -140,8 +140,8 @@ func TestMachineEndsWell(t *testing.T) {
 	p.m.signaled(syscall.SIGHUP)
 	p.m.started(2)
 	p.m.named(2, nil, p.now)
-	p.wants(p.m.exited(2, 0, p.now), "bound 1") // somebody has stopped it; what drains is waited for
-	p.wants(p.m.exited(1, 0, p.now), "exit")
+	p.wants(p.m.exited(2, 0, false, p.now), "bound 1") // somebody has stopped it; what drains is waited for
+	p.wants(p.m.exited(1, 0, false, p.now), "exit")
 }
 
 // TestMachineNumbers: what was to happen to a process does not happen to another one that has got its number since.
@@ -150,7 +150,7 @@ func TestMachineNumbers(t *testing.T) {
 	p.m.ready(p.m.find(1), p.now)
 	p.m.signaled(syscall.SIGHUP)
 	first, _ := p.m.started(5)
-	p.m.exited(5, 1, p.now)
+	p.m.exited(5, 1, false, p.now)
 	p.m.signaled(syscall.SIGHUP)
 	second, _ := p.m.started(5)
 	p.wants(p.m.tooLate(first))
@@ -177,14 +177,14 @@ func TestMachineStanding(t *testing.T) {
 	is(true, true, false, "process 1 serves, process 2 starts")
 	p.m.tooLate(p.m.find(2))
 	is(true, true, false, "process 1 serves, process 2 starts")
-	p.m.exited(2, 1, p.now)
+	p.m.exited(2, 1, false, p.now)
 	is(true, false, false, "process 1 serves")
-	p.m.exited(1, 1, p.now)
+	p.m.exited(1, 1, false, p.now)
 	is(false, false, false, "nobody serves; COMMAND is started again after 1 failures")
 	p.m.backedOff(false)
 	p.m.started(3)
 	p.m.ready(p.m.find(3), p.now)
-	p.m.exited(3, 0, p.now)
+	p.m.exited(3, 0, false, p.now)
 	is(false, false, false, "COMMAND has ended; stays until SIGTERM")
 	p.m.signaled(syscall.SIGTERM)
 	is(false, false, true, "stops; 0 processes have not ended")
@@ -205,12 +205,12 @@ func TestMachineDisplaced(t *testing.T) {
 		p.wants(p.m.signaled(syscall.SIGHUP), "start")
 		p.m.started(2)
 		p.wants(p.m.displaced(p.m.find(1)))
-		p.wants(p.m.exited(2, 1, p.now)) // it has lost the race
+		p.wants(p.m.exited(2, 1, false, p.now)) // it has lost the race
 		if stay {
-			p.wants(p.says(p.m.exited(1, 137, p.now), "stays until SIGTERM"))
+			p.wants(p.says(p.m.exited(1, 137, false, p.now), "stays until SIGTERM"))
 			p.wants(p.m.signaled(syscall.SIGTERM), "exit")
 		} else {
-			p.wants(p.m.exited(1, 137, p.now), "exit")
+			p.wants(p.m.exited(1, 137, false, p.now), "exit")
 		}
 		if p.m.status != 137 {
 			t.Errorf("status %d", p.m.status)
@@ -222,9 +222,60 @@ func TestMachineDisplaced(t *testing.T) {
 func TestMachineTaken(t *testing.T) {
 	p := newPlay(t, false, Options{})
 	p.m.named(1, nil, p.now)
-	p.wants(p.m.exited(1, 137, p.now), "again in 100ms")
+	p.wants(p.m.exited(1, 137, false, p.now), "again in 100ms")
 	p.wants(p.says(p.m.backedOff(true), "another process serves"), "exit")
 	if p.m.status != 137 {
 		t.Errorf("status %d", p.m.status)
 	}
+}
+
+// TestMachineRest: a shell has ended and what it has started has not.
+func TestMachineRest(t *testing.T) {
+	p := newPlay(t, true, Options{})
+	p.m.ready(p.m.find(1), p.now)
+	p.m.signaled(syscall.SIGHUP)
+	p.m.started(2)
+	p.wants(p.m.ready(p.m.find(2), p.now), "terminated 1", "bound 1")
+	first := p.m.find(1)
+	p.wants(p.m.exited(1, 143, true, p.now), "terminated 1") // now for its group
+	p.wants(p.says(p.m.restEnded(first), "has drained"))
+	p.wants(p.m.restEnded(first))
+	second := p.m.find(2)
+	p.wants(p.m.exited(2, 137, true, p.now), "terminated 2", "bound 2", "again in 100ms")
+	p.wants(p.m.backedOff(false), "start")
+	p.m.started(3)
+	p.m.ready(p.m.find(3), p.now)
+	third := p.m.find(3)
+	p.wants(p.m.signaled(syscall.SIGTERM), "terminated 2", "bound 2", "terminated 3", "bound 3")
+	p.wants(p.m.exited(3, 143, true, p.now), "terminated 3")
+	p.wants(p.m.restEnded(second))
+	p.wants(p.m.overdue(third), "killed 3", "exit") // who is waited for by nobody must not keep it
+	if p.m.status != 143 {
+		t.Errorf("status %d", p.m.status)
+	}
+}
+
+// TestMachineRestJoined: in the group of a program that hands over are its successors.
+func TestMachineRestJoined(t *testing.T) {
+	p := newPlay(t, false, Options{})
+	p.m.named(1, nil, p.now)
+	p.m.named(7, []int{1}, p.now)
+	p.wants(p.m.exited(1, 0, true, p.now))
+	if s := p.m.the(serving); s == nil || s.pid != 7 {
+		t.Errorf("%+v serves", s)
+	}
+}
+
+// TestMachineReady: a process that cannot serve beside one that hands over by itself serves when that has ended.
+func TestMachineReady(t *testing.T) {
+	p := newPlay(t, true, Options{})
+	p.m.named(1, nil, p.now)
+	p.m.signaled(syscall.SIGHUP)
+	second, _ := p.m.started(2)
+	p.wants(p.m.ready(second, p.now))
+	p.wants(p.says(p.m.exited(1, 139, false, p.now), "serving"))
+	if s := p.m.the(serving); s != second {
+		t.Errorf("%+v serves", s)
+	}
+	p.wants(p.m.tooLate(second))
 }

@@ -1,13 +1,10 @@
 package supervise
 
 import (
-	"fmt"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -16,7 +13,25 @@ import (
 )
 
 // pidFile is where who serves says so, of those that hand over by themselves.
-func (r *runner) pidFile() string { return filepath.Join(r.dir, "pid") }
+func (r *runner) pidFile() string { return filepath.Join(r.dir, "names", "pid") }
+
+// makeDir makes the directory of this process. If the rendezvous is in another user's directory, COMMAND will be that user: then
+// what COMMAND has to reach there is that user's too.
+func (r *runner) makeDir() (err error) {
+	if r.dir, err = os.MkdirTemp("", "segue-run-"); err != nil {
+		return err
+	}
+	names := filepath.Dir(r.pidFile())
+	if err := os.Mkdir(names, 0o700); err != nil {
+		return err
+	}
+	var st unix.Stat_t
+	if !r.shared || os.Geteuid() != 0 || unix.Stat(filepath.Dir(r.o.Rendezvous), &st) != nil || st.Uid == 0 {
+		return nil
+	}
+	r.chown = func(path string) error { return os.Lchown(path, int(st.Uid), int(st.Gid)) }
+	return errors.Join(r.chown(names), os.Chmod(r.dir, 0o711)) //nolint:gosec // others may pass, and read nothing
+}
 
 // watchNames has the loop look at the PID file each time that it is replaced.
 func (r *runner) watchNames() error {
@@ -25,7 +40,7 @@ func (r *runner) watchNames() error {
 		return os.NewSyscallError("inotify_init1", err)
 	}
 	r.watch = os.NewFile(uintptr(n), "inotify")
-	if _, err := unix.InotifyAddWatch(n, r.dir, unix.IN_MOVED_TO); err != nil {
+	if _, err := unix.InotifyAddWatch(n, filepath.Dir(r.pidFile()), unix.IN_MOVED_TO); err != nil {
 		return os.NewSyscallError("inotify_add_watch", err)
 	}
 	r.tasks.Go(func() {
@@ -88,64 +103,6 @@ func (r *runner) watchOther(p *proc) {
 			return nil
 		})
 	})
-}
-
-// parentOf returns the parent of a process, and 0 for one that is dead or unknown.
-func parentOf(pid int) int {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0
-	}
-	// The name, in parentheses, may contain anything (proc_pid_stat(5)).
-	fields := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
-	if len(fields) < 2 {
-		return 0
-	}
-	parent, _ := strconv.Atoi(fields[1])
-	return parent
-}
-
-// ancestors returns the parent of a process, the parent's, and so on, up to and without this process; nil if it is no
-// descendant.
-func ancestors(pid int) (all []int) {
-	for p := parentOf(pid); p > 0; p = parentOf(p) {
-		if p == os.Getpid() {
-			return all
-		}
-		all = append(all, p)
-	}
-	return nil
-}
-
-func isChild(pid int) bool { return parentOf(pid) == os.Getpid() }
-
-func isDescendant(pid int) bool { return isChild(pid) || len(ancestors(pid)) > 0 }
-
-// childrenOf lists the processes that one has started, or that were reparented to it, the dead included.
-func childrenOf(pid int) (all []int) {
-	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
-	for _, f := range files {
-		b, _ := os.ReadFile(f)
-		for _, s := range strings.Fields(string(b)) {
-			if n, err := strconv.Atoi(s); err == nil {
-				all = append(all, n)
-			}
-		}
-	}
-	return all
-}
-
-// family is a process and its descendants.
-func family(pid int) []int {
-	all := []int{pid}
-	for i := 0; i < len(all); i++ {
-		for _, c := range childrenOf(all[i]) {
-			if !slices.Contains(all, c) {
-				all = append(all, c)
-			}
-		}
-	}
-	return all
 }
 
 // taken reports whether a process that is no descendant listens at the control socket of the rendezvous, as the one does that

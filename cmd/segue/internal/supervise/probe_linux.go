@@ -12,10 +12,12 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"slices"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -28,16 +30,22 @@ const (
 //
 // A connection alone proves nothing: the kernel makes it, and the old process accepts from the same queue. So it is looked
 // who has the server's end of it. One that another process has accepted is closed, without a request.
-func probe(ctx context.Context, pid int, address, path string, log *slog.Logger) bool {
+//
+// If this process may not look, a process that is alone passes for the one that has accepted: nobody else has the sockets.
+func probe(ctx context.Context, pid int, alone bool, address, path string, log *slog.Logger) bool {
 	last := ""
 	for {
-		err := probeOnce(ctx, pid, address, path)
+		err := probeOnce(ctx, pid, alone, address, path)
 		if err == nil {
 			return true
 		}
 		if ctx.Err() == nil && err.Error() != last && !errors.Is(err, errOther) {
 			last = err.Error()
-			log.Info("a new process is not ready yet", "pid", pid, "error", err)
+			level, msg := slog.LevelInfo, "a new process is not ready yet"
+			if errors.Is(err, os.ErrPermission) {
+				level, msg = slog.LevelWarn, "it cannot be seen whether a new process is ready; use --ready notify or a time, or give this process CAP_SYS_PTRACE"
+			}
+			log.Log(ctx, level, msg, "pid", pid, "error", err)
 		}
 		select {
 		case <-time.After(probeEvery):
@@ -50,7 +58,7 @@ func probe(ctx context.Context, pid int, address, path string, log *slog.Logger)
 // errOther: the old process has accepted, or nobody yet.
 var errOther = errors.New("it has not accepted a connection yet")
 
-func probeOnce(ctx context.Context, pid int, address, path string) error {
+func probeOnce(ctx context.Context, pid int, alone bool, address, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	var d net.Dialer
@@ -71,7 +79,11 @@ func probeOnce(ctx context.Context, pid int, address, path string) error {
 			return err
 		}
 		if inode != 0 { // accepted
-			if !holds(pid, inode) {
+			switch held, err := holds(pid, inode); {
+			case held, err != nil && alone:
+			case err != nil:
+				return err
+			default:
 				return errOther
 			}
 			break
@@ -148,15 +160,54 @@ func hexAddr(a netip.AddrPort, table string) string {
 	return strings.ToUpper(hex.EncodeToString(b)) + fmt.Sprintf(":%04X", a.Port())
 }
 
-// holds reports whether pid or a descendant has this socket.
-func holds(pid int, inode uint64) bool {
-	want := fmt.Sprintf("socket:[%d]", inode)
-	return slices.ContainsFunc(family(pid), func(pid int) bool {
-		dir := fmt.Sprintf("/proc/%d/fd", pid)
-		entries, _ := os.ReadDir(dir)
-		return slices.ContainsFunc(entries, func(e os.DirEntry) bool {
-			link, err := os.Readlink(dir + "/" + e.Name())
-			return err == nil && link == want
-		})
-	})
+// holds reports whether pid or a descendant has this socket. An error: it has not been found, and not everybody may be looked at.
+func holds(pid int, inode uint64) (bool, error) {
+	var hidden error
+	for _, p := range family(pid) {
+		held, err := hasSocket(p, inode)
+		if errors.Is(err, os.ErrPermission) {
+			held, err = asOwner(p, func() (bool, error) { return hasSocket(p, inode) })
+		}
+		if held {
+			return true, nil
+		}
+		if errors.Is(err, os.ErrPermission) {
+			hidden = err
+		}
+	}
+	return false, hidden
+}
+
+func hasSocket(pid int, inode uint64) (held bool, err error) {
+	want, dir := fmt.Sprintf("socket:[%d]", inode), fmt.Sprintf("/proc/%d/fd", pid)
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		link, linkErr := os.Readlink(dir + "/" + e.Name())
+		if linkErr == nil && link == want {
+			return true, nil
+		}
+		if errors.Is(linkErr, os.ErrPermission) {
+			err = linkErr
+		}
+	}
+	return false, err
+}
+
+// asOwner calls f as the user of a process. So root without CAP_SYS_PTRACE, which containers do not have, may look at a process that has
+// changed its user (proc_pid_fd(5), ptrace(2)).
+func asOwner(pid int, f func() (bool, error)) (held bool, err error) {
+	var st unix.Stat_t
+	if err := unix.Stat(fmt.Sprintf("/proc/%d", pid), &st); err != nil {
+		return false, err
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // for good: the thread ends with this goroutine, and nothing else runs as that user
+		_, _ = unix.SetfsgidRetGid(int(st.Gid))
+		_, _ = unix.SetfsuidRetUid(int(st.Uid)) // an error shows in f
+		held, err = f()
+	}()
+	<-done
+	return held, err
 }

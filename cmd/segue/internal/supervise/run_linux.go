@@ -70,7 +70,8 @@ type runner struct {
 	over   bool
 
 	dir      string
-	shared   bool // the rendezvous, with others
+	shared   bool                    // the rendezvous, with others
+	chown    func(path string) error // gives it to COMMAND's user; nil: that is this process's
 	sockets  []*socket
 	watch    *os.File // inotify(7), of dir
 	count    int      // of processes started
@@ -113,10 +114,10 @@ func (r *runner) open() (err error) {
 			return err
 		}
 	}
-	if r.dir, err = os.MkdirTemp("", "segue-run-"); err != nil {
+	r.shared = r.o.Rendezvous != ""
+	if err = r.makeDir(); err != nil {
 		return err
 	}
-	r.shared = r.o.Rendezvous != ""
 	if !r.shared {
 		r.o.Rendezvous = filepath.Join(r.dir, "rendezvous")
 	}
@@ -195,11 +196,11 @@ func (r *runner) do(acts []action) {
 
 // signal sends one. Children keep their numbers until reap has waited for them; others may have lost theirs.
 func (r *runner) signal(a action) {
+	if a.group && len(members(a.to)) > 0 {
+		_ = unix.Kill(-a.to, a.signal) // of what was started here; each is the leader of a group
+	}
 	if !isDescendant(a.to) {
 		return
-	}
-	if a.group {
-		_ = unix.Kill(-a.to, a.signal) // of what was started here; each is the leader of a group
 	}
 	if err := unix.Kill(a.to, a.signal); err != nil && !errors.Is(err, unix.ESRCH) {
 		r.o.Log.Error("a process cannot be sent a signal", "pid", a.to, "signal", a.signal.String(), "error", err)
@@ -216,6 +217,7 @@ func (r *runner) reap() {
 		case err == unix.EINTR:
 			continue
 		case err != nil || pid <= 0:
+			r.lookForRests()
 			return
 		}
 		r.gone(pid, shellStatus(st))
@@ -228,7 +230,8 @@ func (r *runner) gone(pid, status int) {
 		cancel()
 		delete(r.readies, pid)
 	}
-	r.do(r.m.exited(pid, status, time.Now()))
+	p := r.m.find(pid)
+	r.do(r.m.exited(pid, status, p != nil && p.pid == pid && len(members(pid)) > 0, time.Now()))
 }
 
 // shellStatus is the exit status as a shell shows it.

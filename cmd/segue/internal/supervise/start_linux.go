@@ -42,6 +42,11 @@ func (r *runner) start() []action {
 	if err != nil {
 		return r.m.notStarted(err, 1)
 	}
+	if r.chown != nil {
+		if err := r.chown(notify.path); err != nil {
+			r.o.Log.Warn("COMMAND cannot say by NOTIFY_SOCKET that it is ready", "error", err)
+		}
+	}
 	pid, err := r.fork(file, notify.path)
 	if err != nil {
 		notify.close()
@@ -91,7 +96,7 @@ func (r *runner) fork(file, notify string) (pid int, err error) {
 
 // awaitReady waits until a new process is ready, and says so, until ctx ends. It takes notify.
 func (r *runner) awaitReady(ctx context.Context, p *proc, notify *notifySocket) {
-	pid := p.pid
+	pid, alone := p.pid, len(r.m.procs) == 1
 	ready := func() { r.post(func() []action { return r.m.ready(p, time.Now()) }) }
 	context.AfterFunc(ctx, notify.close)
 	if r.o.Ready.Joined { // named tells
@@ -103,7 +108,7 @@ func (r *runner) awaitReady(ctx context.Context, p *proc, notify *notifySocket) 
 		case r.o.Ready.Joined, r.o.Ready.Notify:
 			return
 		case r.o.Ready.Probe:
-			if !probe(ctx, pid, r.o.Ready.Address, r.o.Ready.Path, r.o.Log) {
+			if !probe(ctx, pid, alone, r.o.Ready.Address, r.o.Ready.Path, r.o.Log) {
 				return
 			}
 		default:

@@ -13,17 +13,20 @@ import (
 
 // upstream is who has started this process, such as systemd (sd_notify(3)). The zero value: nobody who listens.
 type upstream struct {
-	path string
 	feed <-chan time.Time // when to feed the watchdog; nil if there is none
 	tick *time.Ticker
-	log  *slog.Logger
+	out  *outbox // of messages; nil: nobody
 }
 
 func newUpstream(log *slog.Logger) upstream {
-	u := upstream{path: os.Getenv("NOTIFY_SOCKET"), log: log}
+	path := os.Getenv("NOTIFY_SOCKET")
+	u := upstream{}
+	if path != "" {
+		u.out = newOutbox(func(b []byte, _ int64) { send(path, b, log) })
+	}
 	usec, err := strconv.ParseInt(os.Getenv("WATCHDOG_USEC"), 10, 63)
 	pid, set := os.LookupEnv("WATCHDOG_PID")
-	if u.path == "" || err != nil || usec <= 0 || set && pid != strconv.Itoa(os.Getpid()) {
+	if path == "" || err != nil || usec <= 0 || set && pid != strconv.Itoa(os.Getpid()) {
 		return u
 	}
 	usec = min(usec, int64(24*time.Hour/time.Microsecond))
@@ -36,27 +39,34 @@ func (u *upstream) close() {
 	if u.tick != nil {
 		u.tick.Stop()
 	}
+	if u.out != nil {
+		u.out.close(2 * sayTimeout)
+	}
 }
 
-// say sends one message. It does not wait long for who does not read: the loop has other things to do.
+// say has one message sent.
 func (u *upstream) say(lines string) {
-	if u.path == "" {
-		return
+	if u.out != nil {
+		_, _ = u.out.Write([]byte(lines))
 	}
-	conn, err := net.Dial("unixgram", u.path) // package net knows the abstract ones, which begin with @
+}
+
+// send sends one message. It does not wait long for who does not read, since others may follow that say more.
+func send(path string, lines []byte, log *slog.Logger) {
+	conn, err := net.Dial("unixgram", path) // package net knows the abstract ones, which begin with @
 	if err == nil {
 		err = conn.SetWriteDeadline(time.Now().Add(sayTimeout))
 		if err == nil {
-			_, err = conn.Write([]byte(lines))
+			_, err = conn.Write(lines)
 		}
 		_ = conn.Close()
 	}
 	if err != nil {
-		u.log.Warn("who has started this process was not told what it does", "NOTIFY_SOCKET", u.path, "message", lines, "error", err)
+		log.Warn("who has started this process was not told what it does", "NOTIFY_SOCKET", path, "message", string(lines), "error", err)
 	}
 }
 
-const sayTimeout = 100 * time.Millisecond
+const sayTimeout = time.Second
 
 // tell says what has changed: to who has started this process, and by the ready file.
 func (r *runner) tell() {
