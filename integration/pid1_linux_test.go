@@ -157,6 +157,33 @@ func TestInit(t *testing.T) {
 	}
 }
 
+// TestInitOrphans: when the program has crashed, its process 1 does not wait for an heir among what cannot be one.
+func TestInitOrphans(t *testing.T) {
+	needRoot(t, "to make a PID namespace")
+	t.Parallel()
+	w := newWorld(t, "tcp")
+	w.conf.Init, w.conf.StepTimeout = true, 10*patience // it would wait twice as long
+	n := enter(t, w, "sh", "-c", `sleep 3600 & exec "$@"`, "sh")
+	await(t, "the server", func() bool { return call(w.addr).err == nil })
+	server := call(w.addr).pid
+	for _, pid := range children(n.init) {
+		if innerNumber(pid) == server {
+			if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	select {
+	case err := <-n.ended:
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.ExitCode() != 128+int(unix.SIGKILL) {
+			t.Errorf("process 1 ended with %v", err)
+		}
+	case <-time.After(patience):
+		t.Fatal("process 1 does not end")
+	}
+}
+
 // inners counts them, for names.
 var inners atomic.Int32
 
@@ -254,10 +281,13 @@ func (n *inner) hears(texts ...string) bool {
 
 // children are the processes that pid has for children.
 func children(pid int) (all []int) {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", pid))
-	for _, s := range strings.Fields(string(b)) {
-		n, _ := strconv.Atoi(s)
-		all = append(all, n)
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid)) // of any thread
+	for _, f := range files {
+		b, _ := os.ReadFile(f)
+		for _, s := range strings.Fields(string(b)) {
+			n, _ := strconv.Atoi(s)
+			all = append(all, n)
+		}
 	}
 	return all
 }

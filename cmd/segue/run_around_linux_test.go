@@ -220,4 +220,3 @@ func copyFile(to, from string) error {
 	}
 	return os.WriteFile(to, b, 0o755) //nolint:gosec // others are to execute it
 }
-

@@ -5,6 +5,8 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -59,6 +61,7 @@ func Main(o Options) (status int, err error) {
 		if r.reap() {
 			return r.status, nil
 		}
+		r.stopWithoutHeir()
 	}
 }
 
@@ -141,4 +144,25 @@ func (r *reaper) reap() (over bool) {
 			r.bound = time.After(r.o.Heir)
 		}
 	}
+}
+
+// stopWithoutHeir does not wait for a process to take the place of the one that has ended if there is none that could: what is
+// left are orphans.
+func (r *reaper) stopWithoutHeir() {
+	if r.main == 0 && !r.stopping && !r.heirs() {
+		r.stop()
+	}
+}
+
+// heirs reports whether a process lives that may come to serve: a generation, which was started with the PID file in its
+// environment. Join takes it out, so what a generation starts besides does not have it.
+func (r *reaper) heirs() bool {
+	files, err := filepath.Glob("/proc/[0-9]*/environ")
+	if err != nil || len(files) == 0 {
+		return true // no /proc: unknown
+	}
+	return slices.ContainsFunc(files, func(name string) bool {
+		b, err := os.ReadFile(name) // empty for a dead one
+		return errors.Is(err, os.ErrPermission) || slices.Contains(strings.Split(string(b), "\x00"), startenv.PIDFile+"="+r.o.PIDFile)
+	})
 }
