@@ -243,9 +243,7 @@ func (d *Driver) own(ctx context.Context) error {
 		}
 		p.ready = ctx
 	}
-	if p == nil {
-		d.fillSpares() // before clients come
-	}
+	d.fillSpares() // before clients come; after the receipts it would be in the way of COMMIT, while nobody accepts
 	in := d.decide(p, input{event: succession.Ready})
 	d.mu.Lock()
 	now := d.toPredecessor

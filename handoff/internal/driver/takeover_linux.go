@@ -30,7 +30,6 @@ func (d *Driver) arm() error {
 // all sections that came are restored.
 func (p *predecessor) awaitCommit() input {
 	err := p.sendReceipts()
-	p.d.fillSpares() // before clients come, and while the incumbent is busy with the receipts
 	r := p.receiveSections()
 	defer r.Close()
 	in := input{event: succession.GiveUp, cause: err}
