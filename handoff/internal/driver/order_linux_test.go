@@ -78,6 +78,7 @@ func newRig(t *testing.T) *rig {
 		r.d.cancel(net.ErrClosed)
 		r.d.tasks.Wait()
 		r.d.Conns.Close()
+		r.d.spares.Close()
 		r.close()
 	})
 	return r
