@@ -125,10 +125,12 @@ type Config struct {
 	// this process is that, Join starts the program again, as the first generation, and never returns: this process stays as
 	// PID 1, reaps orphans, and passes signals on: SIGTERM, SIGINT and SIGQUIT to all processes of the namespace, others to the
 	// one that serves. It exits when that has ended and no other has taken its place, with its status, or 128 and the number of
-	// the signal that ended it. No deferred call of main is run, and ctx has no effect. What the program has done before
-	// Join it does again in the process below; sockets that it has taken by LISTEN_FDS (systemd.New, for example) stay with PID 1 and
-	// are lost to the program. It needs a directory for temporary files. Otherwise Init has no effect. "segue run" does the same for any program, and starts it
-	// again if it crashes.
+	// the signal that ended it. No deferred call of main is run, and ctx has no effect. So Join should be among the first things
+	// that main does: what comes before it is done in PID 1, too, and again in the process below.
+	//
+	// Sockets that PID 1 was given by LISTEN_FDS are the process's below, if it takes them by package systemd. What something else
+	// has taken before Join, such as tableflip.Inherit, stays with PID 1. Init needs a directory for temporary files. In any
+	// other process it has no effect. "segue run" does the same for any program, and starts it again if it crashes.
 	Init bool
 
 	// Logger receives what an operator wants to know. Nil: silent.

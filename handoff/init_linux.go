@@ -8,6 +8,7 @@ import (
 
 	"github.com/segue-go/segue/handoff/internal/reaper"
 	"github.com/segue-go/segue/handoff/internal/spawn"
+	"github.com/segue-go/segue/internal/startenv"
 )
 
 // becomeInit makes this process, which is PID 1, the one that stays, see Config.Init. It returns only an error.
@@ -20,7 +21,7 @@ func becomeInit(c Config) error {
 	given := supervised{path: c.Path, pidFile: filepath.Join(dir, "pid")}
 	origin := spawn.NewOrigin()
 	cmd := origin.Command(nil, c.Logger)
-	cmd.Env = given.addTo(cmd.Env)
+	cmd.Env = startenv.PassListen(given.addTo(cmd.Env))
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	c.Logger.Info("this process is PID 1 and stays; the program runs below it")
 	drain := c.DrainTimeout

@@ -45,7 +45,22 @@ func TakeListen() (Listen, error) {
 			}
 		}
 	}
-	return meant(env, os.Getpid(), func() (uint64, error) { return PidFDID(os.Getpid()) })
+	pid := os.Getpid()
+	if parent, ok := os.LookupEnv(ListenParent); ok {
+		if err := os.Unsetenv(ListenParent); err != nil {
+			return Listen{}, err
+		}
+		if parent == strconv.Itoa(os.Getppid()) {
+			pid = os.Getppid()
+		}
+	}
+	return meant(env, pid, func() (uint64, error) { return PidFDID(pid) })
+}
+
+// PassListen returns environ for a process that this one starts and that is to have, in its place, the descriptors that came with the
+// LISTEN_ variables. They stay open by their numbers.
+func PassListen(environ []string) []string {
+	return append(Without(environ, ListenParent), ListenParent+"="+strconv.Itoa(os.Getpid()))
 }
 
 // meant decides for whom the variables are.

@@ -16,6 +16,9 @@ const (
 	Handoff = "SEGUE_HANDOFF"
 	// UnitSockets has the cookies (SO_COOKIE, socket(7)) of sockets that belong to a socket unit of systemd, separated by commas.
 	UnitSockets = "SEGUE_UNIT_SOCKETS"
+	// ListenParent says that the LISTEN_ variables, which name this process, are for the one that it starts, which it does not know
+	// the number of before. The value is its own.
+	ListenParent = "SEGUE_LISTEN_PARENT"
 	// Rendezvous is the path at which a program without a Config.Path joins.
 	Rendezvous = "SEGUE_RENDEZVOUS"
 	// PIDFile is a PID file for whoever set Rendezvous, beside that of the program. It is replaced, by rename(2), by each process
