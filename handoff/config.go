@@ -85,7 +85,7 @@ type Config struct {
 
 	// StopTimeout bounds what Close waits for, and serve.Run once its context has ended: answers and connections that
 	// are still to be seen off, of a generation that is superseded and drains as well. A supervisor starts nothing anew as long
-	// as processes of the service live. Default: DrainTimeout. Negative: no bound but that of a minute for Close.
+	// as processes of the service live. Default: DrainTimeout. Negative: serve.Run waits without a bound, and Close for a minute.
 	StopTimeout time.Duration
 
 	// Guard is how long the incumbent can be revived after the successor has confirmed. Default: 3 seconds. Negative: only

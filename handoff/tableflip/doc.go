@@ -48,6 +48,13 @@ const sentinel = "TABLEFLIP_HAS_PARENT_7DIU3"
 // ready is what a process writes when it is (parent.go).
 const ready = 42
 
+// A process that Rollback has started finds in rolledBack the inode number of its namesPipe. If it runs on segue, it says so by
+// writing onSegue instead of ready: the two would hand over to each other and never get anywhere.
+const (
+	rolledBack = "SEGUE_TABLEFLIP_ROLLBACK"
+	onSegue    = 43
+)
+
 // The numbers of the descriptors that a process is started with (parent.go): two pipes, and from firstFile on what is handed over.
 const (
 	readyPipe = 3 // to tell the parent that this process is ready

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -27,12 +29,20 @@ func (p *Parent) inherit(ctx context.Context) error {
 	if err := os.Unsetenv(sentinel); err != nil {
 		return err
 	}
+	marked := os.Getenv(rolledBack)
+	if err := os.Unsetenv(rolledBack); err != nil {
+		return err
+	}
 	var err error
 	if p.tell, err = pipe(readyPipe, "ready"); err != nil {
 		return err
 	}
 	if p.names, err = pipe(namesPipe, "names"); err != nil {
 		return err
+	}
+	if ino, err := inode(p.names); err == nil && marked == ino {
+		_, _ = p.tell.Write([]byte{onSegue})
+		return errRollback
 	}
 	var names [][]string
 	err = readUntil(ctx, p.names, func() error {
@@ -61,6 +71,15 @@ func (p *Parent) inherit(ctx context.Context) error {
 		p.files[k] = listener.NewFD(n)
 	}
 	return nil
+}
+
+// inode is the number of an open file's inode, in digits.
+func inode(f *os.File) (string, error) {
+	i, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
+	return strconv.FormatUint(i.Sys().(*syscall.Stat_t).Ino, 10), nil
 }
 
 // isPipe returns an error unless n is one end of a pipe, open for what mode says.

@@ -41,12 +41,15 @@ func (p *Parent) Source() handoff.Source { return (*source)(p) }
 
 func (p *source) String() string { return "tableflip" }
 
+// errRollback is that of a process that was started instead of the old program.
+var errRollback = errors.New("started by Rollback in place of the old program, but this is a program on segue; put the old file back")
+
 // Inherit takes what the tableflip process that started this one hands over. Call it first, before [handoff.Join] and before
 // anything starts a process, because it removes what tableflip has put into the environment. If the process was started in another way, the
 // Parent has nothing.
 //
 // An error says that the environment names such a process and what it should have left is not there; then nothing was taken. ctx bounds
-// the time that the parent has to name its files. Where sockets cannot be handed over (not on Linux), a process that tableflip
+// the time that the parent has to name its files. A program on segue that [Rollback] has started gets an error, too, and should end. Where sockets cannot be handed over (not on Linux), a process that tableflip
 // has started gets an error that is [errors.ErrUnsupported].
 //
 // The Parent ends itself when the generation has; Close ends it earlier.
@@ -57,6 +60,9 @@ func Inherit(ctx context.Context, o Options) (*Parent, error) {
 	}
 	if err := p.inherit(ctx); err != nil {
 		_ = p.Close()
+		if errors.Is(err, errRollback) {
+			return nil, fmt.Errorf("tableflip: %w", err)
+		}
 		return nil, fmt.Errorf("tableflip: %s is set, but this process was not started by tableflip as far as can be seen; unset it: %w", sentinel, err)
 	}
 	p.present = true

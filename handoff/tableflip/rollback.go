@@ -34,7 +34,8 @@ type Conn struct {
 // under which gen's program asked for them. Paths of Unix sockets stay. The PID file is the new process's, if it writes one.
 //
 // If that process does not become ready within ReadyTimeout, or before ctx ends, it is killed, and gen serves on; the error is a
-// [handoff.ChildError] with how it ended. Other errors: [handoff.BusyError], [handoff.ErrNotOwner],
+// [handoff.ChildError] with how it ended. If the file is still a program on segue, which calls [Inherit], the error says so: put the
+// old file back. Other errors: [handoff.BusyError], [handoff.ErrNotOwner],
 // [errors.ErrUnsupported] where segue cannot hand over; that several of gen's sockets have one network and address, of which
 // tableflip knows only one; and that this process is process 1, with which the new one would end. Of what has no meaning for tableflip, such as sections of state, nothing moves.
 func Rollback(ctx context.Context, gen *handoff.Generation, o RollbackOptions) error {

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"slices"
-	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -16,6 +15,7 @@ import (
 	"github.com/segue-go/segue/handoff"
 	"github.com/segue-go/segue/handoff/internal/hook"
 	"github.com/segue-go/segue/handoff/internal/peer"
+	"github.com/segue-go/segue/internal/startenv"
 	"github.com/segue-go/segue/listener"
 )
 
@@ -152,7 +152,11 @@ func (c *child) start(f *files) (err error) {
 	if cmd.Env == nil {
 		cmd.Env = os.Environ()
 	}
-	cmd.Env = append(slices.DeleteFunc(slices.Clone(cmd.Env), func(v string) bool { return strings.HasPrefix(v, sentinel+"=") }), sentinel+"=yes")
+	ino, err := inode(theirs[1])
+	if err != nil {
+		return err
+	}
+	cmd.Env = append(startenv.Without(cmd.Env, sentinel, rolledBack), sentinel+"=yes", rolledBack+"="+ino)
 	if cmd.Stdin == nil {
 		cmd.Stdin = os.Stdin
 	}
@@ -229,6 +233,8 @@ func (c *child) awaitReady(ctx context.Context) error {
 		if err = context.Cause(ctx); !errors.Is(err, errExited) {
 			err = errNotReady
 		}
+	case err == nil && b[0] == onSegue:
+		err = fmt.Errorf("%s is a program on segue; put the old file back", c.cmd.Path)
 	case err == nil && b[0] != ready:
 		err = fmt.Errorf("it wrote %d, not %d, into the pipe on which it is to say that it is ready", b[0], ready)
 	case err == nil && c.peer.Dead():

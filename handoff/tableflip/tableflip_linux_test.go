@@ -117,7 +117,10 @@ func (tr *traffic) ends() map[int]int {
 	if tr.lost > 0 {
 		t.Errorf("%d of %d datagrams were not answered", tr.lost, tr.datagrams)
 	}
-	t.Logf("%d requests, %d datagrams, none lost; processes on tableflip closed %d kept-alive connections; answered by: %v", requests, tr.datagrams, own, by)
+	if !t.Failed() {
+		t.Log("nothing was lost")
+	}
+	t.Logf("%d requests, %d datagrams; processes on tableflip closed %d kept-alive connections; answered by: %v", requests, tr.datagrams, own, by)
 	return by
 }
 
@@ -200,6 +203,22 @@ func TestFailedBack(t *testing.T) {
 	s.becomes("tableflip", syscall.SIGUSR2)
 	tr.flows(10)
 	tr.ends()
+	s.stops()
+}
+
+// TestNoOldFile rolls back although the file is still the program on segue: the error says what to do, and nothing has happened. The
+// old program, which gets the environment of that process, goes forward again later.
+func TestNoOldFile(t *testing.T) {
+	s := deploy(t, "segue")
+	s.signal(syscall.SIGUSR2)
+	if why := s.line("rollback:"); !strings.Contains(why, "is a program on segue; put the old file back") {
+		t.Errorf("the rollback says %q", why)
+	}
+	if pid := s.asks("tcp", s.address); pid != s.now {
+		t.Errorf("process %d answers", pid)
+	}
+	s.becomes("tableflip", syscall.SIGUSR2)
+	s.becomes("segue", syscall.SIGHUP)
 	s.stops()
 }
 
