@@ -13,12 +13,17 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/kubernetes/pkg/apis/apps"
+	appsapi "k8s.io/kubernetes/pkg/apis/apps/v1"
+	appsvalidation "k8s.io/kubernetes/pkg/apis/apps/validation"
+	"k8s.io/kubernetes/pkg/apis/core"
+	coreapi "k8s.io/kubernetes/pkg/apis/core/v1"
+	"k8s.io/kubernetes/pkg/apis/core/validation"
 	"sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
-)
 
-// drainTimeout is the default of handoff.Config.DrainTimeout.
-const drainTimeout = time.Minute
+	"github.com/segue-go/segue/handoff"
+)
 
 // strict decodes as the API server does if it is to be strict: a field that it does not know, or that is there twice, is an
 // error, and so is a letter of the wrong case.
@@ -31,7 +36,7 @@ func strict(b []byte, into any) error {
 	return errors.Join(append(wrong, err)...)
 }
 
-// spec decodes a manifest strictly: a field that the API does not have, or has elsewhere, is an error.
+// spec does what the API server does with a manifest: decodes it strictly, fills in defaults, and validates what comes of that.
 func spec(b []byte) (*corev1.PodSpec, error) {
 	var kind struct {
 		APIVersion string `json:"apiVersion"`
@@ -40,18 +45,34 @@ func spec(b []byte) (*corev1.PodSpec, error) {
 	if err := yaml.Unmarshal(b, &kind); err != nil {
 		return nil, err
 	}
+	const namespace = "default" // which kubectl fills in
 	switch kind.APIVersion + " " + kind.Kind {
 	case "apps/v1 DaemonSet":
 		var d appsv1.DaemonSet
-		err := strict(b, &d)
-		if err == nil && d.Spec.Template.Labels["app"] != d.Spec.Selector.MatchLabels["app"] {
-			err = fmt.Errorf("the selector does not match the pods")
+		if err := strict(b, &d); err != nil {
+			return nil, err
 		}
-		return &d.Spec.Template.Spec, err
+		d.Namespace = namespace
+		s := d.Spec.Template.Spec.DeepCopy()
+		var full apps.DaemonSet
+		appsapi.SetObjectDefaults_DaemonSet(&d)
+		if err := appsapi.Convert_v1_DaemonSet_To_apps_DaemonSet(&d, &full, nil); err != nil {
+			return nil, err
+		}
+		return s, appsvalidation.ValidateDaemonSet(&full, validation.PodValidationOptions{}).ToAggregate()
 	case "v1 Pod":
 		var p corev1.Pod
-		err := strict(b, &p)
-		return &p.Spec, err
+		if err := strict(b, &p); err != nil {
+			return nil, err
+		}
+		p.Namespace = namespace
+		s := p.Spec.DeepCopy()
+		var full core.Pod
+		coreapi.SetObjectDefaults_Pod(&p)
+		if err := coreapi.Convert_v1_Pod_To_core_Pod(&p, &full, nil); err != nil {
+			return nil, err
+		}
+		return s, validation.ValidatePodCreate(&full, validation.PodValidationOptions{}).ToAggregate()
 	}
 	return nil, fmt.Errorf("%v is not expected", kind)
 }
@@ -72,18 +93,61 @@ func TestManifests(t *testing.T) {
 				t.Fatal(err)
 			}
 			check(t, s)
-			// Would it notice?
-			for good, bad := range map[string]string{"terminationGracePeriodSeconds:": "terminationGracePeriod:", "mountPath:": "mountpath:"} {
-				if _, err := spec(bytes.Replace(b, []byte(good), []byte(bad), 1)); err == nil {
-					t.Errorf("%s instead of %s is accepted", bad, good)
-				}
+		})
+	}
+}
+
+// TestNegative: what the API server refuses, this test refuses.
+func TestNegative(t *testing.T) {
+	for _, tt := range []struct{ name, good, bad, want string }{
+		{"pod.yaml", "terminationGracePeriodSeconds:", "terminationGracePeriod:", `unknown field "spec.terminationGracePeriod"`},
+		{"pod.yaml", "mountPath:", "mountpath:", `unknown field "spec.containers[0].volumeMounts[0].mountpath"`},
+		{"pod.yaml", "restartPolicy: Always", "restartPolicy: Sometimes", `spec.restartPolicy: Unsupported value: "Sometimes"`},
+		{"pod.yaml", "image: registry.example/app:1", "imagePullPolicy: Always", "spec.containers[0].image: Required value"},
+		{"pod.yaml", "name: green", "name: blue", "spec.containers[1].name: Duplicate value"},
+		{"pod.yaml", "mountPath: /run/app", "mountPath: ''", "volumeMounts[0].mountPath: Required value"},
+		{"pod.yaml", "port: 8080", "port: 808080", "httpGet.port: Invalid value"},
+		{"pod.yaml", "emptyDir:", "hostPath: {path: /run/app}\n      emptyDir:", "may not specify more than 1 volume type"},
+		{"pod.yaml", "- name: rendezvous\n      emptyDir:", "- name: other\n      emptyDir:", `volumeMounts[0].name: Not found: "rendezvous"`},
+		{"pod.yaml", "sizeLimit: 1Mi", "sizeLimit: 1Mib", "quantities must match"},
+		{"daemonset.yaml", "maxSurge: 1", "maxSurge: 0", "cannot be 0 when maxSurge is 0"},
+		{"daemonset.yaml", "maxUnavailable: 0", "maxUnavailable: 1", "spec.updateStrategy.rollingUpdate"},
+		{"daemonset.yaml", "type: RollingUpdate", "type: Rolling", "spec.updateStrategy: Unsupported value"},
+		{"daemonset.yaml", "matchLabels:\n      app: app", "matchLabels:\n      app: other", "`selector` does not match template `labels`"},
+		{"daemonset.yaml", "minReadySeconds: 10", "minReadySeconds: -1", "spec.minReadySeconds: Invalid value"},
+		{"daemonset.yaml", "command: [\"test\", \"-e\", \"/tmp/ready\"]", "command: []", "readinessProbe.exec.command: Required value"},
+		{"daemonset.yaml", "type: DirectoryOrCreate", "type: Folder", "hostPath.type"},
+		{"daemonset.yaml", "kind: DaemonSet", "kind: Daemon", "is not expected"},
+	} {
+		t.Run(tt.name+" "+tt.bad, func(t *testing.T) {
+			b, err := os.ReadFile(tt.name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Contains(b, []byte(tt.good)) {
+				t.Fatalf("there is no %q", tt.good)
+			}
+			if _, err := spec(bytes.Replace(b, []byte(tt.good), []byte(tt.bad), 1)); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%v, want %q", err, tt.want)
 			}
 		})
 	}
 }
 
+// drainTimeout is the default of Config.DrainTimeout.
+func drainTimeout(t *testing.T) time.Duration {
+	t.Helper()
+	g, err := handoff.Join(t.Context(), handoff.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	return g.DrainTimeout()
+}
+
 // check wants what the comments say.
 func check(t *testing.T, s *corev1.PodSpec) {
+	drain := drainTimeout(t)
 	if s.TerminationGracePeriodSeconds == nil {
 		t.Fatal("no terminationGracePeriodSeconds")
 	}
@@ -99,8 +163,8 @@ func check(t *testing.T, s *corev1.PodSpec) {
 				stop = d
 			}
 		}
-		if stop <= drainTimeout || grace <= stop {
-			t.Errorf("%s: %v to drain, --stop-timeout %v, %v of grace", c.Name, drainTimeout, stop, grace)
+		if stop <= drain || grace <= stop {
+			t.Errorf("%s: %v to drain, --stop-timeout %v, %v of grace", c.Name, drain, stop, grace)
 		}
 		if !slices.Contains(c.Command, "--stay") || !slices.Contains(c.Command, "--rendezvous=/run/app/rendezvous") {
 			t.Errorf("%s: %q", c.Name, c.Command)
