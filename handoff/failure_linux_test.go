@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -206,9 +207,29 @@ func TestReopening(t *testing.T) {
 		c.Guard = time.Minute
 		b := c
 		log := logs(t, &c)
+		var asks atomic.Pointer[handoff.Generation]
+		var asked atomic.Int32
+		c.ListenConfig.Control = func(string, string, syscall.RawConn) error {
+			if g := asks.Load(); g != nil { // it is bound again: no lock may be held that a method of the generation takes
+				answered := make(chan struct{})
+				go func() {
+					defer close(answered)
+					g.Status()
+				}()
+				select {
+				case <-answered:
+				case <-time.After(patience / 2):
+					t.Error("a method of the generation waits for what calls ListenConfig.Control")
+					asks.Store(nil)
+				}
+				asked.Add(1)
+			}
+			return nil
+		}
 		a := join(t, c)
 		shared, own := listenAs(t, a, "shared", "tcp", "127.0.0.1:0"), listenAs(t, a, "own", "tcp", "127.0.0.1:0")
 		ready(t, a)
+		asks.Store(a)
 		g := join(t, b)
 		listenAs(t, g, "shared", "tcp", "127.0.0.1:0")
 		var squatter net.Listener
@@ -230,6 +251,9 @@ func TestReopening(t *testing.T) {
 		}
 		log.says(t, "all sockets are open again")
 		serves(t, own)
+		if asked.Load() < 2 {
+			t.Errorf("ListenConfig.Control was called %d times, and not for each try", asked.Load())
+		}
 	})
 
 	t.Run("no descriptors", func(t *testing.T) {

@@ -37,7 +37,7 @@ type offered interface {
 	RetireUnclaimed(context.Context)
 	CloseCopy(place int)
 	RestoreBacklogs(owned bool)
-	Reopen(context.Context) (again []*sockets.Socket, errs error)
+	Reopen(ctx context.Context, locked func(f func(untold bool))) (again []*sockets.Socket, errs error)
 }
 
 // mortal is a process that can be ended.

@@ -177,7 +177,7 @@ func (x offers) Park() error                          { x.r.note("park"); return
 func (x offers) RetireUnclaimed(context.Context)      { x.r.note("retire what is unclaimed") }
 func (x offers) CloseCopy(place int)                  { x.r.note(fmt.Sprint("close copy ", place)) }
 func (x offers) RestoreBacklogs(owned bool)           { x.r.note("restore backlogs") }
-func (x offers) Reopen(context.Context) ([]*sockets.Socket, error) {
+func (x offers) Reopen(context.Context, func(func(bool))) ([]*sockets.Socket, error) {
 	x.r.note("reopen")
 	return nil, nil
 }

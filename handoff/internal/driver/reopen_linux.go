@@ -25,7 +25,11 @@ func (d *Driver) reopen(a *attempt) {
 	a.sections.Release()  // before connections come back, whose requests would be turned away
 	a.departure.End(true) // the successor is dead, or has let go
 	a.manifest.RestoreBacklogs(true)
-	waiting, err := a.manifest.Reopen(d.ctx)
+	waiting, err := a.manifest.Reopen(d.ctx, func(open func(bool)) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		open(true) // the attempt is over
+	})
 	d.supervisor.Lock()
 	d.named = false // the successor may have named itself, also if it has not confirmed
 	d.supervisor.Unlock()
@@ -51,13 +55,19 @@ func (d *Driver) keepReopening(waiting []*sockets.Socket) {
 		case <-d.ctx.Done():
 			return
 		}
-		d.mu.Lock() // no switch begins meanwhile
-		if !d.phase.Owns() {
-			d.mu.Unlock()
+		if !d.Phase().Owns() {
 			return
 		}
-		waiting, _ = sockets.Reopen(d.ctx, waiting)
-		d.mu.Unlock()
+		waiting, _ = sockets.Reopen(d.ctx, waiting, d.whileServing)
 	}
 	d.log.Info("all sockets are open again")
+}
+
+// whileServing calls f while this generation owns and no switch begins, and says whether no successor is being told of its sockets.
+func (d *Driver) whileServing(f func(untold bool)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.phase.Owns() {
+		f(d.attempt == nil)
+	}
 }

@@ -148,6 +148,6 @@ func (m *Manifest) CloseCopy(place int) {
 }
 
 // Reopen is [Reopen] for all that was offered.
-func (m *Manifest) Reopen(ctx context.Context) (again []*Socket, errs error) {
-	return Reopen(ctx, m.sockets)
+func (m *Manifest) Reopen(ctx context.Context, locked func(f func(untold bool))) (again []*Socket, errs error) {
+	return Reopen(ctx, m.sockets, locked)
 }

@@ -87,49 +87,82 @@ func (o *Socket) Vacate() error {
 // RetryAfter is how long to wait before another try to open or close a socket.
 const RetryAfter = 50 * time.Millisecond
 
+// errAgain: the caller does not let a socket be opened now.
+var errAgain = errors.New("a handover is under way")
+
 // Reopen opens what was paused, parked or retired, and returns what is to be tried again, after RetryAfter, and why.
-func Reopen(ctx context.Context, sockets []*Socket) (again []*Socket, errs error) {
+//
+// locked calls what it gets under a lock that keeps switches from beginning, and says whether there is no successor either that is
+// told of the sockets: then they may change. It does nothing if they must not be opened any more. The lock is not held while the
+// program's ListenConfig binds a socket again.
+func Reopen(ctx context.Context, sockets []*Socket, locked func(f func(untold bool))) (again []*Socket, errs error) {
 	for _, o := range sockets {
 		if o.sock == nil {
 			continue
 		}
-		var err error
-		switch {
-		case o.renew != nil:
-			err = o.renew()
-		case o.retired:
-			err = o.rebind(ctx)
-		}
-		if err == nil {
-			err = o.sock.Open()
-		}
-		if err != nil && !errors.Is(err, net.ErrClosed) {
+		if err := o.reopen(ctx, locked); err != nil && !errors.Is(err, net.ErrClosed) {
 			again, errs = append(again, o), errors.Join(errs, fmt.Errorf("%s: %w", o.item.Name, err))
 		}
 	}
 	return again, errs
 }
 
-// rebind undoes Retire.
-func (o *Socket) rebind(ctx context.Context) error {
-	l, ok := o.sock.(*listener.Listener)
-	if !ok {
-		return nil
+func (o *Socket) reopen(ctx context.Context, locked func(f func(untold bool))) error {
+	err, bind := errAgain, false
+	locked(func(untold bool) {
+		if !o.retired || o.listen == nil {
+			err = o.open()
+		} else if untold {
+			bind = true
+		}
+	})
+	if !bind {
+		return err
 	}
 	ln, err := o.listen(ctx)
 	if err != nil {
 		return err
 	}
-	o.item.Unlink = boundPath(ln.Addr())
-	if err := l.Reset(ln, (*listener.UnixPath)(o.item.Unlink)); err != nil {
+	taken := false
+	err = errAgain
+	locked(func(untold bool) {
+		if !untold {
+			return
+		}
+		if err = nil; o.retired { // otherwise somebody was quicker
+			err = o.rebind(ln)
+			taken = err == nil
+		}
+		if err == nil {
+			err = o.open()
+		}
+	})
+	if !taken {
 		_ = ln.Close()
+	} else if o.opened != nil {
+		o.opened(o)
+	}
+	return err
+}
+
+func (o *Socket) open() error {
+	if o.renew != nil {
+		if err := o.renew(); err != nil {
+			return err
+		}
+	}
+	return o.sock.Open()
+}
+
+// rebind undoes Retire: it takes ln, which is bound to the same address.
+func (o *Socket) rebind(ln net.Listener) error {
+	path := boundPath(ln.Addr())
+	l := o.sock.(*listener.Listener)
+	if err := l.Reset(ln, (*listener.UnixPath)(path)); err != nil {
 		return err
 	}
 	l.SetUnlinkOnClose(o.item.UnlinkOnClose)
-	o.item.Bound, o.retired = true, false
+	o.item.Unlink, o.item.Bound, o.retired = path, true, false
 	o.noteBacklog()
-	if o.opened != nil {
-		o.opened(o)
-	}
 	return nil
 }
