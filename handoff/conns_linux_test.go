@@ -100,7 +100,7 @@ func (cr *crowd) Depart(d live.Departure) {
 	for _, c := range cr.conns {
 		conns = append(conns, c)
 	}
-	d.Offer(conns)
+	d.Ask(conns)
 }
 
 // departure is the one in force.

@@ -108,8 +108,8 @@ func (g *Generation) tellFailed(err error) {
 // rescued is a Source with what Config.Rescue has taken.
 type rescued struct{ Source }
 
-// Drop has the Source close it.
-func (r rescued) Drop() { r.Phase(PhaseStarting, PhaseStopped) }
+// Close has the Source close it.
+func (r rescued) Close() { r.Phase(PhaseStarting, PhaseStopped) }
 
 // use makes what a rescue brought a source of this generation, which is the first of its chain. From here on it is told of
 // phases, so that it closes what it has if this fails. Beside a predecessor, which has it as well, there would be two owners.

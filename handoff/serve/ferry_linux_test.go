@@ -113,7 +113,7 @@ func newPark(t *testing.T) *park {
 	return p
 }
 
-func (f *ferry) Offer(conns []live.Conn) {
+func (f *ferry) Ask(conns []live.Conn) {
 	for _, c := range conns {
 		f.park.tasks.Go(func() {
 			if c.Leave() {

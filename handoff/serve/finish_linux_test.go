@@ -47,7 +47,7 @@ func TestFinish(t *testing.T) {
 // slowDeparture takes its time.
 type slowDeparture struct{ begun, goOn chan struct{} }
 
-func (slowDeparture) Offer([]live.Conn) {}
+func (slowDeparture) Ask([]live.Conn) {}
 
 func (d slowDeparture) Move(live.Conn) bool {
 	close(d.begun)
@@ -82,7 +82,7 @@ func TestFinishLast(t *testing.T) {
 // nowhere is a Departure to which nothing has gone yet.
 type nowhere struct{}
 
-func (nowhere) Offer([]live.Conn)   {}
+func (nowhere) Ask([]live.Conn)   {}
 func (nowhere) Move(live.Conn) bool { return false }
 
 // Who waits in Finish is told when a connection will not leave any more: when all stay, when it is closed by force while its

@@ -12,7 +12,7 @@ type gate struct {
 	mu      sync.Mutex
 	shut    bool          // no request begins
 	away    bool          // the state has moved to a successor: no request may change what is left here
-	round   uint64        // one more with each settle
+	round   uint64        // one more with each awaitBegun
 	newer   int           // requests that have begun in this round
 	older   int           // and before
 	changed chan struct{} // closed when shut or away change; nil if nobody waits
@@ -79,8 +79,8 @@ func (g *gate) end(n int, round uint64) {
 	}
 }
 
-// settle begins a round, and waits until the requests that had begun before are answered.
-func (g *gate) settle(ctx context.Context) error {
+// awaitBegun begins a round, and waits until the requests that had begun before are answered.
+func (g *gate) awaitBegun(ctx context.Context) error {
 	g.mu.Lock()
 	g.round++
 	g.older, g.newer = g.older+g.newer, 0

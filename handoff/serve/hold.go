@@ -12,9 +12,9 @@ import (
 // known then.
 var errLateState = errors.New("a section of state was registered after serve.Run had begun; call State before Run")
 
-// Settle is of [live.Holder]. It also finds out which clients are slow: those that are in the midst of the same header
+// AwaitBegun is of [live.Holder]. It also finds out which clients are slow: those that are in the midst of the same header
 // for a while, and where the header is not recorded.
-func (st *httpState) Settle(ctx context.Context) error {
+func (st *httpState) AwaitBegun(ctx context.Context) error {
 	if !st.holds {
 		return errLateState
 	}
@@ -44,7 +44,7 @@ func (st *httpState) Settle(ctx context.Context) error {
 		c.slow = c.begins() && c.requests == n
 		c.mu.Unlock()
 	}
-	if err := st.gate.settle(ctx); err != nil {
+	if err := st.gate.awaitBegun(ctx); err != nil {
 		return st.unanswered(false, nil, err)
 	}
 	return nil
@@ -93,7 +93,7 @@ func (st *httpState) Hold(ctx context.Context, again bool) error {
 			return st.unanswered(true, busy, ctx.Err())
 		}
 	}
-	if err := st.gate.settle(ctx); err != nil {
+	if err := st.gate.awaitBegun(ctx); err != nil {
 		return st.unanswered(true, nil, err)
 	}
 	return nil
@@ -183,7 +183,7 @@ func (st *httpState) abandon() {
 	}
 }
 
-// ask asks endless responses to end, or not any more. Settle, Hold, Resume and Gone are not called at the same time.
+// ask asks endless responses to end, or not any more. AwaitBegun, Hold, Resume and Gone are not called at the same time.
 func (st *httpState) ask(yes bool) {
 	if st.asked == yes {
 		return

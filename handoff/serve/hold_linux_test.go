@@ -17,7 +17,7 @@ func (n *node) hold() {
 	n.t.Helper()
 	ctx, cancel := context.WithTimeout(n.t.Context(), time.Second)
 	defer cancel()
-	if err := n.holder().Settle(ctx); err != nil {
+	if err := n.holder().AwaitBegun(ctx); err != nil {
 		n.t.Fatal(err)
 	}
 	ctx, cancel = context.WithTimeout(n.t.Context(), 30*time.Second)

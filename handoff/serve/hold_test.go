@@ -192,7 +192,7 @@ func TestHoldWaits(t *testing.T) {
 		a, b := s.client(), s.client()
 		a.send("GET /slow HTTP/1.1", "Host: test")
 		synctest.Wait()
-		settled := s.hold(s.holder().Settle)
+		settled := s.hold(s.holder().AwaitBegun)
 		b.get("/meanwhile", false)
 		b.send("GET /slow HTTP/1.1", "Host: test")
 		synctest.Wait()
@@ -206,7 +206,7 @@ func TestHoldWaits(t *testing.T) {
 
 		a.send("GET /slow HTTP/1.1", "Host: test")
 		synctest.Wait()
-		for name, f := range map[string]func(context.Context) error{"settle": s.holder().Settle, "hold": s.holdFirst} {
+		for name, f := range map[string]func(context.Context) error{"settle": s.holder().AwaitBegun, "hold": s.holdFirst} {
 			err := s.hold(f)()
 			if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "1, to "+a.LocalAddr().String()) {
 				t.Errorf("%s: %v", name, err)
@@ -220,7 +220,7 @@ func TestHoldWaits(t *testing.T) {
 		a.send("GET /endless HTTP/1.1", "Host: test")
 		b.send("GET /hijack HTTP/1.1", "Host: test")
 		synctest.Wait()
-		if err := s.holder().Settle(t.Context()); err != nil {
+		if err := s.holder().AwaitBegun(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		s.held()
@@ -240,7 +240,7 @@ func TestSettleIsForThoseBefore(t *testing.T) {
 		a, b := s.client(), s.client()
 		a.send("GET /slow HTTP/1.1", "Host: test")
 		synctest.Wait()
-		settled := s.hold(s.holder().Settle)
+		settled := s.hold(s.holder().AwaitBegun)
 		b.send("GET /slower HTTP/1.1", "Host: test")
 		synctest.Wait()
 		s.goOn <- struct{}{}
@@ -262,7 +262,7 @@ func TestSettleIsForThoseBefore(t *testing.T) {
 // Where there was no state when Run began, requests are not known, and state cannot move.
 func TestHoldWithoutState(t *testing.T) {
 	var st httpState
-	if err := st.Settle(t.Context()); !errors.Is(err, errLateState) {
+	if err := st.AwaitBegun(t.Context()); !errors.Is(err, errLateState) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -30,7 +30,7 @@ type tracked struct {
 	place int // in t.conns, whose mutex guards it
 
 	mu       sync.Mutex
-	settled  sync.Cond // a move has its outcome, or a hold has ended
+	changed  sync.Cond // a move has its outcome, or a hold has ended
 	stand    stand
 	fate     fate
 	closed   bool
@@ -60,7 +60,7 @@ type tracked struct {
 func (c *tracked) init(t *tracker, under net.Conn, raw syscall.RawConn) {
 	c.under, c.raw, c.t = under, raw, t
 	c.again = c.try
-	c.settled.L = &c.mu
+	c.changed.L = &c.mu
 	c.scope = scope{st: t.st, conn: c}
 }
 
@@ -164,7 +164,7 @@ func (c *tracked) Moved() {
 	if reading {
 		_ = c.under.SetReadDeadline(past())
 	}
-	c.settled.Broadcast()
+	c.changed.Broadcast()
 	c.mu.Unlock()
 	if !reading {
 		_ = c.under.Close()
@@ -184,7 +184,7 @@ func (c *tracked) Kept() {
 		c.woken = true
 		_ = c.under.SetReadDeadline(past())
 	}
-	c.settled.Broadcast()
+	c.changed.Broadcast()
 	c.mu.Unlock()
 	if closing {
 		_ = c.finish()
@@ -227,7 +227,7 @@ func (c *tracked) closeConn() error {
 	}
 	first := !c.closed
 	c.closed = true
-	c.settled.Broadcast()
+	c.changed.Broadcast()
 	c.t.parted.send()
 	c.mu.Unlock()
 	if !first {

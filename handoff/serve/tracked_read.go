@@ -75,7 +75,7 @@ func (c *tracked) pause() (waited bool) {
 		case c.fate == here:
 			c.t.recheckHold()
 		}
-		c.settled.Wait()
+		c.changed.Wait()
 	}
 	return waited
 }

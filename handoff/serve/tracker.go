@@ -134,7 +134,7 @@ func (t *tracker) Depart(d live.Departure) {
 		for i, c := range all {
 			conns[i] = departing{c}
 		}
-		d.Offer(conns)
+		d.Ask(conns)
 	}
 	if held {
 		t.free()
@@ -187,7 +187,7 @@ func (t *tracker) free() {
 	for _, c := range t.all() {
 		c.mu.Lock()
 		c.apart, c.slow = false, false
-		c.settled.Broadcast()
+		c.changed.Broadcast()
 		c.mu.Unlock()
 	}
 }

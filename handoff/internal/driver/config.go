@@ -39,7 +39,7 @@ type Config struct {
 	PullOnly  bool // descriptors are taken, never sent
 
 	// Rescue takes the sockets of an incumbent that does not answer. Rescued is called with them, within Join, if this process is
-	// the first of a new chain, which gets its sockets from there. Otherwise they are dropped. Rescue may be nil.
+	// the first of a new chain, which gets its sockets from there. Otherwise they are closed. Rescue may be nil.
 	Rescue  func(ctx context.Context, incumbent Peer) (Rescued, error)
 	Rescued func(Rescued)
 
@@ -67,8 +67,8 @@ type Peer struct {
 
 // Rescued is what was taken from an incumbent that does not answer.
 type Rescued interface {
-	// Drop closes it. Nothing was asked of it.
-	Drop()
+	// Close closes it. Nothing was asked of it.
+	Close()
 }
 
 // finishAnyhow bounds what somebody waits for who calls Close or Wait, even if draining has no bound.

@@ -49,7 +49,7 @@ func (x *Exchange) Hold(ctx context.Context) error {
 		short = min(short, time.Until(deadline)/partHold)
 	}
 	for again := false; ; again = true {
-		if err := x.each(func(h Holder) error { return h.Settle(ctx) }); err != nil {
+		if err := x.each(func(h Holder) error { return h.AwaitBegun(ctx) }); err != nil {
 			return err
 		}
 		x.op.Lock()

@@ -16,7 +16,7 @@ type holder struct {
 	slow  time.Duration // what Settle takes
 }
 
-func (h *holder) Settle(ctx context.Context) error {
+func (h *holder) AwaitBegun(ctx context.Context) error {
 	h.told = append(h.told, "settle")
 	select {
 	case <-time.After(h.slow):

@@ -13,7 +13,7 @@ func (l *Lot) Depart(leave func(Key) Departure) {
 	defer l.mu.Unlock()
 	l.leave, l.evicts = leave, false
 	offers := make(map[*Key][]Conn, len(l.keys))
-	conns := make([]parkedConn, 0, l.used.n) // one allocation for all; what is offered points into it
+	conns := make([]parkedConn, 0, l.used.n) // one allocation for all; what is to be asked points into it
 	for i, s := range l.spots.all() {
 		if s.moving {
 			continue
@@ -23,7 +23,7 @@ func (l *Lot) Depart(leave func(Key) Departure) {
 	}
 	for k, conns := range offers {
 		if d := leave(*k); d != nil {
-			d.Offer(conns)
+			d.Ask(conns)
 		}
 	}
 }

@@ -19,7 +19,7 @@ import (
 // Conn is a connection on its way out. It leaves when Leave returns true, or with a Move that does; exactly one of Moved and
 // Kept follows then, and until it does nobody reads from the connection.
 type Conn interface {
-	// Leave is called when the turn of a connection that was offered has come. It returns false if the connection cannot
+	// Leave is called when the turn of a connection that is to be asked has come. It returns false if the connection cannot
 	// leave now; as soon as it can, it is given to Move.
 	Leave() bool
 	// SyscallConn gives the descriptor, which is borrowed to send it.
@@ -48,7 +48,7 @@ const MaxState = wire.MaxState
 // Server tracks the connections of one listener. Its methods are called by one goroutine at a time, and must not block; but
 // see Finish.
 type Server interface {
-	// Depart says that connections are to move from now on. All are offered to d, and go on as before until it is their
+	// Depart says that connections are to move from now on. All are given to d.Ask, and go on as before until it is their
 	// turn; one that has something to read before is given to Move, and so is one that could not leave then. d is nil if
 	// the successor takes none, and connections are held: they are not any more.
 	Depart(d Departure)
@@ -66,12 +66,12 @@ type Server interface {
 // Holder stops requests while the program's state moves, whatever connections they come on. Its methods are called by
 // one goroutine at a time.
 type Holder interface {
-	// Settle waits until the requests are answered that have begun so far, or ctx ends. Others begin as ever.
-	Settle(ctx context.Context) error
+	// AwaitBegun waits until the requests are answered that have begun so far, or ctx ends. Others begin as ever.
+	AwaitBegun(ctx context.Context) error
 	// Hold lets no request begin any more, and waits until those that have begun are answered, or ctx ends. From its
 	// return on, until Resume or Gone, no request is being answered. again says that it was tried before, in vain.
 	Hold(ctx context.Context, again bool) error
-	// Resume undoes Settle and Hold, whatever they returned, and Gone: the generation serves on, with its state.
+	// Resume undoes AwaitBegun and Hold, whatever they returned, and Gone: the generation serves on, with its state.
 	Resume()
 	// Gone ends Hold: the state has moved, and no request may change it here any more. Depart of each Server follows.
 	Gone()
@@ -79,13 +79,13 @@ type Holder interface {
 
 // Departure takes connections to the successor. Its methods do not block, and call none of c's.
 type Departure interface {
-	// Offer has the Leave of each called when it can be sent, in this order. So a connection is in nobody's hands only for
+	// Ask has the Leave of each called when it can be sent, in this order. So a connection is in nobody's hands only for
 	// as long as it takes to send it, however many there are. It takes the slice.
 	//
 	// They are to be in the order in which they were accepted: what belongs to neighbours is near in memory then, here
 	// and in the kernel (ADR 9 has the figures).
-	Offer(conns []Conn)
-	// Move takes c, which has left, before all that are offered. It reports false if nothing moves any more: c has not left
+	Ask(conns []Conn)
+	// Move takes c, which has left, before all that are to be asked. It reports false if nothing moves any more: c has not left
 	// then.
 	Move(c Conn) bool
 }

@@ -131,7 +131,7 @@ func (l *Lot) Empty() <-chan struct{} {
 	return l.used.wait()
 }
 
-// Arrived returns a channel that is closed once nothing is about to arrive: whatever was neither offered to the departure in
+// Arrived returns a channel that is closed once nothing is about to arrive: whatever was neither to be asked by the departure in
 // force nor given to it has been given to arrive then.
 func (l *Lot) Arrived() <-chan struct{} {
 	l.mu.Lock()

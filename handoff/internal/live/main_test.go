@@ -19,7 +19,7 @@ type taking struct {
 }
 
 // Offer waits for leave.
-func (d *taking) Offer(conns []Conn) {
+func (d *taking) Ask(conns []Conn) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.offered = append(d.offered, conns...)

@@ -28,8 +28,8 @@ func (d *Departure) stop() (kept int) {
 	var left []live.Conn
 	for _, l := range d.lanes {
 		left = append(left, l.left...)
-		kept += len(l.left) + len(l.offered)
-		l.left, l.offered = nil, nil
+		kept += len(l.left) + len(l.toAsk)
+		l.left, l.toAsk = nil, nil
 	}
 	d.queued = 0
 	d.signal()
@@ -138,7 +138,7 @@ func (d *Departure) End(dead bool) {
 	moved := d.moved
 	d.signal()
 	d.mu.Unlock()
-	lost := 0
+	unanswered := 0
 	for _, b := range inFlight {
 		if dead {
 			keep(b.conns)
@@ -147,11 +147,11 @@ func (d *Departure) End(dead bool) {
 		for _, c := range b.conns {
 			c.Moved()
 		}
-		lost += len(b.conns)
+		unanswered += len(b.conns)
 	}
 	<-d.copiesClosed
-	if lost > 0 {
-		d.log.Warn("connections were on their way when this process ended; the other process has them, or nobody", "connections", lost)
+	if unanswered > 0 {
+		d.log.Warn("connections were on their way when this process ended; the other process has them, or nobody", "connections", unanswered)
 	}
 	if moved > 0 {
 		d.log.Info("no more connections move", "moved", moved)

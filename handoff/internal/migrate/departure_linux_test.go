@@ -27,7 +27,7 @@ func TestPicked(t *testing.T) {
 	l := &lane{d: d}
 	d.lanes = []*lane{l}
 	l.Move(willing(true))
-	l.Offer([]live.Conn{willing(true), willing(false), willing(true)})
+	l.Ask([]live.Conn{willing(true), willing(false), willing(true)})
 	_, conns, err := d.next()
 	if err != nil || len(conns) != 3 {
 		t.Fatalf("picked %d of 4 connections, of which 3 leave", len(conns))

@@ -10,17 +10,17 @@ import (
 
 // lane has the connections that go to one place: a socket and a protocol there, or a name by which the program gives them.
 type lane struct {
-	d       *Departure
-	head    wire.Conns  // without batch and records
-	left    []live.Conn // wait to be sent, and nobody reads from them meanwhile
-	offered []live.Conn // can be asked to leave
+	d     *Departure
+	head  wire.Conns  // without batch and records
+	left  []live.Conn // wait to be sent, and nobody reads from them meanwhile
+	toAsk []live.Conn // to be asked to leave
 }
 
-// Offer is part of live.Departure.
-func (l *lane) Offer(conns []live.Conn) {
+// Ask is part of live.Departure.
+func (l *lane) Ask(conns []live.Conn) {
 	l.d.mu.Lock()
 	defer l.d.mu.Unlock()
-	l.add(&l.offered, conns...)
+	l.add(&l.toAsk, conns...)
 }
 
 // Move is part of live.Departure.
@@ -69,21 +69,21 @@ func (d *Departure) pick(n int) (*lane, []live.Conn) {
 			l = at
 			break
 		}
-		if l == nil && len(at.offered) > 0 {
+		if l == nil && len(at.toAsk) > 0 {
 			l = at
 		}
 	}
 	d.turn++
 	conns := l.cut(&l.left, n)
-	offered := l.cut(&l.offered, n-len(conns))
-	asked := len(conns) + len(offered)
+	toAsk := l.cut(&l.toAsk, n-len(conns))
+	asked := len(conns) + len(toAsk)
 	d.pickUp(asked)
-	if len(offered) == 0 {
+	if len(toAsk) == 0 {
 		return l, conns
 	}
 	d.mu.Unlock()
 	conns = slices.Clone(conns)
-	for _, c := range offered {
+	for _, c := range toAsk {
 		if c.Leave() {
 			conns = append(conns, c)
 		}

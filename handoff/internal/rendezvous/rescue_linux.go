@@ -34,8 +34,8 @@ type Rescue struct {
 
 // Sockets are what was taken from an incumbent.
 type Sockets interface {
-	// Drop closes them. Nothing was asked of them.
-	Drop()
+	// Close closes them. Nothing was asked of them.
+	Close()
 }
 
 // Killed is the number of the last incumbent that was killed; 0 if none was.
@@ -48,13 +48,13 @@ func (r *Rescue) Taken() Sockets {
 	return taken
 }
 
-// Close drops what nobody has called Taken for.
+// Close closes what nobody has called Taken for.
 func (r *Rescue) Close() { r.keep(nil) }
 
-// keep drops what was taken before.
+// keep closes what was taken before.
 func (r *Rescue) keep(taken Sockets) {
 	if r.taken != nil {
-		r.taken.Drop()
+		r.taken.Close()
 	}
 	r.taken = taken
 }
@@ -100,12 +100,12 @@ func (r *Rescue) take(ctx context.Context, incumbent *peer.Peer) error {
 		return fmt.Errorf("rescue of pid %d: %w", incumbent.PID, errNoSource)
 	case incumbent.Dead(): // as long as it lived nobody else had its number, but this may be another's sockets
 		r.Log.Warn("RESCUE: the incumbent ended meanwhile; what was taken is dropped, trying again without", "incumbent", incumbent.PID)
-		taken.Drop()
+		taken.Close()
 		return retry(fmt.Errorf("rescue of pid %d: %w", incumbent.PID, link.ErrPeerDied))
 	}
 	r.Log.Error("RESCUE: the incumbent's sockets are taken; it is killed", "incumbent", incumbent.PID)
 	if err := r.kill(ctx, incumbent); err != nil {
-		taken.Drop()
+		taken.Close()
 		return fmt.Errorf("rescue: %w", err)
 	}
 	r.Log.Error("RESCUE: the incumbent is dead; this process takes its place, unless an heir or a predecessor does", "incumbent", incumbent.PID)

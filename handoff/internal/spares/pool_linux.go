@@ -130,13 +130,13 @@ func closeAll(fds []*listener.FD) {
 func (p *Pool) free(n, keep int) {
 	probes := probe(n)
 	for missing := n - len(probes); missing > 0 && len(p.fds) > keep; missing-- {
-		p.drop()
+		p.closeOne()
 	}
 	closeAll(probes)
 }
 
-// drop closes one. Callers hold mu.
-func (p *Pool) drop() {
+// closeOne closes one. Callers hold mu.
+func (p *Pool) closeOne() {
 	last := len(p.fds) - 1
 	_ = p.fds[last].Close()
 	p.fds = p.fds[:last]
@@ -149,7 +149,7 @@ func (p *Pool) Last(f func() *listener.FD) {
 	if len(p.fds) == 0 {
 		return
 	}
-	p.drop()
+	p.closeOne()
 	if fd := f(); fd != nil {
 		p.fds = append(p.fds, fd)
 	}
@@ -162,6 +162,6 @@ func (p *Pool) Close() {
 	defer p.mu.Unlock()
 	p.closed = true
 	for len(p.fds) > 0 {
-		p.drop()
+		p.closeOne()
 	}
 }

@@ -177,7 +177,7 @@ func (s *Stdio) Watch(ctx context.Context, log *slog.Logger, task func(f func())
 			case <-time.After(outputPause):
 			case <-ctx.Done():
 			}
-			err = raw.Control(func(ep uintptr) { left -= s.logLost(int(ep), watched, log) })
+			err = raw.Control(func(ep uintptr) { left -= s.logUnread(int(ep), watched, log) })
 		}
 	})
 }
@@ -192,9 +192,9 @@ func pollable(ep int) bool {
 	return err != nil && !errors.Is(err, unix.EINTR) || n > 0
 }
 
-// logLost logs which of descriptors 1 and 2 have lost their readers. It returns for how many there is nothing more to wait
+// logUnread logs which of descriptors 1 and 2 have lost their readers. It returns for how many there is nothing more to wait
 // for, those included that are something else by now.
-func (s *Stdio) logLost(ep int, watched [3]unix.Stat_t, log *slog.Logger) int {
+func (s *Stdio) logUnread(ep int, watched [3]unix.Stat_t, log *slog.Logger) int {
 	var events [2]unix.EpollEvent
 	n, err := unix.EpollWait(ep, events[:], 0)
 	if err != nil { // interrupted: the events are still there
