@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/segue-go/segue/handoff/internal/link"
+	"github.com/segue-go/segue/handoff/internal/peer"
 	"github.com/segue-go/segue/handoff/internal/sys"
 	"github.com/segue-go/segue/listener"
 )
@@ -74,7 +75,7 @@ func (d *Driver) proxy(a *attempt) (proxy *Driver, theirs *net.UnixConn, err err
 	ours, err := sys.UnixConn(listener.NewFD(pair[0]))
 	theirs, err2 := sys.UnixConn(listener.NewFD(pair[1]))
 	if err = errors.Join(err, err2); err == nil {
-		_, err = link.PassCred(ours)
+		_, err = peer.PassCred(ours)
 	}
 	if err == nil {
 		err = d.beginOffering()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/segue-go/segue/handoff/internal/link"
+	"github.com/segue-go/segue/handoff/internal/peer"
 	"github.com/segue-go/segue/handoff/internal/state"
 	"github.com/segue-go/segue/handoff/internal/succession"
 	"github.com/segue-go/segue/handoff/internal/wire"
@@ -235,7 +236,7 @@ func (a *attempt) event(state succession.Incumbent, m wire.Message) succession.I
 // hasPutBack reports whether a successor that says OWNED, and does not have the token, has put it back: then it says so next. What
 // it says before is kept.
 func (a *attempt) hasPutBack() bool {
-	ctx, cancel := context.WithTimeout(context.Background(), min(a.d.cfg.StepTimeout, link.ExitGrace))
+	ctx, cancel := context.WithTimeout(context.Background(), min(a.d.cfg.StepTimeout, peer.ExitGrace))
 	defer cancel()
 	for len(a.queued) <= a.manifest.Len() {
 		f, err := a.link.Recv(ctx, 0)

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/segue-go/segue/handoff/internal/link"
+	"github.com/segue-go/segue/handoff/internal/peer"
 	"github.com/segue-go/segue/handoff/internal/rendezvous"
 	"github.com/segue-go/segue/handoff/internal/succession"
 	"github.com/segue-go/segue/listener"
@@ -32,7 +32,7 @@ func (d *Driver) keepAfterAttempt() {
 	}
 	d.task(func() {
 		select {
-		case <-time.After(link.ExitGrace):
+		case <-time.After(peer.ExitGrace):
 		case <-d.ctx.Done():
 		}
 		d.mu.Lock()

@@ -79,7 +79,7 @@ func (p *predecessor) close() {
 // all that was offered.
 func (d *Driver) succeed(ctx context.Context, conn *net.UnixConn) error {
 	options := d.linkOptions("incumbent", false)
-	pidfds, err := link.PassCred(conn)
+	pidfds, err := peer.PassCred(conn)
 	if err == nil && !pidfds {
 		if options.Expect, err = rendezvous.IncumbentOf(conn); errors.Is(err, peer.ErrGone) {
 			err = nil // whoever has its rendezvous now speaks

@@ -9,15 +9,19 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"github.com/segue-go/segue/handoff/internal/peer"
+	"github.com/segue-go/segue/handoff/internal/wire"
 )
 
-// What the other side says or does wrong. Package handoff exports them; what they mean is documented there.
+// What the other side says, or does wrong: all that an end of a link can be. Package handoff exports them; what they mean is
+// documented there.
 var (
-	ErrUnauthorized = errors.New("peer not authorized")
+	ErrUnauthorized = peer.ErrUnauthorized
+	ErrPeerDied     = peer.ErrDied
+	ErrProtocol     = wire.ErrProtocol
 	ErrVersion      = errors.New("no common protocol version")
-	ErrPeerDied     = errors.New("the other process died")
 	ErrAborted      = errors.New("the other side ended the handoff")
-	ErrProtocol     = errors.New("protocol violation")
 	ErrTransport    = errors.New("the configured transport is not available")
 )
 
@@ -27,10 +31,6 @@ var ErrReturned = fmt.Errorf("%w", ErrAborted)
 // ErrDetached is a cause of contexts. When one ends by it, [Link.Recv] returns at once: nothing follows from it, and what is
 // queued is for the next call.
 var ErrDetached = errors.New("another reads from this link now")
-
-// ExitGrace is how long a process may take from the end of its connections to its own: the kernel closes its descriptors
-// one after the other, and until the last of them is closed its addresses are in use.
-const ExitGrace = time.Second
 
 // Local is an error that came about on this side, whatever it wraps, such as that of a callback of the program. It says nothing
 // of the other side.

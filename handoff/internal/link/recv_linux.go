@@ -7,7 +7,7 @@ import (
 	"os"
 	"time"
 
-	"github.com/segue-go/segue/handoff/fdpass"
+	"github.com/segue-go/segue/handoff/internal/wire"
 )
 
 // due is what has ended, or is over, where what was queued before is not all received yet. The zero value: nothing.
@@ -141,44 +141,23 @@ func (l *Link) received(f Frame, ok bool) (Frame, error) {
 	return f, nil
 }
 
-// flush answers a sync: it passes on all that is queued when it begins, and then says so. A deadline in the past makes Recv fail
-// without looking, so this looks without a deadline.
-func (l *Link) flush(buf []byte) bool {
-	_ = l.Conn.SetReadDeadline(time.Time{}) // before the look at syncs: whoever asks from here on sets it again
-	asked := l.syncs.Load()
-	left, err := l.queued()
-	bounded := err == nil
-	for {
-		l.look()
-		m, err := l.tryRecv(buf)
-		if l.passOver(err) {
-			continue
-		}
-		if errors.Is(err, fdpass.ErrWouldBlock) {
-			break
-		}
-		if m == nil { // the end came before the deadline for which Recv asks
-			l.deliver(Frame{err: err})
-			return false
-		}
-		if bounded && left <= 0 { // it came since
-			l.answer(asked)
-			return l.pass(m, err)
-		}
-		left -= len(m.Payload) // at least 1: a message without a payload is malformed, and ends the link
-		if !l.pass(m, err) {
-			return false
-		}
+// Expect is Recv for a message without descriptors of one of two kinds: M, or one that ends the attempt, which becomes
+// an error.
+func Expect[M wire.Message](ctx context.Context, l *Link, d time.Duration) (M, error) {
+	var none M
+	f, err := l.Recv(ctx, d)
+	if err != nil {
+		return none, err
 	}
-	l.answer(asked)
-	return true
+	return MessageOf[M](l, f)
 }
 
-// answer answers the syncs up to that one.
-func (l *Link) answer(sync uint64) {
-	select {
-	case <-l.synced: // an answer that nobody waited for
-	default:
+// MessageOf is the message of f, if it is an M.
+func MessageOf[M wire.Message](l *Link, f Frame) (M, error) {
+	f.Raw.Close() // surplus
+	if m, ok := f.Msg.(M); ok {
+		return m, nil
 	}
-	l.synced <- sync
+	var none M
+	return none, l.Unexpected(f.Msg)
 }

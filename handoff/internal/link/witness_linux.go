@@ -3,7 +3,6 @@ package link
 import (
 	"errors"
 	"fmt"
-	"net"
 
 	"golang.org/x/sys/unix"
 
@@ -102,16 +101,6 @@ func passesPidFD(l *Link) bool {
 	var inner error
 	err = raw.Control(func(n uintptr) { _, inner = unix.GetsockoptInt(int(n), unix.SOL_SOCKET, unix.SO_PASSPIDFD) })
 	return err != nil || inner != unix.ENOPROTOOPT
-}
-
-// PassCred makes the kernel say who sends what conn receives, and reports whether by pidfd, too. Before Linux 6.5 it is by number
-// alone, for which links have witnesses.
-func PassCred(conn *net.UnixConn) (pidfds bool, err error) {
-	err = fdpass.PassCred(conn, true)
-	if errors.Is(err, errors.ErrUnsupported) {
-		return false, nil
-	}
-	return err == nil, err
 }
 
 // Introduce makes a Peer of the sender of f. It may be in doubt, see [peer.Peer.Doubtful]; then the next messages may end that.

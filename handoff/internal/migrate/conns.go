@@ -42,8 +42,8 @@ type Config struct {
 }
 
 // Conns are the live connections of one process that move, or may. Its methods may be called concurrently. Its mutex is held
-// for short, and nothing is called meanwhile but what counts: so it can be taken under any lock that Standing does not take
-// itself.
+// for short, and nothing is called meanwhile but what counts. Standing is called without it, so it may be taken under the lock
+// that Standing takes.
 type Conns struct {
 	Log      *slog.Logger  // not to be changed once connections may come or go
 	Exchange live.Exchange // servers that track connections

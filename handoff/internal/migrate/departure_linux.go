@@ -247,7 +247,7 @@ func (d *Departure) Taken(m *wire.Taken) {
 	d.mu.Lock()
 	if len(d.inFlight) == 0 || d.inFlight[0].number != m.Batch {
 		d.mu.Unlock()
-		d.log.Warn("the other side answers what was not sent", "error", fmt.Errorf("%w: TAKEN %d", link.ErrProtocol, m.Batch))
+		d.log.Warn("the other side answers what was not sent", "error", fmt.Errorf("%w: TAKEN %d", wire.ErrProtocol, m.Batch))
 		return
 	}
 	conns := d.inFlight[0].conns

@@ -10,6 +10,7 @@ import (
 	"github.com/segue-go/segue/handoff/fdpass"
 	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/live"
+	"github.com/segue-go/segue/handoff/internal/peer"
 	"github.com/segue-go/segue/handoff/internal/sys"
 	"github.com/segue-go/segue/handoff/internal/wire"
 )
@@ -120,7 +121,7 @@ func (in *Inflow) answer(batch int) error {
 		return errInflowClosed
 	}
 	err := in.link.Send(&wire.Taken{Batch: batch, Room: credit()})
-	if err != nil && link.Over(err) && in.link.Peer.Await(context.Background(), link.ExitGrace) {
+	if err != nil && link.Over(err) && in.link.Peer.Await(context.Background(), peer.ExitGrace) {
 		return nil // so nobody else has them
 	}
 	return err
@@ -145,7 +146,7 @@ func (in *Inflow) park(m *wire.Conns, raw *fdpass.Message, ack func() error) err
 	c := in.c
 	records, err := wire.ParseRecords(m.Records, len(raw.FDs))
 	if err != nil {
-		return fmt.Errorf("%w: %w", link.ErrProtocol, err)
+		return fmt.Errorf("%w: %w", wire.ErrProtocol, err)
 	}
 	if err := c.mayReceive(); err != nil {
 		return err

@@ -7,8 +7,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/sys"
+	"github.com/segue-go/segue/handoff/internal/wire"
 	"github.com/segue-go/segue/listener"
 )
 
@@ -84,9 +84,9 @@ func checkConn(i int, fd *listener.FD) error {
 	ok := inet && typ == unix.SOCK_STREAM || domain == unix.AF_UNIX && (typ == unix.SOCK_STREAM || typ == unix.SOCK_SEQPACKET)
 	switch {
 	case err != nil:
-		return fmt.Errorf("%w: descriptor %d of CONNS is no socket: %w", link.ErrProtocol, i, err)
+		return fmt.Errorf("%w: descriptor %d of CONNS is no socket: %w", wire.ErrProtocol, i, err)
 	case !ok || listening != 0:
-		return fmt.Errorf("%w: descriptor %d of CONNS is no connection, but a socket of domain %d, type %d", link.ErrProtocol, i, domain, typ)
+		return fmt.Errorf("%w: descriptor %d of CONNS is no connection, but a socket of domain %d, type %d", wire.ErrProtocol, i, domain, typ)
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 )
 
 var (
@@ -26,7 +27,17 @@ var (
 
 	// ErrForbidden is wrapped by the error of [Peer.Kill] when this process may not signal the peer. It lives on.
 	ErrForbidden = errors.New("not allowed to kill the peer")
+
+	// ErrDied is that of who waits for a peer that died.
+	ErrDied = errors.New("the other process died")
+
+	// ErrUnauthorized means that one side does not accept the other.
+	ErrUnauthorized = errors.New("peer not authorized")
 )
+
+// ExitGrace is how long a process may take from the end of its connections to its own: the kernel closes its descriptors
+// one after the other, and until the last of them is closed its addresses are in use.
+const ExitGrace = time.Second
 
 // Exit says how a process ended.
 type Exit struct {

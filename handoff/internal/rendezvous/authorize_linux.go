@@ -8,17 +8,16 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/peer"
 )
 
 // Authorize decides whether p may take part in a handoff. rule is the program's own; without one, p's credentials, which are
 // those of the process that speaks (SCM_CREDENTIALS), must be this user's or root's, and so must those with which conn was made
-// (SO_PEERCRED: effective ids). conn is nil if p has not said anything. The error is [link.ErrUnauthorized].
+// (SO_PEERCRED: effective ids). conn is nil if p has not said anything. The error is [peer.ErrUnauthorized].
 func Authorize(rule func(*peer.Peer) error, p *peer.Peer, conn *net.UnixConn) error {
 	if rule != nil {
 		if err := rule(p); err != nil {
-			return fmt.Errorf("%w: %v: %w", link.ErrUnauthorized, p, err)
+			return fmt.Errorf("%w: %v: %w", peer.ErrUnauthorized, p, err)
 		}
 		return nil
 	}
@@ -32,7 +31,7 @@ func Authorize(rule func(*peer.Peer) error, p *peer.Peer, conn *net.UnixConn) er
 	}
 	for _, uid := range uids {
 		if !peer.SameUser(uid) {
-			return fmt.Errorf("%w: %v; %s", link.ErrUnauthorized, p, peer.Remedy(uid))
+			return fmt.Errorf("%w: %v; %s", peer.ErrUnauthorized, p, peer.Remedy(uid))
 		}
 	}
 	return nil

@@ -10,8 +10,8 @@ import (
 	"syscall"
 
 	"github.com/segue-go/segue/handoff/fdpass"
-	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/peer"
+	"github.com/segue-go/segue/handoff/internal/wire"
 	"github.com/segue-go/segue/listener"
 )
 
@@ -40,7 +40,7 @@ func (p Path) identify(ctx context.Context, incumbent *peer.Peer) error {
 	held, err := holds(process, name)
 	switch {
 	case errors.Is(err, fdpass.ErrGone):
-		if incumbent.Await(ctx, link.ExitGrace) {
+		if incumbent.Await(ctx, peer.ExitGrace) {
 			return retry(err)
 		}
 		return err
@@ -48,7 +48,7 @@ func (p Path) identify(ctx context.Context, incumbent *peer.Peer) error {
 		return fmt.Errorf("rescue: whether pid %d is an incumbent of segue cannot be known: %w", incumbent.PID, err)
 	case !held:
 		return fmt.Errorf("rescue: %w: pid %d, which does not answer at %s, is not known for an incumbent of segue, and left alone; choose another Path, or end it by hand",
-			link.ErrProtocol, incumbent.PID, p)
+			wire.ErrProtocol, incumbent.PID, p)
 	}
 	if err := p.checkLock(incumbent); err != nil {
 		return err
@@ -137,7 +137,7 @@ func (p Path) checkLock(incumbent *peer.Peer) error {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok || !info.Mode().IsRegular() || !peer.SameUser(st.Uid) && st.Uid != incumbent.UID {
 		return fmt.Errorf("rescue: %w: %s is no lock of pid %d or of this user; pid %d is left alone",
-			link.ErrUnauthorized, name, incumbent.PID, incumbent.PID)
+			peer.ErrUnauthorized, name, incumbent.PID, incumbent.PID)
 	}
 	return nil
 }

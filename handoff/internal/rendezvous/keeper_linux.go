@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/sockets"
 	"github.com/segue-go/segue/handoff/internal/wire"
 	"github.com/segue-go/segue/listener"
@@ -49,11 +48,11 @@ func (k *Keeper) Bind() error {
 func (k *Keeper) Adopt(fd *listener.FD, info listener.Info, item wire.Item, place int) error {
 	if k.Socket() != nil || k.Path == "" {
 		_ = fd.Close()
-		return fmt.Errorf("%w: a rendezvous that nobody expects", link.ErrProtocol)
+		return fmt.Errorf("%w: a rendezvous that nobody expects", wire.ErrProtocol)
 	}
 	if !info.Listening || info.Network != "unixpacket" {
 		_ = fd.Close()
-		return fmt.Errorf("%w: the rendezvous is no SOCK_SEQPACKET Unix socket that listens", link.ErrProtocol)
+		return fmt.Errorf("%w: the rendezvous is no SOCK_SEQPACKET Unix socket that listens", wire.ErrProtocol)
 	}
 	return k.take(fd, item, place)
 }

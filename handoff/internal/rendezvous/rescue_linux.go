@@ -8,7 +8,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/peer"
 )
 
@@ -91,7 +90,7 @@ func (r *Rescue) take(ctx context.Context, incumbent *peer.Peer) error {
 	switch {
 	case err != nil:
 		failed := fmt.Errorf("rescue of pid %d: %w", incumbent.PID, err)
-		if incumbent.Await(ctx, link.ExitGrace) { // that may be why
+		if incumbent.Await(ctx, peer.ExitGrace) { // that may be why
 			r.Log.Warn("RESCUE: the incumbent ended meanwhile; trying again without", "incumbent", incumbent.PID, "error", err)
 			return retry(failed)
 		}
@@ -101,7 +100,7 @@ func (r *Rescue) take(ctx context.Context, incumbent *peer.Peer) error {
 	case incumbent.Dead(): // as long as it lived nobody else had its number, but this may be another's sockets
 		r.Log.Warn("RESCUE: the incumbent ended meanwhile; what was taken is dropped, trying again without", "incumbent", incumbent.PID)
 		taken.Close()
-		return retry(fmt.Errorf("rescue of pid %d: %w", incumbent.PID, link.ErrPeerDied))
+		return retry(fmt.Errorf("rescue of pid %d: %w", incumbent.PID, peer.ErrDied))
 	}
 	r.Log.Error("RESCUE: the incumbent's sockets are taken; it is killed", "incumbent", incumbent.PID)
 	if err := r.kill(ctx, incumbent); err != nil {

@@ -10,7 +10,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/peer"
 )
 
@@ -105,7 +104,7 @@ func (s *Search) call(ctx context.Context, conn *net.UnixConn) (first bool, err 
 	case errors.Is(err, ErrLeft):
 		s.Log.Info("the incumbent ended before it answered; trying again", "path", string(s.Path))
 		if incumbent != nil {
-			incumbent.Await(ctx, link.ExitGrace)
+			incumbent.Await(ctx, peer.ExitGrace)
 		} else {
 			sleep(ctx, lockPoll)
 		}

@@ -13,7 +13,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/peer"
 	"github.com/segue-go/segue/handoff/internal/sys"
 	"github.com/segue-go/segue/listener"
@@ -59,7 +58,7 @@ func Start(cmd *exec.Cmd, path string, beside bool) (*Child, *net.UnixConn, erro
 		return nil, nil, err
 	}
 	c := &Child{cmd: cmd, beside: beside}
-	pidfds, err := link.PassCred(conn)
+	pidfds, err := peer.PassCred(conn)
 	c.alone = !pidfds
 	if err == nil {
 		err = c.start(theirs.File("segue"), fmt.Sprintf("%d:%s", st.Ino, path))

@@ -7,9 +7,9 @@ import (
 	"io"
 	"os"
 
-	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/spares"
 	"github.com/segue-go/segue/handoff/internal/sys"
+	"github.com/segue-go/segue/handoff/internal/wire"
 	"github.com/segue-go/segue/listener"
 	"golang.org/x/sys/unix"
 )
@@ -78,14 +78,14 @@ func adoptMemfd(fd *listener.FD, name string, size int64) (*memfd, error) {
 	err := sys.Control(fd, func(n int) error {
 		seals, err := unix.FcntlInt(uintptr(n), unix.F_GET_SEALS, 0)
 		if err != nil {
-			return fmt.Errorf("%w: section %q is no memfd: %w", link.ErrProtocol, name, err)
+			return fmt.Errorf("%w: section %q is no memfd: %w", wire.ErrProtocol, name, err)
 		}
 		var st unix.Stat_t
 		if err := unix.Fstat(n, &st); err != nil {
 			return os.NewSyscallError("fstat", err)
 		}
 		if seals&allSeals != allSeals || st.Size != size {
-			return fmt.Errorf("%w: section %q has seals %#x, not %#x, or %d bytes, not %d", link.ErrProtocol, name, seals, allSeals, st.Size, size)
+			return fmt.Errorf("%w: section %q has seals %#x, not %#x, or %d bytes, not %d", wire.ErrProtocol, name, seals, allSeals, st.Size, size)
 		}
 		return nil
 	})

@@ -111,7 +111,7 @@ func (r *Receiver) add(m *wire.State, raw *fdpass.Message) error {
 	case !r.moves || len(raw.FDs) != 1 || c.saved || slices.Contains(c.names, m.Name) || s == nil || s.fresh,
 		m.Ahead && (s.RestoreAhead == nil || len(r.gap.names) > 0), !m.Ahead && r.ahead.open(),
 		!m.Ahead && s.Restore == nil:
-		return fmt.Errorf("%w: STATE %.64q with %d descriptors, which nobody expects", link.ErrProtocol, m.Name, len(raw.FDs))
+		return fmt.Errorf("%w: STATE %.64q with %d descriptors, which nobody expects", wire.ErrProtocol, m.Name, len(raw.FDs))
 	}
 	fd := raw.FDs[0]
 	raw.FDs[0] = nil
@@ -127,7 +127,7 @@ func (r *Receiver) add(m *wire.State, raw *fdpass.Message) error {
 func (r *Receiver) saved(m *wire.Saved) error {
 	c := r.chapter(m.Ahead)
 	if !c.open() {
-		return fmt.Errorf("%w: SAVED without STATE", link.ErrProtocol)
+		return fmt.Errorf("%w: SAVED without STATE", wire.ErrProtocol)
 	}
 	c.saved = true
 	r.pass(delivery{ahead: m.Ahead})

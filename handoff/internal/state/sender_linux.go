@@ -140,7 +140,7 @@ func (t *transfer) run(ctx context.Context, work func(context.Context) error) er
 	})
 	m, err := link.Expect[*wire.Restored](ctx, t.Link, 0)
 	if err == nil && (m.Ahead != t.ahead || !saved.Load()) {
-		err = fmt.Errorf("%w: RESTORED before all was saved", link.ErrProtocol)
+		err = fmt.Errorf("%w: RESTORED before all was saved", wire.ErrProtocol)
 	}
 	if err != nil {
 		cancel(err)

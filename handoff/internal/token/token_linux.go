@@ -7,8 +7,8 @@ import (
 	"os"
 	"syscall"
 
-	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/sys"
+	"github.com/segue-go/segue/handoff/internal/wire"
 	"github.com/segue-go/segue/listener"
 	"golang.org/x/sys/unix"
 )
@@ -48,7 +48,7 @@ func Adopt(fd *listener.FD) (Token, error) {
 				return err // again
 			}
 		}
-		return fmt.Errorf("%w: the token is no eventfd", link.ErrProtocol)
+		return fmt.Errorf("%w: the token is no eventfd", wire.ErrProtocol)
 	})
 	if err != nil {
 		_ = fd.Close()

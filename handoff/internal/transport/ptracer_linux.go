@@ -7,7 +7,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/peer"
 	"golang.org/x/sys/unix"
 )
@@ -47,7 +46,7 @@ func (t *ptracer) allow(ctx context.Context, p *peer.Peer, patience time.Duratio
 	case <-timer.C:
 		return nothing, errNotAllowed
 	case <-p.Done():
-		return nothing, link.ErrPeerDied
+		return nothing, peer.ErrDied
 	case <-ctx.Done():
 		return nothing, context.Cause(ctx)
 	}
@@ -61,7 +60,7 @@ func (t *ptracer) allow(ctx context.Context, p *peer.Peer, patience time.Duratio
 	}
 	if p.Dead() { // and its number another's, perhaps; if it lives, the number was its own
 		withdraw()
-		return nothing, fmt.Errorf("before it could be allowed to take descriptors: %w", link.ErrPeerDied)
+		return nothing, fmt.Errorf("before it could be allowed to take descriptors: %w", peer.ErrDied)
 	}
 	return withdraw, nil
 }

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/peer"
 	"github.com/segue-go/segue/listener"
 	"golang.org/x/sys/unix"
@@ -120,7 +119,7 @@ func TestPtracerDead(t *testing.T) {
 		return kernel.set(pid)
 	}
 	withdraw, err := y.allow(t.Context(), p, time.Minute)
-	if !errors.Is(err, link.ErrPeerDied) {
+	if !errors.Is(err, peer.ErrDied) {
 		t.Errorf("got %v, want ErrPeerDied", err)
 	}
 	kernel.want(t, "dead", p.PID, 0)

@@ -41,7 +41,7 @@ func (r *Receiver) Token(f link.Frame, m *wire.Welcome) (token.Token, error) {
 		f.Raw.FDs[0] = nil
 		return token.Adopt(fd)
 	} else if n != 0 || m.Descriptor == 0 || !slices.Contains(m.Features, FeatureToken) {
-		return token.Token{}, fmt.Errorf("%w: WELCOME with %d descriptors", link.ErrProtocol, n)
+		return token.Token{}, fmt.Errorf("%w: WELCOME with %d descriptors", wire.ErrProtocol, n)
 	}
 	process, err := r.incumbent()
 	if err != nil {
@@ -115,7 +115,7 @@ func (r *Receiver) take(items []wire.Item) ([]*listener.FD, error) {
 	for i, fd := range fds {
 		info, err := listener.Describe(fd)
 		if err == nil && (info.Cookie != items[i].Cookie || info.Dev != items[i].Dev || info.Ino != items[i].Ino) {
-			err = fmt.Errorf("%w: descriptor %d of the incumbent is not %s", link.ErrProtocol, items[i].Descriptor, items[i].Name)
+			err = fmt.Errorf("%w: descriptor %d of the incumbent is not %s", wire.ErrProtocol, items[i].Descriptor, items[i].Name)
 		}
 		if err != nil {
 			(&fdpass.Message{FDs: fds}).Close()
@@ -127,6 +127,6 @@ func (r *Receiver) take(items []wire.Item) ([]*listener.FD, error) {
 
 // refusable reports whether err, of take, leaves the other transport to try.
 func refusable(err error) bool {
-	return !errors.Is(err, link.ErrProtocol) && !errors.Is(err, fdpass.ErrGone) && !errors.Is(err, net.ErrClosed) &&
+	return !errors.Is(err, wire.ErrProtocol) && !errors.Is(err, fdpass.ErrGone) && !errors.Is(err, net.ErrClosed) &&
 		!spares.OutOfDescriptors(err)
 }

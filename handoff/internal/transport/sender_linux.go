@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/segue-go/segue/handoff/internal/link"
+	"github.com/segue-go/segue/handoff/internal/peer"
 	"github.com/segue-go/segue/handoff/internal/spares"
 	"github.com/segue-go/segue/handoff/internal/sys"
 	"github.com/segue-go/segue/handoff/internal/token"
@@ -81,10 +82,10 @@ func (s *Sender) Prove(ctx context.Context, offers []*wire.Offer) error {
 	switch {
 	case !s.Link.Peer.Doubtful():
 	case s.Link.Peer.Dead():
-		return link.ErrPeerDied
+		return peer.ErrDied
 	default:
 		return fmt.Errorf("%w: it cannot be known whether process %d is the successor: what it sent was no answer, or came from another process",
-			link.ErrProtocol, s.Link.Peer.PID)
+			wire.ErrProtocol, s.Link.Peer.PID)
 	}
 	for _, o := range offers {
 		o.Batch++
@@ -114,7 +115,7 @@ func (s *Sender) Offer(ctx context.Context, o *wire.Offer, fds []syscall.Conn) e
 	}
 	taken, err := s.offer(ctx, plain(o), fds...)
 	if err == nil && taken.Refused != "" {
-		err = fmt.Errorf("%w: it refuses what was sent: %s", link.ErrProtocol, taken.Refused)
+		err = fmt.Errorf("%w: it refuses what was sent: %s", wire.ErrProtocol, taken.Refused)
 	}
 	return err
 }
@@ -208,7 +209,7 @@ func (s *Sender) offer(ctx context.Context, o *wire.Offer, fds ...syscall.Conn) 
 	}
 	s.Owe(time.Time{})
 	if taken.Batch != o.Batch {
-		return nil, fmt.Errorf("%w: TAKEN %d for OFFER %d", link.ErrProtocol, taken.Batch, o.Batch)
+		return nil, fmt.Errorf("%w: TAKEN %d for OFFER %d", wire.ErrProtocol, taken.Batch, o.Batch)
 	}
 	return taken, nil
 }

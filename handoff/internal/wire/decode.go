@@ -14,6 +14,9 @@ var (
 
 	// ErrUnknownType is wrapped by the error of a well-formed frame whose type version 1 does not have.
 	ErrUnknownType = errors.New("unknown type of frame")
+
+	// ErrProtocol means that the other side said or sent what does not belong there.
+	ErrProtocol = errors.New("protocol violation")
 )
 
 // Decode returns the message of a frame. It keeps nothing of b.
