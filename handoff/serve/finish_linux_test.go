@@ -82,7 +82,7 @@ func TestFinishLast(t *testing.T) {
 // nowhere is a Departure to which nothing has gone yet.
 type nowhere struct{}
 
-func (nowhere) Ask([]live.Conn)   {}
+func (nowhere) Ask([]live.Conn)     {}
 func (nowhere) Move(live.Conn) bool { return false }
 
 // Who waits in Finish is told when a connection will not leave any more: when all stay, when it is closed by force while its
