@@ -54,7 +54,7 @@ var (
 
 // Error is what this package's functions return.
 type Error struct {
-	Op    string // what was tried: join, listen, file, state, ready, wait, upgrade, give, take
+	Op    string // what was tried: join, listen, file, state, ready, check, wait, upgrade, give, take
 	Phase Phase  // where the generation stood
 	Err   error
 }

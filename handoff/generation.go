@@ -168,7 +168,7 @@ func (g *Generation) Status() Status {
 		Arrived: d.Arrived, Moved: d.Moved, LastError: d.LastError,
 	}
 	if f := (*driver.Failure)(nil); errors.As(d.LastError, &f) {
-		s.LastError = g.errorf("upgrade", f)
+		s.LastError = g.errorf(f.Op, f)
 	}
 	for _, o := range d.Sockets {
 		s.Sockets = append(s.Sockets, statusOf(o))

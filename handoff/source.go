@@ -102,7 +102,7 @@ func (g *Generation) tellReleased(successor driver.Peer, foreign bool) {
 }
 
 func (g *Generation) tellFailed(err error) {
-	g.observe(func(h hook.Observer) { h.Failed(err) })
+	g.observe(func(h hook.Observer) { h.Failed(g.errorf("upgrade", err)) })
 }
 
 // rescued is a Source with what Config.Rescue has taken.

@@ -2,6 +2,7 @@ package systemd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -301,6 +302,9 @@ func (s *service) released(to hook.Successor) {
 
 // upgradeFailed is told why an attempt to hand over has failed.
 func (s *service) upgradeFailed(err error) {
+	if e := (*handoff.Error)(nil); errors.As(err, &e) {
+		err = e.Err // the line says already what has failed
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.n.begin()

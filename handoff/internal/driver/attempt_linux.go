@@ -114,7 +114,7 @@ func (d *Driver) serveCaller(ctx context.Context, conn *net.UnixConn, spoke func
 		return
 	}
 	if err := a.handOver(d.ctx, func() {}); err != nil && !errors.Is(err, state.ErrStale) { // endStale has said that
-		d.log.Error("handover failed", "successor", a.pidNow(), "error", err)
+		d.log.Error("handover failed", "successor", a.pidNow(), "error", d.failure("upgrade", err))
 	}
 	d.endAttempt(a)
 }

@@ -27,7 +27,7 @@ func (p *predecessor) prove() {
 		if err != nil {
 			d.log.Error("the check failed", "error", err)
 			d.mu.Lock()
-			d.lastError = err
+			d.lastError = failed("check", d.phase, err)
 			d.mu.Unlock()
 			if d.HandBack(err) {
 				return

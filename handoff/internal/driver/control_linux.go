@@ -189,6 +189,9 @@ func (d *Driver) upgradeByControl(ctx context.Context, p *peer.Peer, say func(co
 
 // outcomeOf says how an upgrade ended.
 func outcomeOf(err error) (code, reason string) {
+	if f := (*Failure)(nil); errors.As(err, &f) {
+		err = f.Err // who asks knows what has failed
+	}
 	var child *ChildError
 	switch {
 	case err == nil:

@@ -16,7 +16,7 @@ func (a *attempt) orphaned() {
 	d, p := a.d, a.link.Peer
 	err := fmt.Errorf("%w: pid %d%s", ErrSuccessorDied, p.PID, exitText(p))
 	d.mu.Lock()
-	d.died, d.lastError = err, err
+	d.died, d.lastError = err, failed("upgrade", d.phase, err)
 	d.mu.Unlock()
 	d.log.Error("the successor died after the guard: nobody serves, and this process cannot any more; start the program anew "+
 		"(this process drains, and ends with an error then)", "error", err)

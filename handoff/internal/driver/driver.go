@@ -157,7 +157,7 @@ type Status struct {
 	Sockets     []*sockets.Socket
 	Arrived     int
 	Moved       int
-	LastError   error // that of an upgrade is a [Failure]
+	LastError   error // nil, or a [Failure]
 }
 
 // Status returns a snapshot.

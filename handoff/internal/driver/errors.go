@@ -18,21 +18,33 @@ var (
 	ErrSuccessorDied = errors.New("the successor died after the guard, and nobody serves; start the program anew")
 )
 
-// Failure is why an upgrade failed, with the phase in which the generation was then.
+// Failure is why an operation of a generation failed, and the phase in which it was then. It is what logs and Status show, and
+// reads as handoff.Error, which takes its place in what the functions of that package return.
 type Failure struct {
+	Op    string // as that of handoff.Error
 	Phase Phase
 	Err   error
 }
 
-func (e *Failure) Error() string { return e.Err.Error() }
+func (e *Failure) Error() string { return fmt.Sprintf("handoff: %s (%s): %v", e.Op, e.Phase, e.Err) }
 func (e *Failure) Unwrap() error { return e.Err }
 
-// failure notes the phase. Nil stays nil.
-func (d *Driver) failure(err error) error {
+// failure notes the operation, and the phase. Nil stays nil. What failed within the operation takes its name.
+func (d *Driver) failure(op string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return &Failure{Phase: d.Phase(), Err: err}
+	return failed(op, d.Phase(), err)
+}
+
+func failed(op string, phase Phase, err error) *Failure {
+	if f, ok := err.(*Failure); ok { //nolint:errorlint // what a callback has returned is further inside
+		if f.Op == op {
+			return f
+		}
+		err = f.Err
+	}
+	return &Failure{Op: op, Phase: phase, Err: err}
 }
 
 // BusyError is handoff.BusyError.

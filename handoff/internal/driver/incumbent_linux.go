@@ -36,16 +36,13 @@ func (a *attempt) handOver(ctx context.Context, confirmed func()) error {
 	if a.superseded && !a.failed {
 		return nil
 	}
-	err := a.cause
-	last := err
 	if !a.superseded {
-		err = a.link.Explain(err)
-		last = d.failure(err)
-	}
-	d.setLastError(last)
-	if !a.superseded {
+		err := a.link.Explain(a.cause)
+		d.setLastError(d.failure("upgrade", err))
 		return err
 	}
+	err := d.failure("upgrade", a.cause)
+	d.setLastError(err)
 	if !errors.Is(err, state.ErrStale) { // else it was said
 		d.log.Error("the successor failed", "error", err)
 	}

@@ -35,6 +35,7 @@ func (d *Driver) Ready(ctx context.Context) error {
 	defer cancel(nil)
 	defer context.AfterFunc(d.closeBegun, func() { cancel(context.Cause(d.closeBegun)) })()
 	if err := d.own(ctx); err != nil {
+		err = failed("ready", succession.PhaseStarting, err)
 		d.log.Error("this generation does not take over", "error", err)
 		d.stop()
 		return err

@@ -120,7 +120,7 @@ func (p *predecessor) noPermission(r *state.Receiver, err error) input {
 // endStale ends this generation, which nobody else succeeds: its state is behind.
 func (d *Driver) endStale(err error) {
 	d.mu.Lock()
-	d.stale, d.whyOver, d.lastError = err, err, err
+	d.stale, d.whyOver, d.lastError = err, err, failed("upgrade", d.phase, err)
 	s := d.superseding
 	d.mu.Unlock()
 	d.log.Error("this generation ends: its state is behind what its successor had made of it; start it anew", "error", err)

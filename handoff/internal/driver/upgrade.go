@@ -32,7 +32,7 @@ func (d *Driver) setLastError(err error) {
 
 // upgraded says how an upgrade has ended.
 func (d *Driver) upgraded(err error) error {
-	if err = d.failure(err); err == nil {
+	if err = d.failure("upgrade", err); err == nil {
 		return nil
 	}
 	d.setLastError(err)
