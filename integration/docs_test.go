@@ -123,7 +123,7 @@ func TestArchitectureNamesFiles(t *testing.T) {
 	rows := make(map[string]bool)
 	heading := regexp.MustCompile("(?m)^In .*`([a-z/]+)`:\n\n\\| File \\| Topic \\|\n\\|---\\|---\\|\n((?:\\|.*\n)+)")
 	for _, table := range heading.FindAllSubmatch(page, -1) {
-		for _, row := range regexp.MustCompile("(?m)^\\| ([^|]*) \\|").FindAllSubmatch(table[2], -1) {
+		for _, row := range regexp.MustCompile(`(?m)^\| ([^|]*) \|`).FindAllSubmatch(table[2], -1) {
 			for _, q := range regexp.MustCompile("`([^`]+)`").FindAllSubmatch(row[1], -1) {
 				name := "../" + string(table[1]) + "/" + string(q[1])
 				rows[name] = true
