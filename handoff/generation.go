@@ -11,6 +11,7 @@ import (
 	"github.com/segue-go/segue/handoff/internal/driver"
 	"github.com/segue-go/segue/handoff/internal/hook"
 	"github.com/segue-go/segue/handoff/internal/live"
+	"github.com/segue-go/segue/internal/startenv"
 )
 
 // Generation is one process in a chain of processes that hand the same sockets on. Make it with [Join], end it with
@@ -82,6 +83,7 @@ func (g *Generation) driverConfig(given supervised) driver.Config {
 		Path:       c.Path,
 		PIDFile:    c.PIDFile,
 		Supervisor: given.pidFile,
+		DryRun:     os.Getenv(startenv.DryRun),
 		Command:    c.Command,
 		Siblings:   c.Siblings,
 		Environ:    given.addTo,

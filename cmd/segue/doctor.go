@@ -15,15 +15,31 @@ import (
 )
 
 func (e env) doctorCommand() *cobra.Command {
-	timeout := 15 * time.Second
-	var asJSON bool
+	timeout := 2 * time.Minute
+	var asJSON, dry bool
 	c := &cobra.Command{
-		Use: "doctor [--json] [PATH]", Short: "look for what would make an upgrade fail, before there is one", DisableFlagsInUseLine: true,
-		Args: cobra.MaximumNArgs(1), ValidArgsFunction: completePath,
+		Use: "doctor [--json] [PATH] | doctor --dry-run PATH -- COMMAND [ARGUMENTS]", Short: "look for what would make an upgrade fail, before there is one", DisableFlagsInUseLine: true,
+		ValidArgsFunction: completePath,
+		Args: func(c *cobra.Command, args []string) error {
+			switch n := c.ArgsLenAtDash(); {
+			case dry && (n != 1 || len(args) < 2):
+				return usagef("--dry-run wants PATH -- COMMAND: what is to be started as a successor of whom")
+			case !dry && (n >= 0 || len(args) > 1):
+				return usagef("give one PATH; COMMAND is for --dry-run")
+			case len(args) > 0 && args[0] == "":
+				return usagef("PATH is empty; leave it out to look at the machine only")
+			}
+			return nil
+		},
 		Long: `Looks at the machine, and with PATH, the rendezvous of a program, at that path and the process that serves there: limits of
 descriptors and of those in flight, accept queues, permissions, Yama, namespaces, seccomp where it can be seen, systemd's
 unit, features of the kernel. Each finding is ok, a warning (an upgrade works, but something is lost, slower, or cannot be
 seen) or a fault (an upgrade fails, or a crash does harm), with what to do about it. Nothing is changed.
+
+With --dry-run, COMMAND is started as a successor, with SEGUE_RENDEZVOUS=PATH. It really starts, and asks for its sockets.
+Where it would take over it gives up, and the process that serves goes on untouched. The list says what it would have
+taken, what it would have left to be closed, and what it has bound itself. COMMAND has to be built with this release of
+segue or a later one: an older one would really take over, so that it is looked for in the files that COMMAND names.
 
 Run it as the user of the program, or as root, and where the program runs: in its container.
 
@@ -43,15 +59,16 @@ The exit status:
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx, stop := bound(c.Context(), timeout, "")
 			defer stop()
-			path := ""
-			if len(args) > 0 {
-				if path = args[0]; path == "" {
-					return usagef("PATH is empty; leave it out to look at the machine only")
-				}
-			}
-			all, err := doctor.Examine(ctx, path)
+			all, err := doctor.Examine(ctx, strings.Join(args[:min(1, len(args))], ""))
 			if all == nil && err != nil {
 				return err
+			}
+			if dry && err == nil {
+				tried, err := doctor.DryRun(ctx, args[0], args[1:], e.stderr)
+				if err != nil {
+					return err
+				}
+				all = append(all, tried...)
 			}
 			if asJSON {
 				enc := json.NewEncoder(e.stdout)
@@ -77,6 +94,7 @@ The exit status:
 			return nil
 		},
 	}
+	c.Flags().BoolVar(&dry, "dry-run", false, "start COMMAND as a successor that gives up before it takes over")
 	c.Flags().BoolVar(&asJSON, "json", false, "print an array of objects")
 	c.Flags().Var((*timeValue)(&timeout), "timeout", "wait no longer than this `time`")
 	return c

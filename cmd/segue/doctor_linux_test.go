@@ -180,3 +180,40 @@ func TestDoctorFits(t *testing.T) {
 		t.Error("NO_COLOR is set")
 	}
 }
+
+// TestDryRun tries a successor ten times in a row; the server serves on, has nothing to complain of, and is upgraded then. Another one
+// asks for other sockets, one fails, and one would not know that it is tried.
+func TestDryRun(t *testing.T) {
+	path, server := chain(t, "")
+	exe, err := os.Executable()
+	must(t, err)
+	try := func(argv ...string) (int, string) {
+		var out strings.Builder
+		status := (env{stdout: &out, stderr: &out}).run(append([]string{"doctor", "--dry-run", path, "--"}, argv...))
+		return status, out.String()
+	}
+	for range 10 {
+		if status, out := try("env", envRole+"=server", exe, "127.0.0.1:0"); status != exitOK || !strings.Contains(out, "it would take tcp/127.0.0.1:0") {
+			t.Fatalf("status %d\n%s", status, out)
+		}
+	}
+	if status, out := try("env", envRole+"=server", exe, "127.0.0.2:0"); status != exitWarnings || !strings.Contains(out, "leave, to be closed: tcp/127.0.0.1:0") {
+		t.Errorf("another socket: %d\n%s", status, out)
+	}
+	if status, out := try("env", envRole+"=unknown", exe); status != exitFaults || !strings.Contains(out, "exit status 64") {
+		t.Errorf("a program that fails: %d\n%s", status, out)
+	}
+	if status, out := try("true"); status != exitFailure || !strings.Contains(out, "really take over") {
+		t.Errorf("a program without segue: %d\n%s", status, out)
+	}
+	c := &control.Client{Path: path}
+	s, err := c.Status(t.Context())
+	if err != nil || s.PID != server.Process.Pid || s.Generation != 1 || s.LastError != "" || s.Phase != "serving" {
+		t.Errorf("after dry runs: %+v, %v", s, err)
+	}
+	must(t, c.Upgrade(t.Context(), nil))
+	must(t, c.Stop(t.Context()))
+	if status, _ := try("env", envRole+"=server", exe, "127.0.0.1:0"); status != exitNobody {
+		t.Errorf("nobody is there: %d", status)
+	}
+}

@@ -25,6 +25,9 @@ const (
 	// of whoever set it that comes to serve, just before that confirms. A process that is superseded while the file names it
 	// adds the word Superseded: who has taken over is not of the same supervisor.
 	PIDFile = "SEGUE_PIDFILE"
+	// DryRun has each generation of the process, and of those that it starts, try to take over and give up before it does. What
+	// it would have taken is appended to the file of this name, as a line of JSON: a DryReport.
+	DryRun = "SEGUE_DRY_RUN"
 )
 
 // Superseded is a word in the file of PIDFile.

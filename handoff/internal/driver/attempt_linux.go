@@ -200,7 +200,7 @@ func (d *Driver) beginAttempt(ctx context.Context, a *attempt) error {
 	for first := true; ; first = false {
 		d.mu.Lock()
 		other, news := d.attempt, d.news
-		if other == nil || other.owesSince.IsZero() && other != displaced {
+		if other == nil || !other.yields() && other != displaced || other.dry() && a.dry() {
 			defer d.mu.Unlock()
 			if own && !first {
 				d.waiting--
@@ -210,7 +210,7 @@ func (d *Driver) beginAttempt(ctx context.Context, a *attempt) error {
 		if own && first {
 			d.waiting++
 		}
-		wait := time.Until(other.owesSince.Add(impatience))
+		wait := time.Until(other.owesSince.Add(impatience)) // 0 for a dry run that owes nothing
 		if wait <= 0 {
 			if other != displaced {
 				displaced = other
@@ -324,6 +324,9 @@ func (a *attempt) prepare(ctx context.Context) succession.IncumbentEvent {
 	if err == nil {
 		err = a.awaitReceipts(ctx)
 	}
+	if err == nil && a.hello.DryRun {
+		err = errDryRun
+	}
 	if err == nil {
 		err = a.sections.SendAhead(ctx)
 	}
@@ -346,7 +349,7 @@ func (a *attempt) dismiss(cause error) {
 	if errors.Is(cause, link.ErrPeerDied) {
 		return
 	}
-	var m wire.Message = &wire.Abort{Reason: cause.Error()}
+	var m wire.Message = abort(cause)
 	if !a.token.Exists() && errors.Is(cause, net.ErrClosed) {
 		m = refusal(cause) // it has not been welcomed, and may be the first when this generation is gone
 	}

@@ -59,6 +59,9 @@ func (d *Driver) meet(ctx context.Context) error {
 		defer cancel()
 		return d.succeed(ctx, conn)
 	}
+	if d.cfg.Path == "" && d.cfg.DryRun != "" {
+		return errDryAlone
+	}
 	if d.cfg.Path == "" {
 		return nil
 	}

@@ -26,6 +26,7 @@ type Config struct {
 	// Supervisor is a PID file for who has started the program (startenv.PIDFile). It names this process before that confirms, so that
 	// a predecessor knows whether it has the same supervisor.
 	Supervisor string
+	DryRun     string // the file for what a dry run finds (startenv.DryRun); empty: it is no dry run
 	Command    func() *exec.Cmd
 	Siblings   bool
 	Environ    func(env []string) []string // of a successor that this process starts, from what it would be; nil: that

@@ -8,11 +8,12 @@ const (
 	featureState   = "state"   // sections of state move
 	featureUpgrade = "upgrade" // a request for an upgrade that comes too late is passed on
 	featureReturn  = "return"  // live connections come back with the sockets; means nothing without conns
+	featureDryRun  = "dry-run" // the incumbent ends the handoff when it has compared the receipts, if HELLO says so
 )
 
 // features are what this side can do.
 func (d *Driver) features() []string {
-	f := []string{featureConns, featureState, featureReturn, featureUpgrade}
+	f := []string{featureConns, featureState, featureReturn, featureUpgrade, featureDryRun}
 	if d.proxies {
 		f = nil // what moves would end here
 	}

@@ -38,6 +38,10 @@ func (a *attempt) handOver(ctx context.Context, confirmed func()) error {
 	}
 	if !a.superseded {
 		err := a.link.Explain(a.cause)
+		if a.dry() { // it says nothing about an upgrade
+			d.log.Info("a dry run has ended", "successor", a.pidNow(), "result", err)
+			return nil
+		}
 		d.setLastError(d.failure("upgrade", err))
 		return err
 	}

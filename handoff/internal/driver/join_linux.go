@@ -29,7 +29,9 @@ func (d *Driver) search(ctx context.Context) error {
 	s := rendezvous.Search{Path: d.keeper.Path, Step: d.cfg.StepTimeout, Log: d.log, Succeed: d.succeed, Bind: d.keeper.Bind}
 	r := rendezvous.Rescue{Path: d.keeper.Path, Step: d.cfg.StepTimeout, Log: d.log, Rule: d.rule(), Take: d.takeFrom, Bind: d.keeper.Bind}
 	defer r.Close()
-	if d.cfg.Rescue != nil {
+	if d.cfg.DryRun != "" {
+		s.Bind = func() error { return errDryAlone }
+	} else if d.cfg.Rescue != nil {
 		s.Replace = r.Replace
 	}
 	s.Ours = func(err error) bool {

@@ -108,7 +108,7 @@ func (a *attempt) offer(ctx context.Context) error {
 		}
 	}
 	a.items = len(items)
-	a.heir = d.isFirstOrReleased()
+	a.heir = d.isFirstOrReleased() && !a.hello.DryRun
 	welcome := &wire.Welcome{
 		Version: a.version, Features: a.features, Generation: number, Name: a.d.origin.Name(), PID: os.Getpid(), Heir: a.heir,
 		StateWithin: d.stateWithin(),

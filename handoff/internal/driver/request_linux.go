@@ -8,7 +8,7 @@ import (
 
 // busyLocked reports whether an upgrade has to wait for another one. It need not if the successor of that one owes an answer:
 // then it may take its place.
-func (d *Driver) busyLocked() bool { return d.attempt != nil && d.attempt.owesSince.IsZero() }
+func (d *Driver) busyLocked() bool { return d.attempt != nil && !d.attempt.yields() }
 
 // passRequestOn has the successor start an upgrade.
 func (d *Driver) passRequestOn(by string) {

@@ -30,6 +30,7 @@ type predecessor struct {
 	ready    context.Context // of the call of Ready
 	state    bool            // sections may move
 	heir     bool            // nobody before it can be revived: if it ends, the sockets are ours
+	checks   bool            // it ends a dry run when it has compared the receipts
 	offer    []offeredItem   // by place in the offer
 	netns    uint64          // of this process; 0: not asked yet, or unknown
 	foreign  bool            // the operator knows that a socket is of another one
@@ -126,7 +127,7 @@ func (d *Driver) succeed(ctx context.Context, conn *net.UnixConn) error {
 func (p *predecessor) beWelcomed(ctx context.Context) error {
 	d := p.d
 	l := p.link
-	err := l.Send(&wire.Hello{Versions: wire.Versions(), Features: d.features(), Name: d.origin.Name(), PID: os.Getpid()})
+	err := l.Send(&wire.Hello{Versions: wire.Versions(), Features: d.features(), Name: d.origin.Name(), PID: os.Getpid(), DryRun: d.cfg.DryRun != ""})
 	if err != nil && !link.Over(err) { // who hangs up before that may have said why
 		return err
 	}
@@ -189,7 +190,8 @@ func (p *predecessor) welcome(f link.Frame, m *wire.Welcome) (err error) {
 	if !slices.Contains(wire.Versions(), m.Version) {
 		return fmt.Errorf("%w: WELCOME to version %d, we speak %v", link.ErrVersion, m.Version, wire.Versions())
 	}
-	p.heir = m.Heir
+	p.heir = m.Heir && d.cfg.DryRun == "" // which never takes the sockets
+	p.checks = slices.Contains(m.Features, featureDryRun)
 	if slices.Contains(m.Features, featureConns) {
 		p.returns = slices.Contains(m.Features, featureReturn)
 		p.in = d.Conns.From(p.link, d.inheritedPlaces())

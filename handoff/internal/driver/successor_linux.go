@@ -242,6 +242,9 @@ func (d *Driver) own(ctx context.Context) error {
 			}
 		}
 		p.ready = ctx
+		if d.cfg.DryRun != "" {
+			return p.endDryRun()
+		}
 	}
 	d.fillSpares() // before clients come; after the receipts it would be in the way of COMMIT, while nobody accepts
 	in := d.decide(p, input{event: succession.Ready})

@@ -58,7 +58,7 @@ func tidy(m Message) (Message, error) {
 		c.Reason = tidyReason(m.Reason)
 		return &c, nil
 	case *Abort:
-		return &Abort{Reason: tidyReason(m.Reason)}, nil
+		return &Abort{Reason: tidyReason(m.Reason), DryRun: m.DryRun}, nil
 	case *Goodbye:
 		return &Goodbye{Reason: tidyReason(m.Reason)}, nil
 	case *Taken:

@@ -72,6 +72,9 @@ type Hello struct {
 	Features []string `json:"features,omitempty"`
 	Name     string   `json:"name"` // the program, for the operator
 	PID      int      `json:"pid"`  // as the successor itself sees it, for the operator; the kernel is asked for who it is
+	// DryRun: the successor takes what is offered, and will never own. An incumbent that names the feature "dry-run" ends the
+	// handoff by ABORT when it has compared the receipts.
+	DryRun bool `json:"dryRun,omitempty"`
 }
 
 // Welcome answers HELLO. One descriptor comes with it: the token, an eventfd; or none, if it says where that is.
@@ -253,6 +256,7 @@ type Failed struct {
 // Abort ends the attempt from the incumbent's side; nothing happened.
 type Abort struct {
 	Reason string `json:"reason,omitempty"`
+	DryRun bool   `json:"dryRun,omitempty"` // nothing is wrong: the successor asked for a dry run
 }
 
 // Release asks an ancestor to give up revival.
