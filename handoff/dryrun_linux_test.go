@@ -35,7 +35,7 @@ func TestDryRunYields(t *testing.T) {
 	path := rendezvous(t)
 	c := config(t, path)
 	c.Command = func() *exec.Cmd { return exec.Command("false") }
-	a, l := first(t, c)
+	a, _ := first(t, c)
 	r := dryRaw(t, path)
 	r.prepared(r.receipts(), 0)
 	if m := hear[*wire.Abort](r); !m.DryRun {
@@ -63,7 +63,6 @@ func TestDryRunYields(t *testing.T) {
 	b := join(t, config(t, path))
 	hear[*wire.Abort](r)
 	r.close()
-	_ = l.Close()
 	supersede(t, a, b)
 }
 
