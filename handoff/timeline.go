@@ -13,7 +13,25 @@ type Trace = timeline.Trace
 // (Halves).
 func (g *Generation) History() []timeline.Handoff { return g.driver.History() }
 
-// Counters returns the totals of the chain since its first generation.
+// Counters returns the totals of the chain since its first generation. They travel with the sockets, and only the generation that
+// owns counts. So a series of them, as somebody sees who asks whoever serves, does this:
+//
+//	A handoff is done               goes on: the successor has the totals before it owns
+//	It fails before the successor   goes on: the incumbent has counted nothing meanwhile, and counts now
+//	  owns, or the heir takes over
+//	The successor gives the         goes on with the successor's: they come back before the sockets do.
+//	  sockets back                  If they do not arrive: as in the next row
+//	The successor dies and this     begins at 0, since the successor may have counted more than is known here; but
+//	  one is revived, once or       those of undone handoffs go on, which the successor cannot have counted while
+//	  several times                 this one guarded it
+//	A rescue, or a first            begins at 0
+//	  generation after a crash
+//	The predecessor is of a release begins at 0
+//	  without this, or its report
+//	  did not fit the socket
+//
+// It never falls to a value that is smaller and not 0. A handoff that was done, and whose successor gave the sockets back or died after that,
+// is counted as done and as revived.
 func (g *Generation) Counters() timeline.Counters { return g.driver.Counters() }
 
 // Chain returns what this generation does now, and the older ones that still drain, as they have last told it over their links.

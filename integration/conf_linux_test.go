@@ -90,6 +90,9 @@ type conf struct {
 	// Helper is a process that it starts before Ready.
 	Helper bool
 
+	// Timeline has SIGUSR2 also write what the process says of its chain to a file, whose name the event "timeline" has.
+	Timeline bool
+
 	// Of the role http. Handled is a file to which each request's token is appended; "" is none.
 	Handled                        string
 	IdleTimeout, ReadHeaderTimeout time.Duration

@@ -3,12 +3,14 @@ package integration
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -111,6 +113,7 @@ func (p *process) obey(signals chan os.Signal) {
 			p.wg.Go(func() { p.e.result("upgrade", p.gen.Upgrade(context.Background())) })
 		case unix.SIGUSR2:
 			fmt.Println("reported by", os.Getpid())
+			p.tellTimeline()
 			p.e.emit(event{Ev: "stats", FDs: descriptors(), Gs: runtime.NumGoroutine(), N: p.gen.Status().Generation})
 		case unix.SIGUSR1:
 			switch p.USR1 {
@@ -131,6 +134,23 @@ func (p *process) obey(signals chan os.Signal) {
 			}
 		}
 	}
+}
+
+// tellTimeline writes what this process says of its chain to a file, if somebody wants to know.
+func (p *process) tellTimeline() {
+	if !p.Timeline {
+		return
+	}
+	b, err := json.Marshal(telling{History: p.gen.History(), Counters: p.gen.Counters(), Chain: p.gen.Chain()})
+	name := filepath.Join(filepath.Dir(p.Path), fmt.Sprintf("timeline.%d", os.Getpid()))
+	if err == nil {
+		err = os.WriteFile(name, b, 0o600)
+	}
+	ev := event{Ev: "timeline", Msg: name}
+	if err != nil {
+		ev.Err = err.Error()
+	}
+	p.e.emit(ev)
 }
 
 func (p *process) end() {

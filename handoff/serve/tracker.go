@@ -107,6 +107,22 @@ func (t *tracker) all() []*tracked {
 	return t.conns.all()
 }
 
+// Count is of [live.Counter].
+func (t *tracker) Count() (active, idle int) {
+	for _, c := range t.all() {
+		c.mu.Lock()
+		switch {
+		case c.fate != here || c.closed:
+		case c.between():
+			idle++
+		default:
+			active++
+		}
+		c.mu.Unlock()
+	}
+	return active, idle
+}
+
 // set changes the mode, with mu held.
 func (t *tracker) set(holding bool) {
 	var m mode

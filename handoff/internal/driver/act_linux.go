@@ -2,6 +2,7 @@ package driver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/segue-go/segue/handoff/internal/peer"
 	"github.com/segue-go/segue/handoff/internal/succession"
 	"github.com/segue-go/segue/handoff/internal/wire"
+	"github.com/segue-go/segue/handoff/timeline"
 )
 
 // act carries out one action of the incumbent. Some report an event.
@@ -27,6 +29,7 @@ func (a *attempt) act(action succession.Action) (report succession.IncumbentEven
 			a.because(succession.Committed, err)
 			return succession.LinkEnd, true
 		}
+		a.rec.reached(timeline.Committed)
 	case succession.ReadToken:
 		taken, err := a.token.Take()
 		if taken {
@@ -47,10 +50,14 @@ func (a *attempt) act(action succession.Action) (report succession.IncumbentEven
 		return succession.Revived, true
 	case succession.Reopen:
 		a.failed, a.done = true, true
+		a.undone()
 		d.reopen(a)
+		a.rec.opened(true)
 		d.freeForNext(a) // who hears that this generation serves again may upgrade it at once
 	case succession.EndStale:
 		a.failed = true
+		a.rec.result(timeline.Stale, a.cause)
+		a.rec.tell(a.cause)
 		d.endStale(a.cause)
 	case succession.Dismiss:
 		a.done = true
@@ -70,6 +77,7 @@ func (a *attempt) act(action succession.Action) (report succession.IncumbentEven
 		a.supersede(a.frame.(*wire.Confirm))
 	case succession.SupersedeUnconfirmed:
 		a.endedUnconfirmed = true
+		a.rec.result(timeline.Orphaned, errors.Join(errWished, a.cause))
 		d.log.Warn("the successor was ended before it had confirmed, at somebody's wish; nobody is revived", "error", a.cause)
 		d.nowSuperseded()
 	case succession.Release:

@@ -7,9 +7,12 @@ import (
 	"net"
 	"os"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/segue-go/segue/handoff/fdpass"
+	"github.com/segue-go/segue/handoff/internal/chronicle"
 	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/migrate"
 	"github.com/segue-go/segue/handoff/internal/rendezvous"
@@ -21,6 +24,7 @@ import (
 	"github.com/segue-go/segue/handoff/internal/token"
 	"github.com/segue-go/segue/handoff/internal/transport"
 	"github.com/segue-go/segue/handoff/internal/wire"
+	"github.com/segue-go/segue/handoff/timeline"
 )
 
 // attempt is one try to hand over to one successor. Only one is under way at a time (Driver.attempt).
@@ -74,8 +78,19 @@ type attempt struct {
 	cause            error // why the attempt fails, if it does
 
 	mayHaveOwned bool // the successor had, or may have had, the token: the sections were asked
-	handedBack   bool // the successor has put the token back
-	linkGiven    bool // its connections return: the link belongs to a returner
+	rec          *record
+	pulled       bool              // the successor has taken the descriptors
+	pastSent     bool              // the successor may go on with the totals
+	totalsBack   *chronicle.Report // with what this generation goes on when it has the sockets back; guarded by annals.mu
+	reportsNow   atomic.Bool       // they agreed on reports
+	reporting    sync.Mutex        // guards what follows
+	reported     uint64            // what the successor knows of the book
+	said         said
+	toldAt       time.Time
+	stopReports  chan struct{} // closed when there is nobody any more to report to; nil: nobody reports
+
+	handedBack bool // the successor has put the token back
+	linkGiven  bool // its connections return: the link belongs to a returner
 }
 
 // newAttempt is an attempt in which nothing has happened yet. l is nil if the successor is still to be started.
@@ -100,8 +115,12 @@ func (a *attempt) pidNow() int {
 // serveCaller serves one caller at the rendezvous. It takes conn. ctx is for as long as the caller is silent; spoke is called
 // when it is not any more.
 func (d *Driver) serveCaller(ctx context.Context, conn *net.UnixConn, spoke func()) {
-	l := link.New(conn, d.linkOptions("successor", true))
-	a := newAttempt(d, l)
+	called := time.Now()
+	a := newAttempt(d, nil)
+	options := d.linkOptions("successor", true)
+	options.Aside = a.heard
+	l := link.New(conn, options)
+	a.link = l
 	err := a.awaitHello(ctx)
 	spoke()
 	if err == nil {
@@ -113,9 +132,14 @@ func (d *Driver) serveCaller(ctx context.Context, conn *net.UnixConn, spoke func
 		l.Close()
 		return
 	}
-	if err := a.handOver(d.ctx, func() {}); err != nil && !errors.Is(err, state.ErrStale) { // endStale has said that
+	a.rec = d.begin(newID(), timeline.Incumbent, timeline.CauseCaller, called)
+	a.rec.stage(timeline.StageHello)
+	a.metSuccessor()
+	err = a.handOver(d.ctx, func() {})
+	if err != nil && !errors.Is(err, state.ErrStale) { // endStale has said that
 		d.log.Error("handover failed", "successor", a.pidNow(), "error", d.failure("upgrade", err))
 	}
+	a.conclude(err)
 	d.endAttempt(a)
 }
 
@@ -157,6 +181,7 @@ func (a *attempt) awaitHello(ctx context.Context) error {
 	}
 	a.features = wire.Common(a.d.features(), hello.Features)
 	a.moves = slices.Contains(a.features, featureConns)
+	a.reportsNow.Store(slices.Contains(a.features, featureTimeline))
 	a.returns = a.moves && slices.Contains(a.features, featureReturn)
 	_, err = transport.Agreed(a.features, a.d.cfg.PullOnly, a.link)
 	return err
@@ -314,12 +339,19 @@ func (a *attempt) prepare(ctx context.Context) succession.IncumbentEvent {
 	var err error
 	if a.child != nil || a.foreign {
 		err = a.awaitHello(ctx) // who called at the rendezvous has been
+		if err == nil {
+			a.metSuccessor()
+		}
 	}
 	if err == nil {
 		err = a.awaitReady(ctx)
 	}
 	if err == nil {
+		a.rec.stage(timeline.StageOffer)
 		err = a.offer(ctx)
+	}
+	if err == nil {
+		a.noteOffered()
 	}
 	if err == nil {
 		err = a.awaitReceipts(ctx)
@@ -328,7 +360,9 @@ func (a *attempt) prepare(ctx context.Context) succession.IncumbentEvent {
 		err = errDryRun
 	}
 	if err == nil {
+		a.preparedNow()
 		err = a.sections.SendAhead(ctx)
+		a.rec.stageEnds(timeline.StageState)
 	}
 	if err == nil {
 		err = d.releaseAncestor(ctx)
@@ -385,6 +419,7 @@ func (a *attempt) dismiss(cause error) {
 // commit: this generation stops to accept, then says goodbye, and the successor takes the token when it is ready.
 func (a *attempt) leaveToHeir() {
 	d := a.d
+	a.rec.result(timeline.Left, nil)
 	d.log.Info("closed; the sockets are left to the successor that prepares itself", "successor", a.pidNow())
 	if err := d.park(); err != nil {
 		d.log.Error("a socket does not pause", "error", err)

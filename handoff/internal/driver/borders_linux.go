@@ -25,6 +25,7 @@ type ownership interface {
 
 // offered is what one successor was offered.
 type offered interface {
+	Claimed() []bool
 	Len() int
 	Items() ([]wire.Item, []syscall.Conn)
 	Sockets() []*sockets.Socket

@@ -24,6 +24,8 @@ type chain struct {
 	control *control.Server   // at the one at which somebody asks
 	spares  spares.Pool       // descriptors for a handover
 
+	rescue *record // of the rescue by which this generation came to be; nil: none
+
 	origin spawn.Origin // what successors are started with
 	stdio  spawn.Stdio  // standard output and error
 }

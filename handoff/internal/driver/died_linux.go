@@ -6,6 +6,7 @@ import (
 
 	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/wire"
+	"github.com/segue-go/segue/handoff/timeline"
 )
 
 // This is what a generation that drains makes of the end of the successor to which it was released. It cannot serve again,
@@ -18,6 +19,8 @@ func (a *attempt) orphaned() {
 	d.mu.Lock()
 	d.died, d.lastError = err, failed("upgrade", d.phase, err)
 	d.mu.Unlock()
+	a.rec.result(timeline.Orphaned, err)
+	a.rec.tell(err)
 	d.log.Error("the successor died after the guard: nobody serves, and this process cannot any more; start the program anew "+
 		"(this process drains, and ends with an error then)", "error", err)
 }
@@ -39,6 +42,7 @@ func (d *Driver) sayBye() error {
 	if known.none() {
 		return nil
 	}
+	a.lastReport()
 	if link.Over(a.link.Send(&wire.Bye{})) || a.link.Peer.Dead() { // what is known of that may be about to be found out
 		t := time.NewTimer(2 * d.cfg.StepTimeout)
 		defer t.Stop()

@@ -13,7 +13,9 @@ import (
 	"os/signal"
 	"sync"
 	"sync/atomic"
+	"time"
 
+	"github.com/segue-go/segue/handoff/internal/chronicle"
 	"github.com/segue-go/segue/handoff/internal/migrate"
 	"github.com/segue-go/segue/handoff/internal/sockets"
 	"github.com/segue-go/segue/handoff/internal/state"
@@ -76,6 +78,8 @@ type Driver struct {
 
 	upgradeAsked chan struct{} // the predecessor passes on a request for an upgrade
 
+	annals annals // records of handoffs
+
 	chain // what differs by platform: peers, rendezvous, token
 }
 
@@ -103,6 +107,7 @@ func New(c Config) *Driver {
 		superseding:  newSuperseding(),
 	}
 	d.numberNow.Store(1)
+	d.annals.book, d.annals.born = chronicle.NewBook(now()), time.Now()
 	if d.trace == nil {
 		d.trace = &timeline.Trace{}
 	}
@@ -117,9 +122,11 @@ func New(c Config) *Driver {
 		Task:        d.task,
 		StepTimeout: c.StepTimeout,
 		Standing:    d.standing,
+		Told:        d.toldConns,
 	})
 	d.initChain()
 	d.Sections.Timeout, d.Sections.Life, d.Sections.Go = c.StateTimeout, d.ctx, d.task
+	d.Sections.Told = d.toldSection
 	d.Sections.Log = func() *slog.Logger { return d.log }
 	return d
 }

@@ -67,6 +67,7 @@ func (d *Driver) peersLocked() (predecessor, successor int) { return 0, 0 }
 func (d *Driver) busyLocked() bool                          { return false }
 func (d *Driver) passRequestOn(string)                      {}
 func (d *Driver) flush(time.Time, time.Duration)            {}
+func (d *Driver) drained()                                  {}
 func (d *Driver) announceClose()                            {}
 func (d *Driver) sayBye() error                             { return nil }
 func (d *Driver) closeChain(bool)                           { d.Conns.Close() }

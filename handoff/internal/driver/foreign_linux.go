@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/peer"
 	"github.com/segue-go/segue/handoff/internal/sys"
+	"github.com/segue-go/segue/handoff/timeline"
 	"github.com/segue-go/segue/listener"
 )
 
@@ -32,8 +34,10 @@ func (d *Driver) startForeign(ctx context.Context, start Start) error {
 	if err := d.beginAttempt(ctx, a); err != nil {
 		return err
 	}
+	a.rec = d.begin(newID(), timeline.Incumbent, timeline.CauseForeign, time.Now())
 	proxy, theirs, err := d.proxy(a)
 	if err != nil {
+		a.conclude(err)
 		d.endAttempt(a)
 		return err
 	}
@@ -44,6 +48,7 @@ func (d *Driver) startForeign(ctx context.Context, start Start) error {
 		defer d.tasks.Done()
 		defer close(over)
 		err = a.handOver(ctx, func() { close(superseded) })
+		a.conclude(err)
 		d.closeAttempt(a)
 	}()
 	proxyErr := proxy.standIn(ctx, a, theirs, start)

@@ -5,6 +5,7 @@ import (
 
 	"github.com/segue-go/segue/handoff/internal/succession"
 	"github.com/segue-go/segue/handoff/internal/wire"
+	"github.com/segue-go/segue/handoff/timeline"
 )
 
 // supersede starts the drain. What the successor did not ask for is closed now: its queue is emptied first, and what was in it
@@ -13,6 +14,7 @@ func (a *attempt) supersede(m *wire.Confirm) {
 	d := a.d
 	d.log.Info("superseded", "successor", a.pidNow())
 	a.superseded = true
+	a.confirmedNow()
 	d.mu.Lock()
 	a.endKnown = newEvent()
 	d.mu.Unlock()
@@ -51,6 +53,8 @@ func (a *attempt) successor() Peer {
 func (a *attempt) release() {
 	d := a.d
 	a.tellReleased()
+	a.rec.stageEnds(timeline.StageGuard)
+	a.rec.reached(timeline.Released)
 	d.closeCopies()
 	a.say(&wire.Released{})
 	why := "the guard is over"

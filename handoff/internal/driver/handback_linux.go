@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/sockets"
 	"github.com/segue-go/segue/handoff/internal/state"
 	"github.com/segue-go/segue/handoff/internal/succession"
 	"github.com/segue-go/segue/handoff/internal/wire"
+	"github.com/segue-go/segue/handoff/timeline"
 )
 
 // HandBack gives the sockets back, if there is somebody to give them to.
@@ -77,6 +79,7 @@ func (p *predecessor) handBackSockets(in input) bool {
 		d.log.Error("something that only one process may have is not let go of; the predecessor ends this process to have the sockets",
 			"error", held)
 	}
+	p.fails(timeline.RolledBack, fmt.Errorf("%w: %w", link.ErrReturned, cause), true)
 	var err error
 	if held == nil {
 		err = p.token.Put()

@@ -14,6 +14,7 @@ import (
 	"github.com/segue-go/segue/handoff/internal/state"
 	"github.com/segue-go/segue/handoff/internal/succession"
 	"github.com/segue-go/segue/handoff/internal/wire"
+	"github.com/segue-go/segue/handoff/timeline"
 )
 
 // This is the incumbent's driver: it makes events of what the successor says and of what becomes of it, has the table of
@@ -76,6 +77,11 @@ func (a *attempt) decide(e succession.IncumbentEvent) {
 		d.mu.Unlock()
 		if !slices.Contains(decided.do, succession.Reopen) {
 			d.report(decided)
+		}
+		if e == succession.Owned && from == succession.Committed {
+			a.rec.opened(false)
+			a.rec.reached(timeline.Owned)
+			a.rec.stage(timeline.StageProbation)
 		}
 		a.lastEvent = e
 		again = false

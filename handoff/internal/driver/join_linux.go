@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
+	"github.com/segue-go/segue/handoff/internal/chronicle"
 	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/peer"
 	"github.com/segue-go/segue/handoff/internal/rendezvous"
+	"github.com/segue-go/segue/handoff/timeline"
 )
 
 // withLock calls f while it holds the lock of the rendezvous, if there is one.
@@ -38,12 +41,15 @@ func (d *Driver) search(ctx context.Context) error {
 		var busy *BusyError
 		return errors.As(err, &busy) && (busy.PID == os.Getpid() || busy.PID == r.Killed() && busy.PID != 0)
 	}
+	begun := time.Now()
 	first, err := s.Run(ctx)
 	if err != nil || !first {
 		return err
 	}
 	if taken := r.Taken(); taken != nil && d.cfg.Rescued != nil {
 		d.cfg.Rescued(taken)
+		d.rescue = d.begin(newID(), timeline.Successor, timeline.CauseRescue, begun)
+		d.rescue.change(func(h *chronicle.Half, _ time.Duration) { h.From.PID = r.Killed() })
 	}
 	return d.keeper.Open()
 }
@@ -79,4 +85,14 @@ func (d *Driver) introduce(l *link.Link, f link.Frame) (*peer.Peer, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// rescued notes that a generation owns which has replaced an incumbent that did not answer.
+func (d *Driver) rescued() {
+	d.rescue.opened(true)
+	if d.rescue != nil {
+		d.rescue.reached(timeline.Confirmed)
+		d.rescue.result(timeline.Done, nil)
+		d.rescue.tell(nil)
+	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/segue-go/segue/handoff/internal/token"
 	"github.com/segue-go/segue/handoff/internal/transport"
 	"github.com/segue-go/segue/handoff/internal/wire"
+	"github.com/segue-go/segue/handoff/timeline"
 	"github.com/segue-go/segue/listener"
 )
 
@@ -113,6 +114,9 @@ func (a *attempt) offer(ctx context.Context) error {
 		Version: a.version, Features: a.features, Generation: number, Name: a.d.origin.Name(), PID: os.Getpid(), Heir: a.heir,
 		StateWithin: d.stateWithin(),
 	}
+	if a.reportsNow.Load() && a.rec != nil {
+		welcome.Handoff = a.rec.id
+	}
 	if slices.Contains(a.features, featureState) {
 		d.Sections.Names(welcome)
 	}
@@ -144,6 +148,7 @@ func (a *attempt) offer(ctx context.Context) error {
 		fds = fds[n:]
 	}
 	a.offerTaken = true
+	a.pulled = sender.Pull
 	return nil
 }
 
@@ -171,6 +176,10 @@ func (a *attempt) awaitReceipts(ctx context.Context) error {
 			return fmt.Errorf("the successor did not become ready: %w", err)
 		case err != nil:
 			return fmt.Errorf("while it prepared: %w", err)
+		}
+		if batch == 0 {
+			a.rec.stageEnds(timeline.StageWarmup)
+			a.rec.stage(timeline.StagePrepare)
 		}
 		if m.Batch != batch || len(receipts)+len(m.Receipts) > wire.MaxSockets {
 			return fmt.Errorf("%w: PREPARED %d, not %d", link.ErrProtocol, m.Batch, batch)

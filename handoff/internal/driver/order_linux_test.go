@@ -175,6 +175,7 @@ func (x offers) Give()                                { x.r.note("give") }
 func (x offers) Pause() error                         { x.r.note("pause"); return x.r.fails }
 func (x offers) Park() error                          { x.r.note("park"); return nil }
 func (x offers) RetireUnclaimed(context.Context)      { x.r.note("retire what is unclaimed") }
+func (x offers) Claimed() []bool                      { return nil }
 func (x offers) CloseCopy(place int)                  { x.r.note(fmt.Sprint("close copy ", place)) }
 func (x offers) RestoreBacklogs(owned bool)           { x.r.note("restore backlogs") }
 func (x offers) Reopen(context.Context, func(func(bool))) ([]*sockets.Socket, error) {

@@ -12,6 +12,7 @@ import (
 	"github.com/segue-go/segue/handoff/internal/state"
 	"github.com/segue-go/segue/handoff/internal/succession"
 	"github.com/segue-go/segue/handoff/internal/wire"
+	"github.com/segue-go/segue/handoff/timeline"
 )
 
 // This is what the driver of either side has to do with sections; package state moves them.
@@ -36,7 +37,12 @@ func (d *Driver) stateWithin() int64 {
 // pauseAndSave pauses the sockets, and moves the exact sections in the gap, if there are any. On an error the caller takes
 // back, which also lets go of what is held.
 func (a *attempt) pauseAndSave(ctx context.Context) error {
-	pause := a.manifest.Pause
+	pause := func() error {
+		a.rec.stageEnds(timeline.StagePrepare)
+		err := a.manifest.Pause()
+		a.rec.paused()
+		return err
+	}
 	if a.sections.Exact() {
 		if err := a.sections.Save(ctx, pause); err != nil {
 			return err

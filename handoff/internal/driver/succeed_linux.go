@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/segue-go/segue/handoff/internal/link"
@@ -18,6 +19,7 @@ import (
 	"github.com/segue-go/segue/handoff/internal/token"
 	"github.com/segue-go/segue/handoff/internal/transport"
 	"github.com/segue-go/segue/handoff/internal/wire"
+	"github.com/segue-go/segue/handoff/timeline"
 	"github.com/segue-go/segue/listener"
 )
 
@@ -43,6 +45,9 @@ type predecessor struct {
 	sections    []string      // that it has; none: unknown, if stateWithin is not 0
 	stateWithin time.Duration // how long sections may take, in each phase
 
+	rec     *record
+	reports atomic.Bool // they agreed on reports
+
 	hungUp, closed sync.Once
 	in             *migrate.Inflow // of live connections; nil if none move
 
@@ -62,6 +67,7 @@ type offeredItem struct {
 func (p *predecessor) hangUp() {
 	p.hungUp.Do(func() {
 		p.gone.happen()
+		p.predecessorGone()
 		p.token.Close()
 		p.link.HangUp()
 	})
@@ -92,17 +98,22 @@ func (d *Driver) succeed(ctx context.Context, conn *net.UnixConn) error {
 	}
 	p := &predecessor{
 		d:        d,
-		link:     link.New(conn, options),
 		token:    token.Token{},
 		released: newEvent(),
 		gone:     newEvent(),
 		watched:  make(chan struct{}),
 	}
+	options.Aside = p.heard
+	p.link = link.New(conn, options)
 	err = p.beWelcomed(ctx)
 	if err == nil {
 		err = p.takeOffers(ctx)
 	}
+	if err == nil {
+		p.arrived()
+	}
 	if err != nil {
+		p.fails(timeline.Failed, err, false)
 		if !link.Over(err) {
 			_ = p.link.Send(&wire.Failed{Reason: err.Error()})
 		}
@@ -208,6 +219,7 @@ func (p *predecessor) welcome(f link.Frame, m *wire.Welcome) (err error) {
 	d.mu.Unlock()
 	d.log = d.cfg.Logger.With("generation", m.Generation) // nobody else has it yet
 	d.Sockets.Log, d.Conns.Log, d.keeper.Log = d.log, d.log, d.log
+	p.welcomed(m, slices.Contains(m.Features, featureTimeline) && slices.Contains(d.features(), featureTimeline))
 	d.log.Info("succeeding", "incumbent", m.PID, "program", m.Name)
 	return nil
 }

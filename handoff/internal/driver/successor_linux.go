@@ -9,6 +9,7 @@ import (
 	"github.com/segue-go/segue/handoff/internal/state"
 	"github.com/segue-go/segue/handoff/internal/succession"
 	"github.com/segue-go/segue/handoff/internal/wire"
+	"github.com/segue-go/segue/handoff/timeline"
 )
 
 // This is the successor's driver: see incumbent_linux.go. Events come from the goroutine that reads what the predecessor says
@@ -50,8 +51,12 @@ func (d *Driver) decideIf(p *predecessor, in input, may func() bool) (last input
 		if opening { // under the lock: a socket is either among these, or opens when it is added
 			in = d.openedLocked()
 		}
+		opened := in.event == succession.Opened || in.event == succession.OpenedOnTrial
 		decided := d.asSuccessorLocked(in.event)
 		d.mu.Unlock()
+		if opened && opening {
+			p.ownsNow()
+		}
 		d.report(decided)
 		again := false
 		opening = false
@@ -111,6 +116,7 @@ func (d *Driver) act(p *predecessor, action succession.Action, in input) (report
 			m = p.in.Confirmation()
 		}
 		p.say(m)
+		p.confirmedNow()
 	case succession.Announce:
 		d.writePIDFiles()
 	case succession.Settle:
@@ -125,8 +131,10 @@ func (d *Driver) act(p *predecessor, action succession.Action, in input) (report
 	case succession.SendGoodbye:
 		p.say(&wire.Goodbye{Reason: in.cause.Error()})
 	case succession.SendFailed:
+		p.fails(timeline.Failed, in.cause, false)
 		p.say(&wire.Failed{Reason: in.cause.Error()})
 	case succession.PutBack:
+		p.fails(timeline.RolledBack, in.cause, true)
 		_ = p.token.Put()
 		p.say(&wire.Failed{Reason: in.cause.Error(), Returned: true})
 	case succession.HandBack:
@@ -247,6 +255,10 @@ func (d *Driver) own(ctx context.Context) error {
 		}
 	}
 	d.fillSpares() // before clients come; after the receipts it would be in the way of COMMIT, while nobody accepts
+	if p != nil {
+		p.rec.stageEnds(timeline.StageWarmup)
+		p.rec.reached(timeline.Prepared)
+	}
 	in := d.decide(p, input{event: succession.Ready})
 	d.mu.Lock()
 	now := d.toPredecessor
@@ -269,6 +281,9 @@ func (d *Driver) beginServing(p *predecessor) {
 		d.keeper.Keep(false)
 	}
 	d.started.happen()
+	if p == nil {
+		d.rescued()
+	}
 	d.log.Info("serving", "phase", d.Phase())
 	if p == nil || d.proxies { // a proxy ends at once, and who calls meanwhile finds the path gone
 		return

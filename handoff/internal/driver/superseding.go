@@ -3,6 +3,7 @@ package driver
 import (
 	"context"
 	"sync"
+	"time"
 )
 
 // superseding is one time of being superseded. A revival ends it and begins another.
@@ -13,10 +14,25 @@ type superseding struct {
 	mu     sync.Mutex
 	drains []context.CancelCauseFunc // of the contexts of drain functions
 	cause  error                     // why they have ended; nil: they have not
+	begun  time.Time                 // when a drain function was called that has not returned; zero: none
 }
 
 func newSuperseding() *superseding {
 	return &superseding{superseded: newEvent(), revived: newEvent()}
+}
+
+// calls notes that a drain function was called, or has returned.
+func (s *superseding) calls(begun time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.begun = begun
+}
+
+// running reports whether one has been called and has not returned.
+func (s *superseding) running() (begun time.Time, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.begun, !s.begun.IsZero()
 }
 
 // drain has cancel called when s ends, or at once if it has.

@@ -18,6 +18,9 @@ func (d *Driver) traceLink(o *link.Options, other string) {
 		}
 		return func(m wire.Message, descriptors int) {
 			e := d.event()
+			if r := d.lastRecord(); r != nil && r.role == role {
+				e = r.event()
+			}
 			e.Role = role
 			f(timeline.Message{Event: e, Type: timeline.MessageType(m.Type()), Descriptors: descriptors})
 		}

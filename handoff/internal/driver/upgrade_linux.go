@@ -9,10 +9,12 @@ import (
 	"os/exec"
 	"time"
 
+	"github.com/segue-go/segue/handoff/internal/chronicle"
 	"github.com/segue-go/segue/handoff/internal/link"
 	"github.com/segue-go/segue/handoff/internal/spares"
 	"github.com/segue-go/segue/handoff/internal/spawn"
 	"github.com/segue-go/segue/handoff/internal/succession"
+	"github.com/segue-go/segue/handoff/timeline"
 )
 
 // errInit: the end of process 1 of a PID namespace ends all processes in it, the successor included (pid_namespaces(7)).
@@ -45,7 +47,10 @@ func (d *Driver) startAndHandOver(ctx context.Context) error {
 	if err := d.beginAttempt(ctx, a); err != nil {
 		return err
 	}
+	a.rec = d.begin(newID(), timeline.Incumbent, timeline.CauseUpgrade, time.Now())
+	a.rec.stage(timeline.StageSpawn)
 	if err := d.beginOffering(); err != nil {
+		a.conclude(err)
 		d.endAttempt(a)
 		return err
 	}
@@ -59,13 +64,17 @@ func (d *Driver) startAndHandOver(ctx context.Context) error {
 	})
 	if err != nil {
 		a.cause = err
+		a.conclude(errStart{err})
 		a.decide(succession.AttemptFailed)
 		d.endAttempt(a)
 		return err
 	}
+	a.rec.stageEnds(timeline.StageSpawn)
+	a.rec.stage(timeline.StageHello)
+	a.rec.change(func(h *chronicle.Half, _ time.Duration) { h.To.PID = child.PID() })
 	d.log.Info("successor started", "successor", child.PID())
 	options := d.linkOptions("successor", true)
-	options.Expect = child.Expected()
+	options.Expect, options.Aside = child.Expected(), a.heard
 	l := link.New(conn, options)
 	d.mu.Lock()
 	a.child, a.link, l.Peer = child, l, child.Peer
@@ -77,7 +86,9 @@ func (d *Driver) startAndHandOver(ctx context.Context) error {
 		if a.handedBack {
 			d.closeAttempt(a)
 			if err != nil {
-				result <- outcome(child, err)
+				err = outcome(child, err)
+				a.conclude(err)
+				result <- err
 			}
 			d.awaitChildEnd(child, err != nil)
 			d.tasks.Done()
@@ -88,6 +99,7 @@ func (d *Driver) startAndHandOver(ctx context.Context) error {
 			child.End(killGrace)
 			err = childError(child, err)
 		}
+		a.conclude(err)
 		d.closeAttempt(a) // before the caller hears of a failure, so that it can try again
 		if err != nil {
 			result <- err

@@ -48,6 +48,7 @@ func (d *Driver) Wait(ctx context.Context, drain func(context.Context) error) er
 			return d.ended(ctx, drain)
 		}
 		d.flush(begun, d.cfg.DrainTimeout) // also what a drain that was cut short has given
+		d.drained()
 		d.log.Info("drained; this generation is done")
 		died := d.sayBye()
 		d.stop()
@@ -104,6 +105,8 @@ func (d *Driver) drain(ctx context.Context, s *superseding, drain func(context.C
 		defer stop()
 	}
 	s.drain(cancel)
+	s.calls(time.Now())
+	defer s.calls(time.Time{})
 	arrived := d.Conns.Arrived()
 	err := drain(ctx)
 	for err == nil && d.Conns.Quiesce(ctx, s.revived.c, arrived) { // what has come since is to be drained too

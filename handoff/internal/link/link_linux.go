@@ -36,6 +36,9 @@ type Options struct {
 	// Sent and Received observe: they are called with a message that has been sent, and with one before Recv returns it, and the
 	// number of its descriptors.
 	Sent, Received func(m wire.Message, descriptors int)
+	// Aside is called with each message as it comes, in the order in which they come, and says whether it was for it: then Recv
+	// does not return it. It must be quick. Nil: none is.
+	Aside func(m wire.Message) bool
 	// Spares are for the pidfd that comes with the first message, which is lost if there is no descriptor for it. Nil: none comes.
 	Spares *spares.Pool
 	// Expect is who is to speak, where messages come without pidfds; nil otherwise, or if that is not known. The link closes it.

@@ -98,6 +98,10 @@ func (l *Link) pass(m *fdpass.Message, lost error) bool {
 		l.deliver(Frame{err: err})
 		return false
 	}
+	if l.Aside != nil && l.Aside(msg) {
+		m.Close()
+		return true
+	}
 	return l.deliver(Frame{Msg: msg, Raw: m, Lost: lost, who: l.witness.candidate, whoErr: l.witness.err})
 }
 

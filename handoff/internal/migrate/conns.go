@@ -33,12 +33,21 @@ const (
 	Over
 )
 
-// Config says what a Conns has to know of the process that it belongs to. All is required.
+// Told is what became of a batch of connections.
+type Told struct {
+	Given    bool // by the program; otherwise they are those of a server
+	Count    int
+	Refused  bool // they stay
+	Received bool // they came; otherwise they went
+}
+
+// Config says what a Conns has to know of the process that it belongs to.
 type Config struct {
 	Context     context.Context                    // ends when all is to end
 	Task        func(func())                       // runs a function in a goroutine that the end of the process waits for
 	StepTimeout time.Duration                      // how long the other process may take nothing
 	Standing    func() (Standing, <-chan struct{}) // the channel is closed when it may have changed
+	Told        func(Told)                         // what became of a batch. It may be nil; everything else is required
 }
 
 // Conns are the live connections of one process that move, or may. Its methods may be called concurrently. Its mutex is held

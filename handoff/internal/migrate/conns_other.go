@@ -29,3 +29,6 @@ func (c *Conns) Quiesce(context.Context, <-chan struct{}, int) (more bool) { ret
 
 // AwaitReturn has nothing to wait for.
 func (c *Conns) AwaitReturn(context.Context) {}
+
+// Waiting counts nothing.
+func (c *Conns) Waiting() (parked, untaken int) { return 0, 0 }

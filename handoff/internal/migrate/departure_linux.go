@@ -266,6 +266,10 @@ func (d *Departure) Taken(m *wire.Taken) {
 	moved := d.moved
 	d.signal()
 	d.mu.Unlock()
+	if told := d.c.cfg.Told; told != nil {
+		_, given := conns[0].(*gift)
+		told(Told{Given: given, Count: len(conns), Refused: m.Refused != ""})
+	}
 	if m.Refused != "" {
 		d.giveUp(d.link.Who() + " does not take them: " + m.Refused)
 		keep(conns)

@@ -232,3 +232,13 @@ func (s *gifts) close() {
 	s.waiting = nil
 	s.notify()
 }
+
+// left returns how many have not been taken.
+func (g *gifts) left() (n int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, waiting := range g.waiting {
+		n += len(waiting)
+	}
+	return n
+}

@@ -101,6 +101,9 @@ func (in *Inflow) Receive(m *wire.Conns, f link.Frame) (int, error) {
 	switch {
 	case err == nil:
 		in.c.countReceived(n)
+		if told := in.c.cfg.Told; told != nil {
+			told(Told{Given: m.Protocol == "", Count: n, Received: true})
+		}
 		return n, nil
 	case answered:
 		return 0, err

@@ -151,3 +151,10 @@ func (m *Manifest) CloseCopy(place int) {
 func (m *Manifest) Reopen(ctx context.Context, locked func(f func(untold bool))) (again []*Socket, errs error) {
 	return Reopen(ctx, m.sockets, locked)
 }
+
+// Claimed says of each socket whether the successor's program asked for it; false for all as long as it has not said.
+func (m *Manifest) Claimed() []bool {
+	claimed := make([]bool, len(m.sockets))
+	copy(claimed, m.claimed)
+	return claimed
+}

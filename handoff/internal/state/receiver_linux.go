@@ -177,7 +177,10 @@ func (r *Receiver) restore(a delivery) error {
 	if a.ahead {
 		what, f = "RestoreAhead", a.section.RestoreAhead
 	}
-	return r.set.call(r.ctx, a.section, what, func(ctx context.Context) error { return f(ctx, a.file.reader()) })
+	begun := time.Now()
+	err := r.set.call(r.ctx, a.section, what, func(ctx context.Context) error { return f(ctx, a.file.reader()) })
+	r.set.tell(Moved{Section: a.section.Name, Restored: true, Ahead: a.ahead, Bytes: a.file.size, Err: err}, begun)
+	return err
 }
 
 // Restorable is what the successor tells the incumbent about its sections.

@@ -199,10 +199,13 @@ type saver = func(context.Context, io.Writer) error
 // send sends one section.
 func (t *transfer) send(ctx context.Context, s *Section, what string, save saver) error {
 	t.at.Store(fmt.Sprintf("section %q: %s", s.Name, what))
+	begun := time.Now()
 	m, err := t.Set.writeMemfd(ctx, t.Spares, s, what, save)
 	if err != nil {
+		t.Set.tell(Moved{Section: s.Name, Ahead: t.ahead, Err: err}, begun)
 		return err
 	}
+	t.Set.tell(Moved{Section: s.Name, Ahead: t.ahead, Bytes: m.size}, begun)
 	defer m.Close()
 	if ctx.Err() != nil {
 		return context.Cause(ctx) // the successor may have been told that it is over
@@ -241,3 +244,6 @@ func (m *Sender) Revive() error {
 	}
 	return nil
 }
+
+// Early reports whether there is something to SendAhead.
+func (m *Sender) Early() bool { return len(m.ahead) > 0 }

@@ -21,11 +21,30 @@ type Set struct {
 	Life    context.Context     // ends with the generation
 	Go      func(f func())      // runs f in a goroutine for which the generation waits when it is closed
 	Log     func() *slog.Logger // what the generation logs to now
+	Told    func(Moved)         // a section has moved, or has not; nil: nobody wants to know
 
 	mu       sync.Mutex
 	sections []*Section // in the order of registration
 
 	holding sync.Mutex // held while exclusive sections are held
+}
+
+// Moved is what became of one section.
+type Moved struct {
+	Section  string
+	Restored bool // otherwise saved
+	Ahead    bool
+	Bytes    int64
+	Took     time.Duration
+	Err      error
+}
+
+// tell tells what became of a section since begun.
+func (set *Set) tell(m Moved, begun time.Time) {
+	if set.Told != nil {
+		m.Took = time.Since(begun)
+		set.Told(m)
+	}
 }
 
 // Add registers s, which [Section.Check] has accepted, unless there are too many, or one of that name. The error is [ErrSection].

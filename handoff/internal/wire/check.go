@@ -107,6 +107,7 @@ func (m *Welcome) check() error {
 		checkInt("generation", int64(m.Generation), 1, math.MaxInt32),
 		checkName(m.Name),
 		checkPID(m.PID),
+		checkString("handoff", m.Handoff, MaxHandoff),
 		checkInt("stateWithin", m.StateWithin, 0, maxMillis),
 		checkInt("descriptor", int64(m.Descriptor), 0, math.MaxInt32),
 	)
@@ -223,15 +224,23 @@ func (m *State) check() error {
 func (*Saved) check() error    { return nil }
 func (*Restored) check() error { return nil }
 
-func (*Commit) check() error    { return nil }
-func (*Owned) check() error     { return nil }
-func (m *Failed) check() error  { return checkReason(m.Reason) }
-func (m *Abort) check() error   { return checkReason(m.Reason) }
-func (*Release) check() error   { return nil }
-func (*Released) check() error  { return nil }
-func (m *Drop) check() error    { return checkIndex(m.Item) }
-func (*Ping) check() error      { return nil }
-func (*Pong) check() error      { return nil }
-func (*Upgrade) check() error   { return nil }
+func (*Commit) check() error   { return nil }
+func (*Owned) check() error    { return nil }
+func (m *Failed) check() error { return checkReason(m.Reason) }
+func (m *Abort) check() error  { return checkReason(m.Reason) }
+func (*Release) check() error  { return nil }
+func (*Released) check() error { return nil }
+func (m *Drop) check() error   { return checkIndex(m.Item) }
+func (*Ping) check() error     { return nil }
+func (*Pong) check() error     { return nil }
+func (*Upgrade) check() error  { return nil }
+
+func (m *Report) check() error {
+	if len(m.Body) > MaxReport || len(m.Body) == 0 || m.Body[0] != '{' {
+		return outOfBounds("a report of %d bytes that is too long, or no object", len(m.Body))
+	}
+	return nil
+}
+
 func (*Bye) check() error       { return nil }
 func (m *Goodbye) check() error { return checkReason(m.Reason) }

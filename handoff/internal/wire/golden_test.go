@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"encoding/json"
 	"flag"
 	"os"
 	"path/filepath"
@@ -19,6 +20,7 @@ var golden = map[string]Message{
 		Version: 1, Features: []string{"state"}, Generation: 2, Name: "example", PID: 4711, Heir: true, StateWithin: 10000,
 		Sections: []string{"sessions"},
 	},
+	"welcome-timeline":   &Welcome{Version: 1, Features: []string{"timeline"}, Generation: 2, Name: "example", PID: 4711, Handoff: "00c0ffee00c0ffee"},
 	typeWait:             &Wait{Phase: "starting"},
 	typeBusy:             &Busy{PID: 4713, Name: "example", Phase: "offering", Owner: 4711},
 	typeRefuse:           &Refuse{Code: CodeVersion, Versions: []int{1}, Reason: "no version in common"},
@@ -59,6 +61,7 @@ var golden = map[string]Message{
 	typePing:     &Ping{},
 	typePong:     &Pong{},
 	typeUpgrade:  &Upgrade{},
+	typeReport:   &Report{Body: json.RawMessage(`{"version":1,"entries":[{"id":"00c0ffee00c0ffee"}]}`)},
 	typeBye:      &Bye{},
 	typeGoodbye:  &Goodbye{Reason: "SIGTERM"},
 }

@@ -9,8 +9,8 @@ import (
 
 // memberNames are all members of version 1, also in the objects within; a test compares them with the types.
 var memberNames = [...]string{
-	"address", "ahead", "batch", "bound", "claimed", "code", "confirmWithin", "cookie", "count", "ctime", "descriptor",
-	"dev", "dryRun", "enable", "features", "flags", "gap", "generation", "heir", "idle", "ino", "interval", "item",
+	"address", "ahead", "batch", "body", "bound", "claimed", "code", "confirmWithin", "cookie", "count", "ctime", "descriptor",
+	"dev", "dryRun", "enable", "features", "flags", "gap", "generation", "handoff", "heir", "idle", "ino", "interval", "item",
 	"items", "keepAlive", "keepAliveConfig", "kind", "last", "name", "network", "owner", "path", "phase", "pid",
 	"protocol", "reason", "receipts", "records", "refused", "returned", "room", "sections", "size",
 	"stateWithin", "takes", "type", "unlink", "unlinkOnClose", "version", "versions",

@@ -11,7 +11,10 @@
 // peer would misread is a new version: [Hello] lists all versions that a side speaks and [Welcome] picks one.
 package wire
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // Version is the version of the protocol that this package speaks. Version 2 will make it 2 and Versions {2, 1}; what
 // differs then goes into a second table of types beside newMessage, in types.go.
@@ -35,6 +38,8 @@ const (
 	MaxConns    = 253      // connections of one CONNS, for each is a descriptor
 	MaxRecords  = 48_000   // bytes of the records of one CONNS, which fit a frame in base64
 	MaxState    = 32 << 10 // bytes of the state of one connection
+	MaxReport   = 56 << 10 // bytes of the body of one REPORT
+	MaxHandoff  = 64       // bytes of the ID of a handoff
 )
 
 // Message is a pointer to one of the structs of this package.
@@ -96,6 +101,8 @@ type Welcome struct {
 	// Sections are, if the sides agreed on the feature "state", the names of all that the incumbent has; none if they do not
 	// fit the frame.
 	Sections []string `json:"sections,omitempty"`
+	// Handoff is, if the sides agreed on the feature "timeline", the ID of this handoff.
+	Handoff string `json:"handoff,omitempty"`
 }
 
 // Wait answers HELLO when the answer proper takes a while: it was heard.
@@ -279,6 +286,12 @@ type Pong struct{}
 // Upgrade passes on what the incumbent was asked for when it was too late: the successor starts an upgrade of its own. It is
 // sent if the sides agreed on the feature "upgrade".
 type Upgrade struct{}
+
+// Report is for people: records of handoffs, and what generations do. Either side may send one at any time after WELCOME, if they
+// agreed on the feature "timeline", and nothing follows from it.
+type Report struct {
+	Body json.RawMessage `json:"body"` // an object, see package chronicle
+}
 
 // Bye is the last word of an incumbent that is drained and exits.
 type Bye struct{}

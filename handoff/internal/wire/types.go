@@ -27,6 +27,7 @@ const (
 	typeGoodbye  = "goodbye"
 	typeConns    = "conns"
 	typeUpgrade  = "upgrade"
+	typeReport   = "report"
 )
 
 // newMessage returns an empty message of a type of version 1, or nil.
@@ -76,6 +77,8 @@ func newMessage(typ string) Message {
 		return new(Pong)
 	case typeUpgrade:
 		return new(Upgrade)
+	case typeReport:
+		return new(Report)
 	case typeBye:
 		return new(Bye)
 	case typeGoodbye:
@@ -151,6 +154,9 @@ func (*Pong) Type() string { return typePong }
 
 // Type returns "upgrade".
 func (*Upgrade) Type() string { return typeUpgrade }
+
+// Type returns "report".
+func (*Report) Type() string { return typeReport }
 
 // Type returns "bye".
 func (*Bye) Type() string { return typeBye }

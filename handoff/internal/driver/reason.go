@@ -1,0 +1,78 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"syscall"
+
+	"github.com/segue-go/segue/handoff/internal/link"
+	"github.com/segue-go/segue/handoff/internal/state"
+	"github.com/segue-go/segue/handoff/timeline"
+)
+
+// errStart is around the error of a successor that could not be started.
+type errStart struct{ error }
+
+func (e errStart) Unwrap() error { return e.error }
+
+// reasonOf finds the word for why a handoff has failed. The first that fits counts.
+func reasonOf(err error) timeline.Reason {
+	var start errStart
+	switch {
+	case err == nil:
+		return timeline.ReasonNone
+	case errors.As(err, &start):
+		return timeline.ReasonStart
+	case errors.Is(err, errDisplaced):
+		return timeline.ReasonDisplaced
+	case errors.Is(err, link.ErrReturned):
+		return timeline.ReasonCheck
+	case errors.Is(err, errWished):
+		return timeline.ReasonWished
+	case errors.Is(err, state.ErrStale), errors.Is(err, state.ErrState), errors.Is(err, state.ErrSection):
+		return timeline.ReasonState
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ETOOMANYREFS):
+		return timeline.ReasonDescriptors
+	case errors.Is(err, link.ErrPeerDied), errors.Is(err, ErrSuccessorDied):
+		return timeline.ReasonDied
+	case errors.Is(err, ErrChanged):
+		return timeline.ReasonChanged
+	case errors.Is(err, link.ErrUnauthorized):
+		return timeline.ReasonUnauthorized
+	case errors.Is(err, link.ErrVersion):
+		return timeline.ReasonVersion
+	case errors.Is(err, link.ErrTransport):
+		return timeline.ReasonTransport
+	case errors.Is(err, ErrBusy), errors.Is(err, ErrNotOwner):
+		return timeline.ReasonBusy
+	case errors.Is(err, errors.ErrUnsupported):
+		return timeline.ReasonUnsupported
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
+		return timeline.ReasonTimeout
+	case errors.Is(err, context.Canceled):
+		return timeline.ReasonCanceled
+	case errors.Is(err, net.ErrClosed):
+		return timeline.ReasonClosed
+	case errors.Is(err, link.ErrAborted):
+		return timeline.ReasonGaveUp
+	case errors.Is(err, link.ErrProtocol), link.Over(err):
+		return timeline.ReasonProtocol
+	default:
+		return timeline.ReasonOther
+	}
+}
+
+// errWished: somebody ended the successor on purpose.
+var errWished = errors.New("somebody ended the successor")
+
+// early is the result of an attempt that ended before its successor owned.
+func early(err error) timeline.Result {
+	switch reasonOf(err) {
+	case timeline.ReasonDisplaced, timeline.ReasonCanceled, timeline.ReasonClosed, timeline.ReasonChanged:
+		return timeline.Aborted
+	default:
+		return timeline.Failed
+	}
+}
