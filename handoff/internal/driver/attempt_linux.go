@@ -213,9 +213,6 @@ func refusal(err error) wire.Message {
 // impatience is for how long a successor may leave an OFFER unanswered while another one waits.
 const impatience = time.Second
 
-// errDisplaced: somebody else is the successor now.
-var errDisplaced = errors.New("it did not answer while another successor waited")
-
 // beginAttempt makes a the attempt under way, or says who is busy. endAttempt must follow. If the successor of another attempt does not
 // answer what it was offered, a takes its place, for which beginAttempt waits. What this process itself wants goes before what callers
 // want: one caller after the other would keep it from upgrading for ever.

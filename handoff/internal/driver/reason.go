@@ -64,6 +64,9 @@ func reasonOf(err error) timeline.Reason {
 	}
 }
 
+// errDisplaced: somebody else is the successor now.
+var errDisplaced = errors.New("it did not answer while another successor waited")
+
 // errWished: somebody ended the successor on purpose.
 var errWished = errors.New("somebody ended the successor")
 
