@@ -80,8 +80,8 @@ func (s *Server) serve(ctx context.Context, o *socket) {
 			continue
 		}
 		_ = conn.SetDeadline(time.Now().Add(hearWithin))
-		c := o.callers.enter(ctx, conn)
-		if c == nil {
+		c, entered := o.callers.enter(ctx, conn)
+		if !entered {
 			_ = conn.Close()
 			return
 		}
@@ -201,8 +201,9 @@ type caller struct {
 	conn *net.UnixConn
 }
 
-// enter waits for a place. If there is none, who has been silent for the longest time has to go. It returns nil if ctx ends.
-func (c *callers) enter(ctx context.Context, conn *net.UnixConn) *caller {
+// enter waits for a place. If there is none, the caller that has been silent for the longest time has to go. It reports false if
+// ctx ends.
+func (c *callers) enter(ctx context.Context, conn *net.UnixConn) (who *caller, entered bool) {
 	select {
 	case c.slots <- struct{}{}:
 	default:
@@ -215,14 +216,14 @@ func (c *callers) enter(ctx context.Context, conn *net.UnixConn) *caller {
 		select {
 		case c.slots <- struct{}{}:
 		case <-ctx.Done():
-			return nil
+			return nil, false
 		}
 	}
-	who := &caller{all: c, conn: conn}
+	who = &caller{all: c, conn: conn}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.silent = append(c.silent, who)
-	return who
+	return who, true
 }
 
 // spoke keeps the caller from having to make room.

@@ -51,11 +51,11 @@ func (d *Driver) join(ctx context.Context) error {
 
 // meet finds the incumbent and succeeds it, or makes this generation the first.
 func (d *Driver) meet(ctx context.Context) error {
-	conn, err := spawn.Inherited(d.cfg.Path, d.log)
+	conn, left, err := spawn.Inherited(d.cfg.Path, d.log)
 	if err != nil {
 		return err
 	}
-	if conn != nil {
+	if left {
 		d.stdio.SurviveSIGPIPE()
 		ctx, cancel := d.joinWithin(ctx, "the incumbent that started this process has not offered everything")
 		defer cancel()

@@ -52,26 +52,27 @@ func (a *Acceptor) Run(ctx context.Context) {
 	for {
 		c, err := a.Listener.Accept()
 		if errors.Is(err, net.ErrClosed) || ctx.Err() != nil {
-			if c != nil {
+			if err == nil {
 				_ = c.Close()
 			}
 			return
 		}
+		accepted := err == nil
 		if spares.OutOfDescriptors(err) {
 			why := err
-			if c, err = a.acceptBySpares(); spares.OutOfDescriptors(err) && a.turnAway(why) {
+			if c, accepted, err = a.acceptBySpares(); spares.OutOfDescriptors(err) && a.turnAway(why) {
 				continue
 			}
 		} else if err != nil {
 			a.Log.Error("accept at the rendezvous", "error", err)
 		}
-		if c == nil { // without descriptors accept(2) fails also when nobody calls
+		if !accepted { // without descriptors accept(2) fails also when nobody calls
 			sleep(ctx, acceptPause)
 			a.Fill()
 			continue
 		}
-		who := callers.enter(ctx)
-		if who == nil {
+		who, entered := callers.enter(ctx)
+		if !entered {
 			_ = c.Close()
 			return
 		}
@@ -82,37 +83,32 @@ func (a *Acceptor) Run(ctx context.Context) {
 	}
 }
 
-// acceptBySpares accepts a caller, if there is one, by means of the spares. Those that a handover takes are kept from it.
-func (a *Acceptor) acceptBySpares() (c net.Conn, err error) {
+// acceptBySpares accepts a caller by means of the spares, and reports whether there was one. It leaves alone the spares that a
+// handover takes.
+func (a *Acceptor) acceptBySpares() (c net.Conn, accepted bool, err error) {
 	raw, err := a.Listener.SyscallConn()
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	err = a.Spares.Do(2, spares.Caller, func() error {
 		if spares.Lacking(2) {
 			return unix.EMFILE // rather than to hang up on somebody for want of the second
 		}
-		var fd *listener.FD
+		calls, conn := false, 0
 		var inner error
 		err := raw.Control(func(n uintptr) {
-			if !waits(n) {
-				return
-			}
-			var conn int
-			if conn, _, inner = unix.Accept4(int(n), unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK); inner == nil {
-				fd = listener.NewFD(conn)
+			if calls = waits(n); calls {
+				conn, _, inner = unix.Accept4(int(n), unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
 			}
 		})
-		if err = errors.Join(err, inner); err != nil || fd == nil {
+		if err = errors.Join(err, inner); err != nil || !calls {
 			return err
 		}
-		u, err := sys.UnixConn(fd)
-		if err == nil {
-			c = u
-		}
+		c, err = sys.UnixConn(listener.NewFD(conn))
+		accepted = err == nil
 		return err
 	})
-	return c, err
+	return c, accepted, err
 }
 
 // waits reports whether somebody waits in the queue of n.
@@ -172,8 +168,9 @@ type caller struct {
 	evict context.CancelCauseFunc
 }
 
-// enter waits for a slot; if there is none, the caller that has been silent for the longest time has to go. It returns nil if ctx ends.
-func (c *callers) enter(ctx context.Context) *caller {
+// enter waits for a slot; if there is none, the caller that has been silent for the longest time has to go. It reports
+// false if ctx ends.
+func (c *callers) enter(ctx context.Context) (who *caller, entered bool) {
 	select {
 	case c.slots <- struct{}{}:
 	default:
@@ -186,15 +183,15 @@ func (c *callers) enter(ctx context.Context) *caller {
 		select {
 		case c.slots <- struct{}{}:
 		case <-ctx.Done():
-			return nil
+			return nil, false
 		}
 	}
-	who := &caller{}
+	who = &caller{}
 	who.ctx, who.evict = context.WithCancelCause(ctx)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.silent = append(c.silent, who)
-	return who
+	return who, true
 }
 
 // spoke keeps who from being evicted.

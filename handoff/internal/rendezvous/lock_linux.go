@@ -24,13 +24,13 @@ func (p Path) WithLock(ctx context.Context, f func() error) error {
 	tick := time.NewTicker(lockPoll)
 	defer tick.Stop()
 	for {
-		lock, made, err := tryLock(p.lockName())
+		lock, locked, err := tryLock(p.lockName())
 		if err != nil {
 			return fmt.Errorf("the lock of the rendezvous: %w", err)
 		}
-		if lock != nil {
-			defer lock.Close() // which unlocks it
-			if err = f(); err != nil && made {
+		if locked {
+			defer lock.file.Close() // which unlocks it
+			if err = f(); err != nil && lock.made {
 				_ = os.Remove(p.lockName())
 			}
 			return err
@@ -58,41 +58,47 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// tryLock locks the file of this name, and makes it if there is none. It returns nil if somebody else holds it. The file may
+// lock is a lock that this process holds.
+type lock struct {
+	file *os.File
+	made bool // there was no such file
+}
+
+// tryLock locks the file of this name, and makes it if there is none. It reports false if somebody else holds it. The file may
 // be removed by who holds it, and by cleaners of temporary files: so that nobody holds a lock that others cannot find, it
 // counts only if it still is the one of that name.
-func tryLock(name string) (lock *os.File, made bool, err error) {
+func tryLock(name string) (l lock, locked bool, err error) {
 	for range 100 { // so often nobody is that unlucky
-		lock, err = os.OpenFile(name, os.O_RDWR|syscall.O_NOFOLLOW, 0)
-		if made = errors.Is(err, os.ErrNotExist); made {
-			lock, err = os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
+		l.file, err = os.OpenFile(name, os.O_RDWR|syscall.O_NOFOLLOW, 0)
+		if l.made = errors.Is(err, os.ErrNotExist); l.made {
+			l.file, err = os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_RDWR|syscall.O_NOFOLLOW, 0o600)
 		}
 		if errors.Is(err, os.ErrExist) {
 			continue
 		}
 		if err != nil {
-			return nil, false, err
+			return lock{}, false, err
 		}
 		// Not blocking: a flock that waits cannot be interrupted by a context.
-		err = lockFile(lock)
+		err = lockFile(l.file)
 		if err == nil {
-			mine, err1 := lock.Stat()
+			mine, err1 := l.file.Stat()
 			there, err2 := os.Lstat(name)
 			if err1 == nil && err2 == nil && os.SameFile(mine, there) {
-				return lock, made, nil
+				return l, true, nil
 			}
 			err = err1
 		}
-		_ = lock.Close()
+		_ = l.file.Close()
 		switch {
 		case err == nil, errors.Is(err, syscall.EINTR):
 		case errors.Is(err, syscall.EWOULDBLOCK):
-			return nil, false, nil
+			return lock{}, false, nil
 		default:
-			return nil, false, &os.PathError{Op: "flock", Path: name, Err: err}
+			return lock{}, false, &os.PathError{Op: "flock", Path: name, Err: err}
 		}
 	}
-	return nil, false, nil
+	return lock{}, false, nil
 }
 
 func lockFile(f *os.File) error {

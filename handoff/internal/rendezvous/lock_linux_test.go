@@ -17,12 +17,12 @@ func TestLockRemoved(t *testing.T) {
 	for range 4 {
 		wg.Go(func() {
 			for range 5000 {
-				lock, _, err := tryLock(name)
+				lock, locked, err := tryLock(name)
 				if err != nil {
 					t.Error(err)
 					return
 				}
-				if lock == nil {
+				if !locked {
 					continue
 				}
 				if n := holders.Add(1); n != 1 {
@@ -31,7 +31,7 @@ func TestLockRemoved(t *testing.T) {
 				runtime.Gosched()
 				holders.Add(-1)
 				_ = os.Remove(name) // the last thing that a holder does
-				_ = lock.Close()
+				_ = lock.file.Close()
 			}
 		})
 	}
@@ -41,20 +41,20 @@ func TestLockRemoved(t *testing.T) {
 // TestLockSwept: one whose lock file was removed by somebody else does not get a lock that others do not see.
 func TestLockSwept(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "s.lock")
-	first, made, err := tryLock(name)
-	if err != nil || !made {
-		t.Fatal(made, err)
+	first, _, err := tryLock(name)
+	if err != nil || !first.made {
+		t.Fatal(first, err)
 	}
-	if second, _, err := tryLock(name); second != nil || err != nil {
+	if second, locked, err := tryLock(name); locked || err != nil {
 		t.Fatalf("two locks: %v, %v", second, err)
 	}
 	if err := os.Remove(name); err != nil {
 		t.Fatal(err)
 	}
-	_ = first.Close()
-	third, made, err := tryLock(name)
-	if err != nil || third == nil || !made {
-		t.Fatal(third, made, err)
+	_ = first.file.Close()
+	third, locked, err := tryLock(name)
+	if err != nil || !locked || !third.made {
+		t.Fatal(third, locked, err)
 	}
-	_ = third.Close()
+	_ = third.file.Close()
 }

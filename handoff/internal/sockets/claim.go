@@ -129,10 +129,9 @@ func (s *Set) find(ctx context.Context, o *Socket, bind func() error, adopt func
 	if found, ok := s.takeUnclaimed(func(i wire.Item) bool { return i.Name == o.item.Name && sameSocket(i, o.item) }); ok {
 		return s.inherit(o, found, adopt)
 	}
-	if err := s.askSources(ctx, o); err != nil {
+	if has, err := s.askSources(ctx, o); err != nil {
 		return err
-	}
-	if o.given != nil {
+	} else if has {
 		return s.adoptGiven(o, adopt)
 	}
 	o.sole.Store(true)

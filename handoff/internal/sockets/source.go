@@ -21,15 +21,15 @@ type given struct {
 	fd *listener.FD
 }
 
-// askSources notes in o what the first source gives that has such a socket.
-func (s *Set) askSources(ctx context.Context, o *Socket) error {
+// askSources notes in o what the first source gives that has such a socket. It reports whether one has.
+func (s *Set) askSources(ctx context.Context, o *Socket) (has bool, err error) {
 	for _, source := range s.Sources {
 		fd, err := source.Open(ctx, o.item.Name, o.item.Network, o.item.Address)
 		if err != nil {
 			if s, ok := source.(fmt.Stringer); ok {
-				return fmt.Errorf("%s: %w", s, err)
+				return false, fmt.Errorf("%s: %w", s, err)
 			}
-			return fmt.Errorf("source %T: %w", source, err)
+			return false, fmt.Errorf("source %T: %w", source, err)
 		}
 		if fd == nil {
 			continue
@@ -37,9 +37,9 @@ func (s *Set) askSources(ctx context.Context, o *Socket) error {
 		o.item.Unlink = (*wire.Unlink)(source.UnixPath(fd))
 		o.item.UnlinkOnClose = o.item.Unlink != nil
 		o.given = &given{by: source, fd: fd}
-		return nil
+		return true, nil
 	}
-	return nil
+	return false, nil
 }
 
 // adoptGiven makes o of what a Source gave.

@@ -21,38 +21,39 @@ import (
 // Generation of the process it is.
 const envConn = startenv.Handoff
 
-// Inherited takes the connection that a parent left for the Generation on path, or returns nil.
-func Inherited(path string, log *slog.Logger) (*net.UnixConn, error) {
+// Inherited takes the connection that a parent left for the Generation on path. It reports whether there is one.
+func Inherited(path string, log *slog.Logger) (conn *net.UnixConn, left bool, err error) {
 	value, ok := os.LookupEnv(envConn)
 	if !ok {
-		return nil, nil
+		return nil, false, nil
 	}
 	number, rest, _ := strings.Cut(value, ":")
 	inode, forPath, _ := strings.Cut(rest, ":")
 	if forPath != path {
 		log.Warn("SEGUE_HANDOFF is for another Generation; an upgrade cannot change Config.Path", "for", forPath, "path", path)
-		return nil, nil
+		return nil, false, nil
 	}
 	if err := os.Unsetenv(envConn); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	n, err := strconv.Atoi(number)
 	if err != nil || n < 3 {
-		return nil, fmt.Errorf("%s=%q is not of our making; unset it", envConn, value)
+		return nil, false, fmt.Errorf("%s=%q is not of our making; unset it", envConn, value)
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(n, &st); err != nil || strconv.FormatUint(st.Ino, 10) != inode {
-		return nil, nil // not for us: a process between the spawner and us closed it
+		return nil, false, nil // not for us: a process between the spawner and us closed it
 	}
 	domain, err1 := unix.GetsockoptInt(n, unix.SOL_SOCKET, unix.SO_DOMAIN)
 	typ, err2 := unix.GetsockoptInt(n, unix.SOL_SOCKET, unix.SO_TYPE)
 	_, err3 := unix.Getpeername(n) // an end whose other end is closed still has it (net/unix/af_unix.c)
 	if err := errors.Join(err1, err2, err3); err != nil || domain != unix.AF_UNIX || typ != unix.SOCK_SEQPACKET {
-		return nil, nil
+		return nil, false, nil
 	}
 	unix.CloseOnExec(n)
 	if err := unix.SetNonblock(n, true); err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	return sys.UnixConn(listener.NewFD(n))
+	conn, err = sys.UnixConn(listener.NewFD(n))
+	return conn, err == nil, err
 }

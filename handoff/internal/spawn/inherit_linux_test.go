@@ -56,11 +56,11 @@ func TestInheritedKinds(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Setenv(envConn, fmt.Sprintf("%d:%d:", tt.n, st.Ino))
-		conn, err := Inherited("", slog.New(slog.DiscardHandler))
-		if err != nil || (conn != nil) != tt.ok {
+		conn, left, err := Inherited("", slog.New(slog.DiscardHandler))
+		if err != nil || left != tt.ok {
 			t.Errorf("%s: %v, %v", tt.name, conn, err)
 		}
-		if conn != nil {
+		if left {
 			_ = conn.Close()
 		}
 	}
