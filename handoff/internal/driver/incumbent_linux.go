@@ -27,6 +27,7 @@ func (a *attempt) handOver(ctx context.Context, confirmed func()) error {
 	d := a.d
 	a.ctx, a.confirmed = ctx, confirmed
 	defer func() { // ends what has begun meanwhile
+		a.endReports()
 		a.departure.End(false)
 		a.endKnown.happen()
 	}()

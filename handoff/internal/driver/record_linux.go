@@ -143,12 +143,16 @@ func (a *attempt) undone() {
 	a.resumeCounting(a.mayHaveOwned)
 }
 
-// conclude is for when the attempt is over; err is why it has failed.
-func (a *attempt) conclude(err error) {
+// endReports ends what confirmedNow has begun. Only the driver's goroutine calls both.
+func (a *attempt) endReports() {
 	if a.stopReports != nil {
 		close(a.stopReports)
 		a.stopReports = nil
 	}
+}
+
+// conclude is for when the attempt is over; err is why it has failed.
+func (a *attempt) conclude(err error) {
 	var child *ChildError
 	if errors.As(err, &child) {
 		a.rec.change(func(h *chronicle.Half, _ time.Duration) {

@@ -87,7 +87,9 @@ func (d *Driver) startAndHandOver(ctx context.Context) error {
 			d.closeAttempt(a)
 			if err != nil {
 				err = outcome(child, err)
-				a.conclude(err)
+			}
+			a.conclude(err)
+			if err != nil {
 				result <- err
 			}
 			d.awaitChildEnd(child, err != nil)
