@@ -93,6 +93,9 @@ type conf struct {
 	// Timeline has SIGUSR2 also write what the process says of its chain to a file, whose name the event "timeline" has.
 	Timeline bool
 
+	// Metrics has the role http show them to Prometheus at /metrics.
+	Metrics bool
+
 	// Of the role http. Handled is a file to which each request's token is appended; "" is none.
 	Handled                        string
 	IdleTimeout, ReadHeaderTimeout time.Duration

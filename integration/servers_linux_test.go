@@ -47,6 +47,9 @@ func roleHTTP(c conf, e *emitter) int {
 			return 1
 		}
 	}
+	if c.Metrics {
+		handler = measured(p.gen, handler)
+	}
 	s := &http.Server{Handler: handler, IdleTimeout: c.IdleTimeout, ReadHeaderTimeout: c.ReadHeaderTimeout}
 	if c.WaitHijacked != 0 {
 		s.ErrorLog = slog.NewLogLogger(e.logger().Handler(), slog.LevelWarn)

@@ -61,7 +61,6 @@ func (collector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c collector) Collect(ch chan<- prometheus.Metric) {
-	// The chain comes first: a generation that is superseded in between has newer counters than it should, never older ones.
 	chain := c.g.Chain()
 	if len(chain.Generations) == 0 || !reports(chain.Generations[0].Phase) {
 		return
@@ -71,11 +70,11 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	collectDescriptors(ch)
 }
 
-// reports says whether a generation in this phase shows anything. One that was superseded does not: the counters of the one
-// that serves are ahead, and Prometheus would take the lower ones for a restart. Until a successor confirms, it has counted nothing
-// more.
+// reports says whether a generation in this phase shows anything. One that does not own yet does not: its chain is shown by the
+// one that serves. One that was superseded does: Prometheus may still ask it on a kept connection, before that has moved, and
+// its counters are behind those of its successor, which Prometheus asks afterwards.
 func reports(p timeline.Phase) bool {
-	return p.Owns() || p == timeline.PhaseSwitching || p == timeline.PhaseGuarding
+	return p != timeline.PhaseStarting && p != timeline.PhaseStopped
 }
 
 // known returns word, or other, if it is none of words.

@@ -151,11 +151,11 @@ func series(t *testing.T, g Generation) map[string]string {
 	return m
 }
 
-// A superseded generation must not show its counters: those of its successor are ahead.
-func TestSupersededReportsNothing(t *testing.T) {
+// A superseded generation is still asked on kept connections; one that does not own yet has nothing to say.
+func TestWhoReports(t *testing.T) {
 	for phase, want := range map[timeline.Phase]bool{
 		timeline.PhaseStarting: false, timeline.PhaseProbation: true, timeline.PhaseServing: true, timeline.PhaseOffering: true,
-		timeline.PhaseSwitching: true, timeline.PhaseGuarding: true, timeline.PhaseDraining: false, timeline.PhaseStopped: false,
+		timeline.PhaseSwitching: true, timeline.PhaseGuarding: true, timeline.PhaseDraining: true, timeline.PhaseStopped: false,
 	} {
 		got := len(series(t, &chainOf{chain: serving(timeline.Generation{Phase: phase})})) > 0
 		if got != want {

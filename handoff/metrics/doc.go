@@ -25,6 +25,7 @@
 // to end, and its predecessor serves again, they begin anew at 0: Prometheus takes that for a restart, and counts nothing
 // twice. Every series is there from the start, at 0, so that increase() sees the first event.
 //
-// A scrape reaches the generation that serves. A kept connection may carry one to a generation that was superseded: it
-// reports nothing, since its counters are behind.
+// A scrape reaches the generation that serves, which also reports for older ones that drain. A kept connection that has not
+// moved yet may carry one more scrape to a generation that was superseded: its counters are those from before, so that they never
+// go back. A generation that does not own yet reports nothing.
 package metrics
