@@ -173,7 +173,7 @@ func TestPrometheus(t *testing.T) {
 	s.becomes(`sum(segue_handoffs_undone_total{result="revived"})`, 1)
 	s.becomes(`segue_handoffs_undone_total{result="revived"} > 0`, 1)
 	w.conf.USR1, w.conf.Guard = "", 100*time.Millisecond
-	p = w.take("upgrade", p, "http")
+	w.take("upgrade", p, "http")
 	s.becomes(done, 1)
 	s.becomes(`segue_generations{phase="draining"}`, 1) // in its guard of a minute
 
