@@ -66,6 +66,12 @@ var incumbentStates = map[string]func(s *incumbentScene){
 		must(s.t, s.r.conn.Close())
 		s.seen.in(s.t, "incumbent", s.state)
 	},
+	"RELEASED UNCONFIRMED": func(s *incumbentScene) {
+		s.r.owned(2 * patience)
+		s.r.send(&wire.Goodbye{})
+		hear[*wire.Released](s.r)
+		s.seen.in(s.t, "incumbent", s.state)
+	},
 	"ORPHANED": func(s *incumbentScene) {
 		s.confirm()
 		s.r.send(&wire.Release{})

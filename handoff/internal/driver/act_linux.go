@@ -64,7 +64,9 @@ func (a *attempt) act(action succession.Action) (report succession.IncumbentEven
 		if !a.failed { // otherwise reopen has done it
 			a.manifest.RestoreBacklogs(false)
 		}
-		if !a.mayHaveOwned || !a.takeReturning(a.cause) {
+		a.dismiss(a.cause)
+	case succession.DismissOwner: // after Reopen
+		if !a.takeReturning(a.cause) {
 			a.dismiss(a.cause)
 		}
 	case succession.LeaveToHeir:
@@ -76,7 +78,6 @@ func (a *attempt) act(action succession.Action) (report succession.IncumbentEven
 	case succession.Supersede:
 		a.supersede(a.frame.(*wire.Confirm))
 	case succession.SupersedeUnconfirmed:
-		a.endedUnconfirmed = true
 		a.rec.result(timeline.Orphaned, errors.Join(errWished, a.cause))
 		d.log.Warn("the successor was ended before it had confirmed, at somebody's wish; nobody is revived", "error", a.cause)
 		d.nowSuperseded()

@@ -59,38 +59,37 @@ type attempt struct {
 	sections        state.Sender
 
 	// What follows belongs to the driver, which is one goroutine.
-	ctx              context.Context // of the caller of Upgrade; bounds all up to the commit
-	confirmed        func()
-	lastEvent        succession.IncumbentEvent
-	frame            wire.Message   // the last frame
-	queued           []wire.Message // read, and not decided yet
-	drops            []*wire.Drop   // of a successor that may own
-	entered          time.Time      // when the state was
-	guardEnds        time.Time
-	guardReported    bool  // its end was reported
-	linkEnded        bool  // the link has ended
-	deathReported    bool  // the successor's death was reported
-	reportedBlocked  bool  // the operator was told that the successor cannot be killed
-	superseded       bool  // it has confirmed
-	done             bool  // nothing is to be decided any more: another attempt may have begun
-	endedUnconfirmed bool  // it was ended on purpose before it had
-	failed           bool  // this generation has the sockets back, or is stale
-	cause            error // why the attempt fails, if it does
+	ctx             context.Context // of the caller of Upgrade; bounds all up to the commit
+	confirmed       func()
+	lastEvent       succession.IncumbentEvent
+	frame           wire.Message   // the last frame
+	queued          []wire.Message // read, and not decided yet
+	drops           []*wire.Drop   // of a successor that may own
+	entered         time.Time      // when the state was
+	guardEnds       time.Time
+	guardReported   bool  // its end was reported
+	linkEnded       bool  // the link has ended
+	deathReported   bool  // the successor's death was reported
+	reportedBlocked bool  // the operator was told that the successor cannot be killed
+	superseded      bool  // it has confirmed
+	done            bool  // nothing is to be decided any more: another attempt may have begun
+	failed          bool  // this generation has the sockets back, or is stale
+	cause           error // why the attempt fails, if it does
 
-	mayHaveOwned bool // the successor had, or may have had, the token: the sections were asked
-	rec          *record
-	pulled       bool              // the successor has taken the descriptors
-	pastSent     bool              // the successor may go on with the totals
-	totalsBack   *chronicle.Report // with what this generation goes on when it has the sockets back; guarded by annals.mu
-	reportsNow   atomic.Bool       // they agreed on reports
-	reporting    sync.Mutex        // guards what follows
-	reported     uint64            // what the successor knows of the book
-	said         said
-	toldAt       time.Time
-	stopReports  chan struct{} // closed when there is nobody any more to report to; nil: nobody reports
+	rec         *record
+	pulled      bool              // the successor has taken the descriptors
+	pastSent    bool              // the successor may go on with the totals
+	totalsBack  *chronicle.Report // with what this generation goes on when it has the sockets back; guarded by annals.mu
+	reportsNow  atomic.Bool       // they agreed on reports
+	reporting   sync.Mutex        // guards what follows
+	reported    uint64            // what the successor knows of the book
+	said        said
+	toldAt      time.Time
+	stopReports chan struct{} // closed when there is nobody any more to report to; nil: nobody reports
 
-	handedBack bool // the successor has put the token back
-	linkGiven  bool // its connections return: the link belongs to a returner
+	mayHaveOwned bool // the successor had the token, or may have had it: for the record
+	handedBack   bool // the successor has put the token back
+	linkGiven    bool // its connections return: the link belongs to a returner
 }
 
 // newAttempt is an attempt in which nothing has happened yet. l is nil if the successor is still to be started.

@@ -32,7 +32,7 @@ func (a *attempt) handOver(ctx context.Context, confirmed func()) error {
 		a.endKnown.happen()
 	}()
 	a.decide(a.prepare(ctx))
-	for a.waits() {
+	for !a.done && a.state().Waits() {
 		a.decide(a.await())
 	}
 	if a.superseded && !a.failed {
@@ -105,21 +105,6 @@ func (a *attempt) state() succession.Incumbent {
 	a.d.mu.Lock()
 	defer a.d.mu.Unlock()
 	return a.d.toSuccessor
-}
-
-// waits reports whether there is something to wait for.
-func (a *attempt) waits() bool {
-	if a.done {
-		return false
-	}
-	switch a.state() {
-	case succession.Released, succession.Relieved:
-		return !a.endedUnconfirmed // a successor that was ended takes nothing any more
-	case succession.Idle, succession.Stale, succession.Left, succession.Closed:
-		return false
-	default:
-		return true
-	}
 }
 
 // await returns the next event of a state that waits.

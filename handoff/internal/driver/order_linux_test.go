@@ -237,6 +237,7 @@ var incumbentDoes = map[succession.Action][]string{
 	succession.Reopen:               {"restore backlogs", "reopen"},
 	succession.EndStale:             nil,
 	succession.Dismiss:              {"send abort"},
+	succession.DismissOwner:         {"send abort"},
 }
 
 // incumbentFrames are what the events need.

@@ -97,7 +97,7 @@ func (m *model) checkIncumbent(w *world, i int, g *process) string {
 		if g.inc == Guard && l.has(overdue) {
 			return "the batch is not excused"
 		}
-	case Released, Relieved:
+	case Released, Relieved, ReleasedUnconfirmed:
 		if !g.has(superseded) || !g.has(promised) {
 			return "it is released, and does not drain"
 		}

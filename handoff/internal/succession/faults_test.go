@@ -65,7 +65,14 @@ func incumbentFaults(t *tables, i Incumbent) []string {
 			fault(e, "means nothing, and changes something")
 		}
 	}
-	if r, ok := find(t.inc[i], SuccessorLeaves); ok && (i == BlockedOwned || i == BlockedGuard || i == Released) && r.to != Relieved {
+	if i == Unconfirmed || i == BlockedOwned {
+		for _, e := range []IncumbentEvent{SuccessorLeaves, DiedWished} {
+			if r, ok := find(t.inc[i], e); ok && r.to != ReleasedUnconfirmed {
+				fault(e, "it waits for one that takes nothing")
+			}
+		}
+	}
+	if r, ok := find(t.inc[i], SuccessorLeaves); ok && (i == BlockedGuard || i == Released) && r.to != Relieved {
 		fault(SuccessorLeaves, "its end would leave nobody without service")
 	}
 	if r, ok := find(t.inc[i], Owned); ok && i == Relieved && r.to != Released {
@@ -97,7 +104,7 @@ func incumbentFaults(t *tables, i Incumbent) []string {
 		}
 	}
 	if i == Unconfirmed || i == Guard || i == Probing || i == Asking {
-		if r, ok := find(t.inc[i], SuccessorLeaves); ok && r.to != Relieved {
+		if r, ok := find(t.inc[i], SuccessorLeaves); ok && i != Unconfirmed && r.to != Relieved {
 			fault(SuccessorLeaves, "its end would leave nobody without service")
 		}
 		if r, _ := find(t.inc[i], Failed); r.to != ReclaimingOwned && r.to != ReclaimingGuard {
@@ -132,7 +139,10 @@ func incumbentFaults(t *tables, i Incumbent) []string {
 				fault(r.on[0], a.String()+" reports, and is not the last")
 			}
 		}
-		if does(r.do, Release) && r.on[0] != SuccessorLeaves && r.to != Released || does(r.do, SendReleased) && r.to != i {
+		if does(r.do, SupersedeUnconfirmed) != (r.to == ReleasedUnconfirmed) {
+			fault(r.on[0], "it is superseded by nobody, or waits for one that takes nothing")
+		}
+		if does(r.do, Release) && r.on[0] != SuccessorLeaves && r.to != Released && r.to != ReleasedUnconfirmed || does(r.do, SendReleased) && r.to != i {
 			fault(r.on[0], "it is forgotten whether the successor has said GOODBYE")
 		}
 		if does(r.do, EndStale) && r.to != Stale || does(r.do, LeaveToHeir) && r.to != Left {

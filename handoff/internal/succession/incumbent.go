@@ -31,6 +31,9 @@ const (
 	ReleasedAlone
 	// Orphaned: as ReleasedAlone. The successor died, nobody wished it, and nobody serves.
 	Orphaned
+	// ReleasedUnconfirmed: as Released. The successor was ended at somebody's wish before it had confirmed. It takes nothing, so
+	// the attempt is over.
+	ReleasedUnconfirmed
 
 	// ReclaimingCommitted: the token is being read. The successor has not said OWNED.
 	ReclaimingCommitted
@@ -181,8 +184,7 @@ var incumbentTable = [incumbents][]incumbentRow{
 	Unconfirmed: {
 		{on(Confirm), Guard, do(Supersede)},
 		{on(Drop), Unconfirmed, do(ApplyDrop)},
-		{on(SuccessorLeaves), Relieved, do(SupersedeUnconfirmed, Release)},
-		{on(DiedWished), Released, do(SupersedeUnconfirmed, Release)},
+		{on(SuccessorLeaves, DiedWished), ReleasedUnconfirmed, do(SupersedeUnconfirmed, Release)},
 		{on(Returned, Failed, LinkEnd, Died, Timeout), ReclaimingOwned, do(ReadToken)},
 		{on(Owned, ReleaseAsked, Pong, Taken, OtherFrame), Unconfirmed, nil},
 		{on(Close), Closed, do(SendBye)},
@@ -246,6 +248,7 @@ var incumbentTable = [incumbents][]incumbentRow{
 		{on(Died, DiedWished), Orphaned, nil}, // as it was told when the link ended
 		{on(Close), Closed, nil},
 	},
+	ReleasedUnconfirmed: {{on(Close), Closed, nil}},
 
 	ReclaimingCommitted: {
 		{on(TokenTaken), Idle, do(Reopen, Dismiss)},
@@ -284,8 +287,7 @@ var incumbentTable = [incumbents][]incumbentRow{
 	BlockedOwned: {
 		{on(Confirm), Guard, do(Supersede)},
 		{on(Returned), ReclaimingOwned, do(ReadToken)},
-		{on(SuccessorLeaves), Relieved, do(SupersedeUnconfirmed, Release)},
-		{on(DiedWished), Released, do(SupersedeUnconfirmed, Release)},
+		{on(SuccessorLeaves, DiedWished), ReleasedUnconfirmed, do(SupersedeUnconfirmed, Release)},
 		{on(Drop), BlockedOwned, do(ApplyDrop)},
 		{on(Died), Reviving, do(Revive)},
 		{on(Owned, Failed, ReleaseAsked, Pong, Taken, OtherFrame, LinkEnd), BlockedOwned, nil},
@@ -302,13 +304,24 @@ var incumbentTable = [incumbents][]incumbentRow{
 		{on(Close), Closed, do(EndDeparture, SendBye)},
 	},
 	Reviving: {
-		{on(Revived), Idle, do(Reopen, Dismiss)},
+		{on(Revived), Idle, do(Reopen, DismissOwner)},
 		{on(Behind), Stale, do(EndStale, Dismiss)},
 	},
 
 	Stale:  {{on(Close), Closed, nil}},
 	Left:   {{on(Close), Closed, nil}},
 	Closed: {{every[IncumbentEvent](incumbentEvents), Closed, nil}}, // the driver may not know yet
+}
+
+// Waits reports whether the driver waits for the next event in state i. In the other states the next event is the report of an
+// action, or the attempt is over, or has not come to the switch.
+func (i Incumbent) Waits() bool {
+	switch i {
+	case Committed, Unconfirmed, Guard, Probing, Asking, Released, Relieved, ReleasedAlone, Orphaned, BlockedCommitted, BlockedOwned, BlockedGuard:
+		return true
+	default:
+		return false
+	}
 }
 
 // Step decides. It reports false if e cannot be in state i: the driver has broken a promise.
@@ -323,6 +336,7 @@ func (i Incumbent) Step(e IncumbentEvent) (Incumbent, []Action, bool) {
 var incumbentPhases = [incumbents]Phase{
 	Idle: PhaseServing, Offering: PhaseOffering, Pausing: PhaseSwitching, Committed: PhaseSwitching, Unconfirmed: PhaseGuarding,
 	Guard: PhaseDraining, Probing: PhaseDraining, Asking: PhaseDraining, Released: PhaseDraining, Relieved: PhaseDraining, ReleasedAlone: PhaseDraining, Orphaned: PhaseDraining,
+	ReleasedUnconfirmed: PhaseDraining,
 	ReclaimingCommitted: PhaseSwitching, ReclaimingOwned: PhaseGuarding, ReclaimingGuard: PhaseDraining,
 	FencingCommitted: PhaseSwitching, FencingOwned: PhaseGuarding, FencingGuard: PhaseDraining,
 	BlockedCommitted: PhaseSwitching, BlockedOwned: PhaseGuarding, BlockedGuard: PhaseDraining,
@@ -332,6 +346,7 @@ var incumbentPhases = [incumbents]Phase{
 var incumbentNames = [incumbents]string{
 	Idle: "IDLE", Offering: "OFFERING", Pausing: "PAUSING", Committed: "COMMITTED", Unconfirmed: "UNCONFIRMED", Guard: "GUARD",
 	Probing: "PROBING", Asking: "ASKING", Released: "RELEASED", Relieved: "RELIEVED", ReleasedAlone: "RELEASED ALONE", Orphaned: "ORPHANED",
+	ReleasedUnconfirmed: "RELEASED UNCONFIRMED",
 	ReclaimingCommitted: "RECLAIMING COMMITTED", ReclaimingOwned: "RECLAIMING OWNED", ReclaimingGuard: "RECLAIMING GUARD",
 	FencingCommitted: "FENCING COMMITTED", FencingOwned: "FENCING OWNED", FencingGuard: "FENCING GUARD",
 	BlockedCommitted: "BLOCKED COMMITTED", BlockedOwned: "BLOCKED OWNED", BlockedGuard: "BLOCKED GUARD",

@@ -1,7 +1,5 @@
 package succession
 
-import "slices"
-
 // tables are both tables and what stands beside them. The tests of the explorer change a copy of it.
 type tables struct {
 	inc         [incumbents][]incumbentRow
@@ -160,7 +158,7 @@ func (m *model) incEvent(w *world, p int, e IncumbentEvent) {
 	if g.inc == Closed {
 		g.clear(accepts)
 	}
-	if slices.Contains(r.do, SupersedeUnconfirmed) { // the attempt ends
+	if r.to == ReleasedUnconfirmed && m.note.from != g.inc.String() { // the attempt ends
 		l.clear(active)
 		l.set(downHung)
 		l.up = 0
@@ -205,15 +203,14 @@ func (m *model) incAct(w *world, p, n int, a Action) {
 		g.setIncJob(fencing)
 	case Revive:
 		g.setIncJob(reviving)
-		l.set(revived)
-	case Dismiss:
+	case Dismiss, DismissOwner:
 		if !l.has(active) {
 			m.wrong = "there is nobody to dismiss"
 		}
 		l.clear(active)
 		switch {
 		case !s.alive() || l.has(upHung):
-		case l.has(returned) && l.has(revived) && m.returning && g.inc != Stale:
+		case a == DismissOwner && l.has(returned) && m.returning:
 			m.say(l, fConfirmDown)
 			l.set(returns)
 		default:

@@ -45,7 +45,7 @@ func (m *model) programSteps(w *world, p int) {
 		}
 	}
 	switch g.inc {
-	case Released, Relieved, ReleasedAlone, Orphaned:
+	case Released, Relieved, ReleasedAlone, Orphaned, ReleasedUnconfirmed:
 		if !want {
 			m.simple(w, p, "is drained", true, func(v *world) { v.procs[p].set(closing) })
 		}

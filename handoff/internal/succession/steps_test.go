@@ -132,7 +132,7 @@ func (m *model) incumbentSteps(w *world, p int) {
 		m.hear(w, p, f)
 		return // all that follows comes after what is queued
 	}
-	if !m.attends(g.inc) {
+	if !g.inc.Waits() {
 		return
 	}
 	if m.endSteps(w, p) {
@@ -177,15 +177,6 @@ func (m *model) endSteps(w *world, p int) bool {
 	return true
 }
 
-// attends reports whether an incumbent in state i looks at its link. Offering and Pausing do, but not by the table.
-func (m *model) attends(i Incumbent) bool {
-	switch i {
-	case Idle, Offering, Pausing, Stale, Left, Closed:
-		return false
-	}
-	return true
-}
-
 // saysReturned reports whether the successor says next that the token is back.
 func saysReturned(q queue) bool {
 	for ; q != 0; q >>= 4 {
@@ -203,7 +194,7 @@ func saysReturned(q queue) bool {
 func (m *model) hear(w *world, p int, f frame) {
 	n := after[p]
 	i := w.procs[p].inc
-	if !m.attends(i) || w.links[n].has(endSeen) {
+	if !i.Waits() || w.links[n].has(endSeen) {
 		return
 	}
 	l := &w.links[n]
@@ -289,7 +280,7 @@ func (m *model) closeIncumbent(w *world, p int) {
 		if g.suc != Gone || g.sucJob() != noJob {
 			return
 		}
-	case Stale, Released, Relieved, ReleasedAlone, Orphaned: // Wait is done with it, or Close
+	case Stale, Released, Relieved, ReleasedAlone, Orphaned, ReleasedUnconfirmed: // Wait is done with it, or Close
 	default:
 		if g.suc != Gone && g.suc != Leaving {
 			return
@@ -308,8 +299,8 @@ func (m *model) over(w *world, p int) bool {
 	switch g.inc {
 	case Idle, Stale, Left, Closed:
 		return n == 0 || !w.links[n].has(aborted)
-	case Released, Relieved:
-		return !w.links[n].has(active) // forgone
+	case ReleasedUnconfirmed:
+		return true
 	}
 	return false
 }

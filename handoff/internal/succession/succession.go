@@ -46,10 +46,12 @@ type Action uint8
 const (
 	// ReadToken reads the token, without waiting. It reports TokenTaken or TokenGone.
 	ReadToken Action = iota
-	// Dismiss ends what there was with a successor that does not own. One that has handed back may return its connections, if
-	// both sides know how, and this generation serves. Others are told ABORT, and to let go of their copies: one that does not hang
-	// up is killed.
+	// Dismiss ends what there was with a successor that does not own: it is told ABORT. One that lives has to close its copies and
+	// to hang up, or it is killed.
 	Dismiss
+	// DismissOwner is Dismiss for a successor that has owned, or may have. If it has handed back, and both sides know how, its
+	// connections return: it is told CONFIRM instead.
+	DismissOwner
 
 	// Pause stops accepting what the successor asked for, and saves the sections of the gap. It reports Paused or PauseFailed.
 	Pause
@@ -139,7 +141,7 @@ const (
 )
 
 var actionNames = [actions]string{
-	ReadToken: "read the token", Dismiss: "send ABORT, or CONFIRM to one that hands back", Pause: "pause, save", SendCommit: "send COMMIT", LeaveToHeir: "pause, send GOODBYE",
+	ReadToken: "read the token", Dismiss: "send ABORT", DismissOwner: "send ABORT, or CONFIRM to one that hands back", Pause: "pause, save", SendCommit: "send COMMIT", LeaveToHeir: "pause, send GOODBYE",
 	Park: "park", KeepDrop: "keep the drop", ApplyDrops: "close what was dropped", ApplyDrop: "close that copy",
 	Supersede: "drain", SupersedeUnconfirmed: "drain, unconfirmed", SendPing: "send PING", Excuse: "wait on for the batch", Release: "close the copies, send RELEASED",
 	SendReleased: "send RELEASED", Fence: "kill", ReportBlocked: "report: cannot be killed", Revive: "ask the sections", Reopen: "open again",

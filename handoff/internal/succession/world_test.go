@@ -116,7 +116,6 @@ const (
 	mine      // the incumbent has read the token
 	upgrade   // an UPGRADE was read, and nothing done about it
 	wished    // the incumbent knows that somebody wished the successor's death
-	revived   // the successor had owned, and this generation has asked its sections
 	relieved  // the successor has said GOODBYE, and has not taken it back
 )
 
