@@ -232,6 +232,9 @@ func (s *incumbentScene) happen() {
 		if s.state == "PROBING" { // Close waits for what moves, as long as this state
 			s.r.send(&wire.Taken{Room: 100})
 		}
+		if s.state == "RELEASED UNCONFIRMED" { // Close ends the successor's side of the generation first
+			must(s.t, s.a.Wait(s.t.Context(), nil))
+		}
 		shut(s.t, s.a)
 	default:
 		has := s.state != "COMMITTED" && !strings.HasPrefix(s.state, "REL")
