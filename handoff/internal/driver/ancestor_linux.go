@@ -20,7 +20,7 @@ func (d *Driver) releaseAncestor(ctx context.Context) error {
 		return nil
 	}
 	d.decideIf(p, input{event: succession.AskRelease}, func() bool {
-		return !succession.MayCommit(d.toPredecessor) && d.phase.Owns() && !d.closing
+		return !succession.MayCommit(d.toPredecessor) && d.phase.Owns() && !d.endsLocked()
 	})
 	t := time.NewTimer(d.cfg.StepTimeout)
 	defer t.Stop()

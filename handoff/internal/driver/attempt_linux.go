@@ -275,7 +275,7 @@ func (d *Driver) beginAttemptLocked(a *attempt, own bool) error {
 		return &BusyError{PID: os.Getpid(), Name: d.origin.Name(), Phase: d.phase.String()}
 	}
 	switch {
-	case d.closing || d.phase == succession.PhaseStopped:
+	case d.endsLocked():
 		return net.ErrClosed
 	case d.phase == succession.PhaseProbation: // this generation has itself to prove first
 		return &BusyError{PID: os.Getpid(), Name: d.origin.Name(), Phase: d.phase.String()}

@@ -52,7 +52,7 @@ func (d *Driver) mayClaim() error {
 
 func (d *Driver) mayClaimLocked() error {
 	switch {
-	case d.closing || d.phase == succession.PhaseStopped:
+	case d.endsLocked():
 		return d.closedLocked()
 	case d.phase.Owns(), d.phase == succession.PhaseStarting:
 		return nil

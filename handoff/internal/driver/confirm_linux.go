@@ -34,5 +34,5 @@ func (p *predecessor) prove() {
 			}
 		}
 	}
-	d.decideIf(p, input{event: succession.Proved}, func() bool { return d.phase == succession.PhaseProbation && !d.closing })
+	d.decideIf(p, input{event: succession.Proved}, func() bool { return d.phase == succession.PhaseProbation && !d.endsLocked() })
 }

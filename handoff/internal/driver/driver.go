@@ -71,7 +71,7 @@ type Driver struct {
 	stale       error // why it must not serve any more: its state is behind
 	refused     error // why the last Claim failed, for a predecessor that wonders
 	lastError   error
-	closing     bool
+	closing     bool // Close has begun: ask endsLocked
 	settled     bool // the sockets will never go back: Config.Settled was called
 	named       bool // in the supervisor's PID file; under supervisor
 	proxies     bool // it takes over for a process that does not speak the protocol, see foreign_linux.go
@@ -191,7 +191,7 @@ func (d *Driver) Register(s *state.Section) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch {
-	case d.closing || d.phase == succession.PhaseStopped:
+	case d.endsLocked():
 		return d.closedLocked()
 	case d.sealed || d.phase != succession.PhaseStarting:
 		return state.Refuse(s.Name, "State comes before Ready")

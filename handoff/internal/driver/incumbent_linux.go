@@ -334,7 +334,7 @@ func (a *attempt) checkAgreedLocked() error {
 	switch {
 	case a.manifest.Changed():
 		return ErrChanged
-	case d.closing || !d.phase.Owns() || !succession.MayCommit(d.toPredecessor):
+	case d.endsLocked() || !d.phase.Owns() || !succession.MayCommit(d.toPredecessor):
 		return net.ErrClosed
 	}
 	a.manifest.Give()

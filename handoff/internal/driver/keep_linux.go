@@ -14,7 +14,7 @@ import (
 func (d *Driver) keepsRendezvous() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.phase.Owns() && !d.closing
+	return d.phase.Owns() && !d.endsLocked()
 }
 
 // awaitCallers begins to accept successors. Those that come before Ready wait for it.

@@ -17,10 +17,10 @@ func (d *Driver) Ready(ctx context.Context) error {
 	d.readying.Lock() // a second call waits for what the first one finds
 	defer d.readying.Unlock()
 	d.mu.Lock()
-	if d.phase != succession.PhaseStarting || d.closing {
+	if d.phase != succession.PhaseStarting || d.endsLocked() {
 		defer d.mu.Unlock()
 		switch {
-		case d.closing || d.phase == succession.PhaseStopped:
+		case d.endsLocked():
 			return d.closedLocked()
 		case d.phase.Owns():
 			return nil
@@ -136,7 +136,7 @@ func (d *Driver) tellSupervisor(serves bool) {
 // settle tells the program that nothing goes back to a predecessor any more, unless that is happening, or all ends.
 func (d *Driver) settle() {
 	d.mu.Lock()
-	if d.settled || d.toPredecessor.HandedBack() || d.closing || d.phase == succession.PhaseStopped {
+	if d.settled || d.toPredecessor.HandedBack() || d.endsLocked() {
 		d.mu.Unlock()
 		return
 	}
@@ -149,11 +149,16 @@ func (d *Driver) settle() {
 
 // openLocked opens every socket. On an error none is open.
 func (d *Driver) openLocked() error {
-	if d.closing {
+	if d.endsLocked() {
 		return net.ErrClosed
 	}
 	return d.held.Open()
 }
+
+// endsLocked reports whether this generation is being closed, or is over, so that it begins nothing any more. The tables hear of Close
+// only when what is under way has ended: a Ready, a hand-back, the answer to COMMIT. So nothing but this tells of the time in between,
+// and nobody else asks closing.
+func (d *Driver) endsLocked() bool { return d.closing || d.phase == succession.PhaseStopped }
 
 // closedLocked is the error of a generation that is over: net.ErrClosed, and why.
 func (d *Driver) closedLocked() error {

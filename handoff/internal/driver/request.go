@@ -36,17 +36,18 @@ func (d *Driver) answerRequest(by string) {
 		d.mu.Lock()
 		phase, busy, news := d.phase, d.busyLocked(), d.news
 		d.mu.Unlock()
-		switch {
-		case (phase == succession.PhaseServing || phase == succession.PhaseOffering) && !busy:
+		switch succession.OnRequest(phase, busy) {
+		case succession.RequestServed:
 			d.log.Info("upgrade begins", "by", by)
 			if err := d.Upgrade(d.ctx); !errors.Is(err, ErrBusy) { // it logs how it ends
 				return
 			}
-		case phase == succession.PhaseDraining:
+		case succession.RequestPassedOn:
 			d.passRequestOn(by)
 			return
-		case phase == succession.PhaseStopped:
+		case succession.RequestVoid:
 			return
+		case succession.RequestWaits:
 		}
 		select {
 		case <-news:

@@ -64,7 +64,7 @@ func (a *attempt) unchanged() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch {
-	case d.closing:
+	case d.endsLocked():
 		return net.ErrClosed
 	case a.manifest.Changed():
 		return ErrChanged

@@ -16,7 +16,7 @@ import (
 func (d *Driver) arm() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.closing {
+	if d.endsLocked() {
 		return net.ErrClosed
 	}
 	if err := d.held.Arm(); err != nil {

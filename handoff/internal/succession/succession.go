@@ -200,3 +200,37 @@ func MayCommit(s Successor) bool { return s == Free || s == Alone }
 func MayHandBack(s Successor, i Incumbent) bool {
 	return (s == Trial || s == Confirmed) && (i == Idle || i == Offering)
 }
+
+// Request is what becomes of a request for an upgrade, which a signal or the predecessor makes.
+type Request uint8
+
+// What becomes of it.
+const (
+	// RequestWaits: it is answered when the phase changes, or the attempt under way ends.
+	RequestWaits Request = iota
+	// RequestServed: this generation starts an upgrade.
+	RequestServed
+	// RequestPassedOn: another generation owns. It starts the upgrade: its program may have been read before the request was made.
+	RequestPassedOn
+	// RequestVoid: this generation is over.
+	RequestVoid
+)
+
+// OnRequest decides what becomes of a request for an upgrade. It asks for the phase, since both sides matter: a generation on
+// probation has itself to prove first, and while a successor switches nobody knows yet who owns. busy: an attempt is under way that
+// may not be displaced. The request does not change who owns, so it is no event of the tables.
+func OnRequest(p Phase, busy bool) Request {
+	switch p {
+	case PhaseServing, PhaseOffering:
+		if busy {
+			return RequestWaits
+		}
+		return RequestServed
+	case PhaseDraining:
+		return RequestPassedOn
+	case PhaseStopped:
+		return RequestVoid
+	default:
+		return RequestWaits
+	}
+}

@@ -58,6 +58,21 @@ func TestPhases(t *testing.T) {
 	}
 }
 
+// TestOnRequest: in each phase a request for an upgrade has one answer.
+func TestOnRequest(t *testing.T) {
+	want := map[Phase][2]Request{ // not busy, and busy
+		PhaseStarting: {RequestWaits, RequestWaits}, PhaseProbation: {RequestWaits, RequestWaits},
+		PhaseServing: {RequestServed, RequestWaits}, PhaseOffering: {RequestServed, RequestWaits},
+		PhaseSwitching: {RequestWaits, RequestWaits}, PhaseGuarding: {RequestWaits, RequestWaits},
+		PhaseDraining: {RequestPassedOn, RequestPassedOn}, PhaseStopped: {RequestVoid, RequestVoid},
+	}
+	for p := range phases {
+		if got := [2]Request{OnRequest(p, false), OnRequest(p, true)}; got != want[p] {
+			t.Errorf("%v: %v, not %v", p, got, want[p])
+		}
+	}
+}
+
 func TestNames(t *testing.T) {
 	unique := func(names ...string) {
 		seen := map[string]bool{}
