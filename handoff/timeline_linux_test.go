@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/segue-go/segue/handoff"
+	"github.com/segue-go/segue/handoff/internal/wire"
 	"github.com/segue-go/segue/handoff/timeline"
 )
 
@@ -121,5 +122,29 @@ func TestTimelineOfOlderPeer(t *testing.T) {
 	eventually(t, "it is in the incumbent's history", func() bool { return len(a.History()) == 1 })
 	if h := a.History()[0]; !slices.Equal(h.Halves, []timeline.Role{timeline.Incumbent}) {
 		t.Errorf("halves: %v", h.Halves)
+	}
+}
+
+// TestTimelineOfDeath: a successor that dies before it has confirmed has died, although its link ends a little before it does. That
+// is seen in one order or the other, hence several.
+func TestTimelineOfDeath(t *testing.T) {
+	for range 8 {
+		t.Run("", func(t *testing.T) {
+			path := rendezvous(t)
+			a, _ := first(t, longGuard(t, path))
+			r := dialRaw(t, path)
+			var pup *puppet
+			r.voice = func(m wire.Message) { pup = r.puppetSays(m) }
+			r.owned(2 * patience)
+			must(t, r.conn.Close())
+			pup.kill()
+			eventually(t, "the incumbent serves again", func() bool { return a.Status().Phase == handoff.PhaseServing })
+			if h := a.History(); len(h) != 1 || h[0].Result != timeline.RolledBack || h[0].Reason != timeline.ReasonDied {
+				t.Errorf("history: %+v", h)
+			}
+			if u := a.Counters().Undone; len(u) != 1 || u[0].Reason != timeline.ReasonDied {
+				t.Errorf("undone: %+v", u)
+			}
+		})
 	}
 }

@@ -146,8 +146,12 @@ func (a *attempt) await() succession.IncumbentEvent {
 			return e
 		default:
 			a.linkEnded = true
+			e := a.linkEnd(state, err)
+			if e == succession.Died && !errors.Is(err, link.ErrPeerDied) {
+				err = fmt.Errorf("%w: %w", link.ErrPeerDied, err) // it has died while linkEnd waited
+			}
 			a.because(state, err)
-			return a.linkEnd(state, err)
+			return e
 		}
 	}
 }
