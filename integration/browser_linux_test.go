@@ -43,7 +43,11 @@ func chromium(t *testing.T, url string) (ended <-chan struct{}, output *strings.
 		}
 	}
 	if program == "" {
-		t.Skip("there is no Chromium (chromium, google-chrome or headless_shell in PATH)")
+		const missing = "there is no Chromium (chromium, google-chrome or headless_shell in PATH); for example: apt-get install chromium"
+		if os.Getenv("CI") == "true" {
+			t.Fatal(missing)
+		}
+		t.Skip(missing)
 	}
 	dir, err := os.MkdirTemp("", "segue-browser-")
 	if err != nil {

@@ -1,0 +1,16 @@
+module github.com/segue-go/segue/examples/dashboard
+
+go 1.26.0
+
+require (
+	github.com/chromedp/cdproto v0.160.1
+	github.com/chromedp/chromedp v0.23.1
+	github.com/segue-go/segue v0.0.0
+)
+
+require (
+	github.com/go-json-experiment/json v0.0.0-20260213210345-44df1a37e875 // indirect
+	golang.org/x/sys v0.49.0 // indirect
+)
+
+replace github.com/segue-go/segue => ../..
