@@ -31,12 +31,12 @@ import (
 type attempt struct {
 	d     *Driver
 	link  *link.Link
-	child *spawn.Child // nil if the successor called at the rendezvous
+	kind  successorKind
+	child *spawn.Child // of kindChild, once it is started
 	hello *wire.Hello
 	token ownership // of no token until it is made
 
-	foreign bool // the successor is a proxy in this process, see foreign_linux.go
-	other   Peer // the process for which it is; guarded by Driver.mu
+	other Peer // of kindProxy: the process for which it is; guarded by Driver.mu
 
 	version    int      // the highest in common
 	features   []string // in common
@@ -45,8 +45,8 @@ type attempt struct {
 	heir       bool     // the successor was told that nobody older can be revived
 	offerTaken bool     // the successor has everything
 
-	manifest      offered // nothing until the offer
-	items         int     // how many things were, with the standard output
+	manifest      manifest // nothing until the offer
+	items         int      // how many things were, with the standard output
 	confirmWithin time.Duration
 	confirmOver   event // made with the commit, if CONFIRM is to follow at once; happens with it, or when it will not come
 
@@ -84,7 +84,7 @@ type attempt struct {
 	reporting   sync.Mutex        // guards what follows
 	reported    uint64            // what the successor knows of the book
 	said        said
-	toldAt      time.Time
+	reportedAt  time.Time
 	stopReports chan struct{} // closed when there is nobody any more to report to; nil: nobody reports
 
 	mayHaveOwned bool // the successor had the token, or may have had it: for the record
@@ -92,9 +92,18 @@ type attempt struct {
 	linkGiven    bool // its connections return: the link belongs to a returner
 }
 
+// successorKind is who started a successor.
+type successorKind uint8
+
+const (
+	kindCaller successorKind = iota // somebody else: it called at the rendezvous
+	kindChild                       // this process
+	kindProxy                       // it is in this process, see foreign_linux.go
+)
+
 // newAttempt is an attempt in which nothing has happened yet. l is nil if the successor is still to be started.
-func newAttempt(d *Driver, l *link.Link) *attempt {
-	return &attempt{d: d, link: l, token: token.Token{}, manifest: &sockets.Manifest{}, departure: migrate.NoDeparture()}
+func newAttempt(d *Driver, k successorKind, l *link.Link) *attempt {
+	return &attempt{d: d, kind: k, link: l, token: token.Token{}, manifest: &sockets.Manifest{}, departure: migrate.NoDeparture()}
 }
 
 // pid is for whoever asks who is at work. It is called with Driver.mu held.
@@ -115,7 +124,7 @@ func (a *attempt) pidNow() int {
 // when it is not any more.
 func (d *Driver) serveCaller(ctx context.Context, conn *net.UnixConn, spoke func()) {
 	called := time.Now()
-	a := newAttempt(d, nil)
+	a := newAttempt(d, kindCaller, nil)
 	options := d.linkOptions("successor", true)
 	options.Aside = a.heard
 	l := link.New(conn, options)
@@ -145,7 +154,7 @@ func (d *Driver) serveCaller(ctx context.Context, conn *net.UnixConn, spoke func
 // awaitHello waits for HELLO, and leaves nobody in who is not authorized or does not speak our language.
 func (a *attempt) awaitHello(ctx context.Context) error {
 	patience := a.d.cfg.StepTimeout
-	if a.child != nil {
+	if a.kind == kindChild {
 		patience = a.d.cfg.ReadyTimeout // it has to start first
 	}
 	f, err := a.link.Recv(ctx, patience)
@@ -217,7 +226,7 @@ const impatience = time.Second
 // want: one caller after the other would keep it from upgrading for ever.
 func (d *Driver) beginAttempt(ctx context.Context, a *attempt) error {
 	var displaced *attempt
-	own, told := a.link == nil, false
+	own, saidWait := a.kind != kindCaller, false
 	for first := true; ; first = false {
 		d.mu.Lock()
 		other, news := d.attempt, d.news
@@ -241,8 +250,8 @@ func (d *Driver) beginAttempt(ctx context.Context, a *attempt) error {
 		}
 		phase := d.phase
 		d.mu.Unlock()
-		if !own && !told {
-			told = true
+		if !own && !saidWait {
+			saidWait = true
 			_ = a.link.Tell(&wire.Wait{Phase: phase.String()}) // it may have little patience
 		}
 		t := time.NewTimer(wait)
@@ -331,9 +340,9 @@ func (a *attempt) prepare(ctx context.Context) succession.IncumbentEvent {
 	a.displace = cancel
 	d.mu.Unlock()
 	defer context.AfterFunc(d.ctx, func() { cancel(context.Cause(d.ctx)) })()
-	defer context.AfterFunc(d.returned, func() { cancel(net.ErrClosed) })() // there is nothing to hand over any more
+	defer context.AfterFunc(d.handedBack, func() { cancel(net.ErrClosed) })() // there is nothing to hand over any more
 	var err error
-	if a.child != nil || a.foreign {
+	if a.kind != kindCaller {
 		err = a.awaitHello(ctx) // who called at the rendezvous has been
 		if err == nil {
 			a.metSuccessor()
@@ -390,7 +399,7 @@ func (a *attempt) dismiss(cause error) {
 	if !said || a.link.Peer == nil || a.link.Peer.Self() {
 		return
 	}
-	if a.child != nil && a.child.Peer.PID == a.link.Peer.PID {
+	if a.kind == kindChild && a.child.Peer.PID == a.link.Peer.PID {
 		return // it is going to be ended anyway; one that a wrapper has started is not
 	}
 	// A successor that is alive gives up its copies of the sockets and hangs up. One that does not would keep the ports

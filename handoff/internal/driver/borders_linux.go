@@ -23,8 +23,8 @@ type ownership interface {
 	Close()
 }
 
-// offered is what one successor was offered.
-type offered interface {
+// manifest is what one successor was offered.
+type manifest interface {
 	Claimed() []bool
 	Len() int
 	Items() ([]wire.Item, []syscall.Conn)
@@ -50,6 +50,6 @@ type mortal interface {
 
 var (
 	_ ownership = token.Token{}
-	_ offered   = (*sockets.Manifest)(nil)
+	_ manifest  = (*sockets.Manifest)(nil)
 	_ mortal    = (*peer.Peer)(nil)
 )

@@ -6,7 +6,7 @@ import (
 	"github.com/segue-go/segue/handoff/internal/succession"
 )
 
-// decision is what a table has decided. It is reported once the lock is let go of: a Logger may ask the generation.
+// decision is what a table has decided. It is reported once the lock is free: a Logger may ask the generation.
 type decision struct {
 	side            string
 	from, event, to fmt.Stringer
@@ -16,7 +16,7 @@ type decision struct {
 }
 
 // asIncumbentLocked lets the table decide what e means for what this generation is to its successor. The caller reports that, and
-// carries the actions out, once it has let go of the lock.
+// carries the actions out, once it has unlocked.
 func (d *Driver) asIncumbentLocked(e succession.IncumbentEvent) decision {
 	from, before := d.toSuccessor, d.phase
 	to, do, ok := from.Step(e)

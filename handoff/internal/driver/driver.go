@@ -44,15 +44,15 @@ type Driver struct {
 	started  event          // this generation owns, or never will
 	released event          // it has been superseded for good, or is over
 
-	closeBegun  context.Context // ends when Close begins, and with it a Ready under way
-	beginClose  context.CancelCauseFunc
-	returned    context.Context // ends when the sockets went back to the predecessor; its cause is an ErrHandedBack
-	setReturned context.CancelCauseFunc
-	readying    sync.Mutex // held throughout Ready; taken before mu
-	stopping    sync.Mutex // held throughout stop; taken before mu
-	rows        sync.Mutex // held while the row of the table that begins to serve, or ends it, is carried out; taken before mu
-	supervisor  sync.Mutex // held while its PID file is written; taken last
-	handback    sync.Mutex // held throughout HandBack; taken before the lock of exclusive sections, rows and mu
+	closeBegun    context.Context // ends when Close begins, and with it a Ready under way
+	beginClose    context.CancelCauseFunc
+	handedBack    context.Context // ends when the sockets went back to the predecessor; its cause is an ErrHandedBack
+	setHandedBack context.CancelCauseFunc
+	readying      sync.Mutex // held throughout Ready; taken before mu
+	stopping      sync.Mutex // held throughout stop; taken before mu
+	rows          sync.Mutex // held while the row of the table that begins to serve, or ends it, is carried out; taken before mu
+	supervisor    sync.Mutex // held while its PID file is written; taken last
+	handback      sync.Mutex // held throughout HandBack; taken before the lock of exclusive sections, rows and mu
 
 	mu            sync.Mutex
 	toPredecessor succession.Successor // what this generation is to the one before it
@@ -113,7 +113,7 @@ func New(c Config) *Driver {
 	}
 	d.ctx, d.cancel = context.WithCancelCause(context.Background())
 	d.closeBegun, d.beginClose = context.WithCancelCause(d.ctx)
-	d.returned, d.setReturned = context.WithCancelCause(context.Background())
+	d.handedBack, d.setHandedBack = context.WithCancelCause(context.Background())
 	d.held = &d.Sockets
 	d.Sockets.Log, d.Sockets.Lock = d.log, d.withLock
 	d.Sockets.Opened, d.Sockets.Closed = c.Opened, c.Closed
@@ -122,11 +122,11 @@ func New(c Config) *Driver {
 		Task:        d.task,
 		StepTimeout: c.StepTimeout,
 		Standing:    d.standing,
-		Told:        d.toldConns,
+		Told:        d.noteConns,
 	})
 	d.initChain()
 	d.Sections.Timeout, d.Sections.Life, d.Sections.Go = c.StateTimeout, d.ctx, d.task
-	d.Sections.Told = d.toldSection
+	d.Sections.Told = d.noteSection
 	d.Sections.Log = func() *slog.Logger { return d.log }
 	return d
 }

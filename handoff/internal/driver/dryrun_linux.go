@@ -22,7 +22,7 @@ var errDryAlone = errors.New("a dry run needs an incumbent, and there is none at
 
 // dry reports whether the successor called for a dry run. One that this process has started is to take over.
 func (a *attempt) dry() bool {
-	return a.hello != nil && a.hello.DryRun && a.child == nil && !a.foreign
+	return a.hello != nil && a.hello.DryRun && a.kind == kindCaller
 }
 
 // yields reports whether another attempt may take the place of a. It is called with Driver.mu held.

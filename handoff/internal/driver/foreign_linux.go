@@ -29,8 +29,7 @@ func (d *Driver) startForeign(ctx context.Context, start Start) error {
 	if os.Getpid() == 1 {
 		return errInit
 	}
-	a := newAttempt(d, nil)
-	a.foreign = true
+	a := newAttempt(d, kindProxy, nil)
 	if err := d.beginAttempt(ctx, a); err != nil {
 		return err
 	}

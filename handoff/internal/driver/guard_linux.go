@@ -22,7 +22,7 @@ func (a *attempt) supersede(m *wire.Confirm) {
 	a.depart(m) // before anybody drains, so that nobody is told to leave who can move
 	a.confirmOver.happen()
 	a.manifest.RetireUnclaimed(d.ctx)
-	if !a.foreign { // a process that does not know segue names itself nowhere
+	if a.kind != kindProxy { // a process that does not know segue names itself nowhere
 		d.tellSupervisor(false)
 	}
 	d.nowSuperseded()
@@ -39,7 +39,7 @@ func (d *Driver) nowSuperseded() {
 
 // successor is the process that has the sockets now.
 func (a *attempt) successor() Peer {
-	if a.foreign {
+	if a.kind == kindProxy {
 		a.d.mu.Lock()
 		defer a.d.mu.Unlock()
 		return a.other
@@ -70,7 +70,7 @@ func (a *attempt) release() {
 // tellReleased says that the successor serves for good.
 func (a *attempt) tellReleased() {
 	if f := a.d.cfg.Released; f != nil {
-		f(a.successor(), a.foreign)
+		f(a.successor(), a.kind == kindProxy)
 	}
 }
 

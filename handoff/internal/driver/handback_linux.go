@@ -90,20 +90,20 @@ func (p *predecessor) handBackSockets(in input) bool {
 	if err != nil {
 		d.log.Error("nobody is left to serve", "error", err)
 	}
-	d.afterHandback(own, cause)
+	d.afterHandBack(own, cause)
 	return p.returns && held == nil && err == nil
 }
 
-// afterHandback is what follows when the sockets have gone back: this generation owns nothing any more, and answers what it has
+// afterHandBack is what follows when the sockets have gone back: this generation owns nothing any more, and answers what it has
 // accepted. With the feature, its connections follow the sockets as soon as the predecessor says CONFIRM: those that are idle at
 // once, the others when they are answered. Otherwise, and when the link ends, their clients are told to leave. Wait or Close sees
 // to the end. own is what the predecessor does not have, and so nobody serves any more.
-func (d *Driver) afterHandback(own []*sockets.Socket, cause error) {
+func (d *Driver) afterHandBack(own []*sockets.Socket, cause error) {
 	for _, s := range own {
 		s.Retire(d.ctx)
 	}
 	d.closeCopies()
-	d.setReturned(fmt.Errorf("%w: %w", ErrHandedBack, cause))
+	d.setHandedBack(fmt.Errorf("%w: %w", ErrHandedBack, cause))
 }
 
 // returnConns moves connections to the predecessor, which has the sockets again and has said m, until its link ends.

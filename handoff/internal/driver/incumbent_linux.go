@@ -287,7 +287,7 @@ func (a *attempt) awaitDeath() succession.IncumbentEvent {
 	}
 	a.deathReported = true
 	wished := a.wished()
-	if a.child != nil {
+	if a.kind == kindChild {
 		a.child.Release()
 	}
 	a.because(a.state(), fmt.Errorf("%s ended at last%s", a.link.Who(), exitText(a.link.Peer)))
@@ -352,7 +352,7 @@ func (a *attempt) checkAgreedLocked() error {
 // sockets when what only one process may have was let go of. Otherwise it is e.
 func (a *attempt) endsWith(cause error, e succession.IncumbentEvent) succession.IncumbentEvent {
 	d := a.d
-	if !errors.Is(cause, net.ErrClosed) || d.closeBegun.Err() == nil || a.child != nil || a.foreign || !a.offerTaken || !a.heir {
+	if !errors.Is(cause, net.ErrClosed) || d.closeBegun.Err() == nil || a.kind != kindCaller || !a.offerTaken || !a.heir {
 		return e
 	}
 	if err := d.Sections.HoldExclusive(context.Background(), nil); err != nil {

@@ -63,7 +63,7 @@ func (d *Driver) Close() {
 	d.stop()
 }
 
-// stop gives up everything that this generation holds. What it owned is closed, what somebody else owns is let go of.
+// stop gives up everything that this generation holds. What it owned is closed; of what somebody else owns, its copies are.
 func (d *Driver) stop() {
 	d.stopping.Lock()
 	defer d.stopping.Unlock()

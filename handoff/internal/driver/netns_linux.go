@@ -13,7 +13,7 @@ import (
 // tellNetNS tells, once, that a socket from the predecessor is of another network namespace than this process: it works, but
 // what the operator configures for this process's network does not reach it.
 func (p *predecessor) tellNetNS(item wire.Item, fd *listener.FD) {
-	if p.foreign || !strings.HasPrefix(item.Network, "tcp") && !strings.HasPrefix(item.Network, "udp") {
+	if p.netnsTold || !strings.HasPrefix(item.Network, "tcp") && !strings.HasPrefix(item.Network, "udp") {
 		return
 	}
 	if p.netns == 0 {
@@ -23,7 +23,7 @@ func (p *predecessor) tellNetNS(item wire.Item, fd *listener.FD) {
 	if theirs == 0 || p.netns == 0 || theirs == p.netns {
 		return
 	}
-	p.foreign = true
+	p.netnsTold = true
 	p.d.log.Warn("a socket stays in another network namespace than that of this process; it serves as long as that one has its network, "+
 		"and what this process binds or dials anew is in its own", "name", item.Name)
 }

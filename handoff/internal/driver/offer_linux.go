@@ -84,23 +84,23 @@ func (a *attempt) awaitStarted(ctx context.Context) error {
 func (a *attempt) offer(ctx context.Context) error {
 	d := a.d
 	d.keeper.Keep(false)
-	var right token.Token
+	var tok token.Token
 	var err error
 	err = d.spares.Do(1, 1, func() (err error) {
-		right, err = token.New()
+		tok, err = token.New()
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	a.token = right
+	a.token = tok
 	d.mu.Lock()
 	number := d.number + 1
 	manifest := d.Sockets.Manifest(d.keeper.Socket())
 	a.manifest = &manifest
 	d.mu.Unlock()
 	items, fds := a.manifest.Items()
-	if c := a.child; c != nil {
+	if c := a.child; a.kind == kindChild {
 		if c.Stdout != nil {
 			items, fds = append(items, wire.Item{Name: "stdout", Kind: wire.KindStdout}), append(fds, c.Stdout)
 		}
@@ -127,7 +127,7 @@ func (a *attempt) offer(ctx context.Context) error {
 	sender := &transport.Sender{
 		Link: a.link, Spares: &d.spares, Log: d.log, Pull: pull, Only: d.cfg.PullOnly, Owe: a.owe,
 	}
-	if err := sender.Welcome(ctx, welcome, right); err != nil {
+	if err := sender.Welcome(ctx, welcome, tok); err != nil {
 		return err
 	}
 	if pull {

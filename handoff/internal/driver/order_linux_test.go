@@ -185,7 +185,7 @@ func (x offers) Reopen(context.Context, func(func(bool))) ([]*sockets.Socket, er
 
 // attempt is one that has come to that state.
 func (r *rig) attempt(state succession.Incumbent) *attempt {
-	a := newAttempt(r.d, r.link)
+	a := newAttempt(r.d, kindCaller, r.link)
 	a.token, a.manifest, a.offerTaken = right{r}, offers{r}, true
 	a.ctx, a.confirmed, a.cause = r.t.Context(), func() { r.note("return from Upgrade") }, errUnwell
 	a.sections.Set, a.sections.Link, a.sections.Spares, a.sections.Requests = &r.d.Sections, r.link, &r.d.spares, &r.d.Conns.Exchange

@@ -22,10 +22,11 @@ func (a *attempt) metSuccessor() {
 	a.rec.stageEnds(timeline.StageHello)
 	if f := a.d.trace.Begun; f != nil && a.rec != nil {
 		cause := timeline.CauseCaller
-		switch {
-		case a.child != nil:
+		switch a.kind {
+		case kindCaller:
+		case kindChild:
 			cause = timeline.CauseUpgrade
-		case a.foreign:
+		case kindProxy:
 			cause = timeline.CauseForeign
 		}
 		f(timeline.Begun{Event: a.rec.event(), Cause: cause, Program: a.hello.Name})
@@ -208,7 +209,7 @@ func (a *attempt) lastReport() {
 	if a.reportsNow.Load() {
 		a.reporting.Lock()
 		defer a.reporting.Unlock()
-		a.toldAt = time.Time{}
+		a.reportedAt = time.Time{}
 		a.report()
 	}
 }

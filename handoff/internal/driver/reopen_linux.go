@@ -23,7 +23,7 @@ func (d *Driver) reopen(a *attempt) {
 	}
 	d.tellAncestor(&wire.Owned{})
 	a.sections.Release()  // before connections come back, whose requests would be turned away
-	a.departure.End(true) // the successor is dead, or has let go
+	a.departure.End(true) // the successor is dead, or does not own
 	a.manifest.RestoreBacklogs(true)
 	waiting, err := a.manifest.Reopen(d.ctx, func(open func(bool)) {
 		d.mu.Lock()

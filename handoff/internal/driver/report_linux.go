@@ -74,12 +74,12 @@ func (a *attempt) report() {
 	for i := range entries {
 		entries[i].Counted = nil
 	}
-	told := said{phase: self.Phase, conns: self.Conns, waits: len(self.Waits), others: len(generations)}
-	if len(entries) == 0 && told == a.said && time.Since(a.toldAt) < 10*reportEvery {
+	now := said{phase: self.Phase, conns: self.Conns, waits: len(self.Waits), others: len(generations)}
+	if len(entries) == 0 && now == a.said && time.Since(a.reportedAt) < 10*reportEvery {
 		return
 	}
 	if sendReports(a.link, chronicle.Report{Entries: entries, Generations: generations}) {
-		a.reported, a.said, a.toldAt = seq, told, time.Now()
+		a.reported, a.said, a.reportedAt = seq, now, time.Now()
 	}
 }
 

@@ -25,22 +25,22 @@ import (
 
 // predecessor is the generation that this one succeeds.
 type predecessor struct {
-	d        *Driver
-	link     *link.Link
-	token    ownership // of no token until WELCOME
-	receiver *transport.Receiver
-	ready    context.Context // of the call of Ready
-	state    bool            // sections may move
-	heir     bool            // nobody before it can be revived: if it ends, the sockets are ours
-	checks   bool            // it ends a dry run when it has compared the receipts
-	offer    []offeredItem   // by place in the offer
-	netns    uint64          // of this process; 0: not asked yet, or unknown
-	foreign  bool            // the operator knows that a socket is of another one
-	claimed  []bool          // likewise: what the program had asked for when the receipts were sent
-	watched  chan struct{}
-	unwatch  context.CancelCauseFunc
-	whyOver  error // why it is no use to call Ready; valid once watched is closed
-	left     bool  // it stopped for good, and left the sockets to this generation, its heir
+	d         *Driver
+	link      *link.Link
+	token     ownership // of no token until WELCOME
+	receiver  *transport.Receiver
+	ready     context.Context // of the call of Ready
+	state     bool            // sections may move
+	heir      bool            // nobody before it can be revived: if it ends, the sockets are ours
+	checks    bool            // it ends a dry run when it has compared the receipts
+	offer     []offeredItem   // by place in the offer
+	netns     uint64          // of this process; 0: not asked yet, or unknown
+	netnsTold bool            // the operator knows that a socket is of another one
+	claimed   []bool          // likewise: what the program had asked for when the receipts were sent
+	watched   chan struct{}
+	unwatch   context.CancelCauseFunc
+	whyOver   error // why it is no use to call Ready; valid once watched is closed
+	left      bool  // it stopped for good, and left the sockets to this generation, its heir
 
 	sections    []string      // that it has; none: unknown, if stateWithin is not 0
 	stateWithin time.Duration // how long sections may take, in each phase
@@ -193,11 +193,11 @@ func (p *predecessor) welcome(f link.Frame, m *wire.Welcome) (err error) {
 		return err
 	}
 	p.receiver = &transport.Receiver{Link: p.link, Only: d.cfg.PullOnly}
-	right, err := p.receiver.Token(f, m)
+	tok, err := p.receiver.Token(f, m)
 	if err != nil {
 		return err
 	}
-	p.token = right
+	p.token = tok
 	if !slices.Contains(wire.Versions(), m.Version) {
 		return fmt.Errorf("%w: WELCOME to version %d, we speak %v", link.ErrVersion, m.Version, wire.Versions())
 	}

@@ -218,7 +218,7 @@ func (p *predecessor) input(f link.Frame) input {
 	return in
 }
 
-// own makes a generation the owner that is not: at once if it is the first, or after its predecessor has let go.
+// own makes this generation the owner: at once if it is the first, otherwise when its predecessor permits it.
 func (d *Driver) own(ctx context.Context) error {
 	p := d.predecessor
 	none := func(*state.Section) bool { return false }

@@ -31,7 +31,7 @@ type record struct {
 	role  timeline.Role
 	began time.Time       // of the half
 	half  *chronicle.Half // guarded by annals.mu
-	told  bool            // Trace.Ended was called; likewise
+	ended bool            // Trace.Ended was called; likewise
 }
 
 // newID returns the ID of a handoff.
@@ -187,8 +187,8 @@ func (r *record) tell(err error) {
 	}
 }
 
-// toldSection notes what became of a section of state.
-func (d *Driver) toldSection(m state.Moved) {
+// noteSection notes what became of a section of state.
+func (d *Driver) noteSection(m state.Moved) {
 	r := d.lastRecord()
 	r.change(func(h *chronicle.Half, _ time.Duration) {
 		s := timeline.Section{Name: m.Section, Ahead: m.Ahead, Bytes: m.Bytes}
@@ -211,8 +211,8 @@ func (d *Driver) toldSection(m state.Moved) {
 	}
 }
 
-// toldConns notes what became of a batch of connections.
-func (d *Driver) toldConns(m migrate.Told) {
+// noteConns notes what became of a batch of connections.
+func (d *Driver) noteConns(m migrate.Told) {
 	r, kind := d.lastRecord(), timeline.ConnServed
 	if m.Given {
 		kind = timeline.ConnGiven

@@ -43,7 +43,7 @@ func (d *Driver) startAndHandOver(ctx context.Context) error {
 	if os.Getpid() == 1 {
 		return errInit
 	}
-	a := newAttempt(d, nil)
+	a := newAttempt(d, kindChild, nil)
 	if err := d.beginAttempt(ctx, a); err != nil {
 		return err
 	}

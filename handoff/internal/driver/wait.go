@@ -23,7 +23,7 @@ func (d *Driver) Wait(ctx context.Context, drain func(context.Context) error) er
 			return context.Cause(ctx)
 		case <-d.ctx.Done():
 			return d.ended(ctx, drain)
-		case <-d.returned.Done():
+		case <-d.handedBack.Done():
 			return d.drainHandedBack(ctx, drain)
 		case <-s.superseded.c:
 		}
@@ -67,7 +67,7 @@ func (d *Driver) ended(ctx context.Context, drain func(context.Context) error) e
 	switch {
 	case stale != nil:
 		return stale
-	case d.returned.Err() != nil:
+	case d.handedBack.Err() != nil:
 		return d.drainHandedBack(ctx, drain)
 	default:
 		return closed
@@ -81,7 +81,7 @@ func (d *Driver) drainHandedBack(ctx context.Context, drain func(context.Context
 	s := d.superseding
 	d.mu.Unlock()
 	begun := time.Now()
-	err := errors.Join(context.Cause(d.returned), d.drain(ctx, s, drain))
+	err := errors.Join(context.Cause(d.handedBack), d.drain(ctx, s, drain))
 	if ctx.Err() != nil { // it is left as it is
 		return errors.Join(err, context.Cause(ctx))
 	}
