@@ -31,7 +31,6 @@ type record struct {
 	role  timeline.Role
 	began time.Time       // of the half
 	half  *chronicle.Half // guarded by annals.mu
-	ended bool            // Trace.Ended was called; likewise
 }
 
 // newID returns the ID of a handoff.
