@@ -103,7 +103,7 @@ func TestTotals(t *testing.T) {
 	}
 	mine := *a.find("h2").half(timeline.Incumbent)
 	undo := func(r timeline.Result) {
-		(*mine).Result, (*mine).Ended, (*mine).Reason = r, time.Second, timeline.ReasonDied
+		mine.Result, mine.Ended, mine.Reason = r, time.Second, timeline.ReasonDied
 		a.Changed("h2")
 	}
 	t.Run("handed back", func(t *testing.T) {

@@ -234,10 +234,10 @@ func (s *gifts) close() {
 }
 
 // left returns how many have not been taken.
-func (g *gifts) left() (n int) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for _, waiting := range g.waiting {
+func (s *gifts) left() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, waiting := range s.waiting {
 		n += len(waiting)
 	}
 	return n
