@@ -53,7 +53,7 @@ func (a *attempt) act(action succession.Action) (report succession.IncumbentEven
 		a.undone()
 		d.reopen(a)
 		a.rec.opened(true)
-		d.freeForNext(a) // who hears that this generation serves again may upgrade it at once
+		d.freeForNext(a) // a program that hears that this generation serves again may upgrade it at once
 	case succession.EndStale:
 		a.failed = true
 		a.rec.result(timeline.Stale, a.cause)

@@ -10,8 +10,8 @@ import (
 	"github.com/segue-go/segue/handoff/internal/wire"
 )
 
-// releaseAncestor makes the predecessor give up revival, before this generation commits to a successor: two who could
-// revive would be two owners.
+// releaseAncestor makes the predecessor give up revival, before this generation commits to a successor. Two generations
+// that could be revived could become two owners.
 func (d *Driver) releaseAncestor(ctx context.Context) error {
 	d.mu.Lock()
 	p := d.predecessor
@@ -42,8 +42,8 @@ func (d *Driver) releaseAncestor(ctx context.Context) error {
 	}
 }
 
-// tellAncestor tells a predecessor that was released whether its successor's death would leave nobody to serve: GOODBYE
-// says that it would not, OWNED that it would again.
+// tellAncestor tells a predecessor that was released what the death of this generation would mean. GOODBYE: a successor serves on.
+// OWNED: nobody serves.
 func (d *Driver) tellAncestor(m wire.Message) {
 	d.mu.Lock()
 	p := d.predecessor

@@ -51,8 +51,8 @@ type attempt struct {
 	confirmOver   event // made with the commit, if CONFIRM is to follow at once; happens with it, or when it will not come
 
 	owesSince       time.Time               // since when the successor has not answered an OFFER; zero: it owes no answer. Guarded by Driver.mu
-	upgradePassedOn bool                    // the successor was asked to upgrade; likewise
-	displace        context.CancelCauseFunc // ends the preparation; likewise
+	upgradePassedOn bool                    // the successor was asked to upgrade. Guarded by Driver.mu
+	displace        context.CancelCauseFunc // ends the preparation. Guarded by Driver.mu
 	departureKnown  bool                    // it is decided whether connections depart; guarded by Driver.mu
 	endKnown        event                   // made with the guard; happens when it is known why a released successor has gone
 	departure       *migrate.Departure      // of connections to the successor, once it has confirmed
@@ -106,10 +106,10 @@ func newAttempt(d *Driver, k successorKind, l *link.Link) *attempt {
 	return &attempt{d: d, kind: k, link: l, token: token.Token{}, manifest: &sockets.Manifest{}, departure: migrate.NoDeparture()}
 }
 
-// pid is for whoever asks who is at work. It is called with Driver.mu held.
+// pid is the process id of the successor; 0 if it is still being started. It is called with Driver.mu held.
 func (a *attempt) pid() int {
 	if a.link == nil || a.link.Peer == nil {
-		return 0 // only just being started
+		return 0 // it is still being started
 	}
 	return a.link.Peer.PID
 }
@@ -151,7 +151,7 @@ func (d *Driver) serveCaller(ctx context.Context, conn *net.UnixConn, spoke func
 	d.endAttempt(a)
 }
 
-// awaitHello waits for HELLO, and leaves nobody in who is not authorized or does not speak our language.
+// awaitHello waits for HELLO. It gives an error for a process that is not authorized, or has no version of the protocol in common.
 func (a *attempt) awaitHello(ctx context.Context) error {
 	patience := a.d.cfg.StepTimeout
 	if a.kind == kindChild {
@@ -174,7 +174,7 @@ func (a *attempt) awaitHello(ctx context.Context) error {
 		return err
 	}
 	a.d.mu.Lock() // others ask for pid
-	// The one who speaks counts, not the wrapper that we may have started.
+	// The process that speaks is the successor. The one that was started may be a wrapper of it.
 	a.link.Peer, a.hello = p, hello
 	a.d.mu.Unlock()
 	if err := a.link.Introduced(); err != nil {
@@ -221,9 +221,9 @@ func refusal(err error) wire.Message {
 // impatience is for how long a successor may leave an OFFER unanswered while another one waits.
 const impatience = time.Second
 
-// beginAttempt makes a the attempt under way, or says who is busy. endAttempt must follow. If the successor of another attempt does not
-// answer what it was offered, a takes its place, for which beginAttempt waits. What this process itself wants goes before what callers
-// want: one caller after the other would keep it from upgrading for ever.
+// beginAttempt makes a the attempt under way; endAttempt must follow. The error names the process that is busy with another. If the
+// successor of another attempt does not answer its OFFER, or that attempt is a dry run, a takes its place, and beginAttempt waits for
+// that. An attempt of this process goes before callers: otherwise one caller after the other could keep it from upgrading.
 func (d *Driver) beginAttempt(ctx context.Context, a *attempt) error {
 	var displaced *attempt
 	own, saidWait := a.kind != kindCaller, false
@@ -331,7 +331,7 @@ func (d *Driver) freeForNext(a *attempt) {
 	}
 }
 
-// prepare does all that comes before the switch, and returns how that ends. Nothing has happened if it fails.
+// prepare does all that comes before the switch, and returns how that ends. If it fails, this generation is as it was before.
 func (a *attempt) prepare(ctx context.Context) succession.IncumbentEvent {
 	d := a.d
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -343,7 +343,7 @@ func (a *attempt) prepare(ctx context.Context) succession.IncumbentEvent {
 	defer context.AfterFunc(d.handedBack, func() { cancel(net.ErrClosed) })() // there is nothing to hand over any more
 	var err error
 	if a.kind != kindCaller {
-		err = a.awaitHello(ctx) // who called at the rendezvous has been
+		err = a.awaitHello(ctx) // a caller at the rendezvous has said it
 		if err == nil {
 			a.metSuccessor()
 		}
@@ -383,14 +383,15 @@ func (a *attempt) prepare(ctx context.Context) succession.IncumbentEvent {
 	return e
 }
 
-// dismiss tells a successor that owns nothing that it never will, and sees to it that it lets go of its copies.
+// dismiss says ABORT to a successor that does not own, and waits until it has hung up. By then it has closed its copies of the
+// sockets.
 func (a *attempt) dismiss(cause error) {
 	if errors.Is(cause, link.ErrPeerDied) {
 		return
 	}
 	var m wire.Message = abort(cause)
 	if !a.token.Exists() && errors.Is(cause, net.ErrClosed) {
-		m = refusal(cause) // it has not been welcomed, and may be the first when this generation is gone
+		m = refusal(cause) // without WELCOME it can still become the first of a new chain
 	}
 	said := a.link != nil && a.link.Send(m) == nil
 	if errors.Is(cause, errDisplaced) {

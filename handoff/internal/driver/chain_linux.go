@@ -95,7 +95,7 @@ func (d *Driver) withoutAccepting(f func()) {
 	})
 }
 
-// linkOptions are those of a link to other, which introduces itself there, by a message with its pidfd, if it is to.
+// linkOptions are the options of a link to other. introduces: the other process sends its first message with its pidfd.
 func (d *Driver) linkOptions(other string, introduces bool) link.Options {
 	o := link.Options{Other: other, Step: d.cfg.StepTimeout}
 	d.traceLink(&o, other)

@@ -18,13 +18,13 @@ const (
 	MaxState = 24 * time.Hour
 )
 
-// Config is what a Driver has to know of the program. Its fields are those of handoff.Config of the same name, with defaults
-// filled in, but for those that are explained here.
+// Config is what a Driver has to know of the program. A field without a comment is the field of handoff.Config with the same name,
+// with its default filled in.
 type Config struct {
 	Path    string
 	PIDFile string
-	// Supervisor is a PID file for who has started the program (startenv.PIDFile). It names this process before that confirms, so that
-	// a predecessor knows whether it has the same supervisor.
+	// Supervisor is a PID file for the process that has started the program (startenv.PIDFile). It names this process before this
+	// process confirms, so that a predecessor knows whether it has the same supervisor.
 	Supervisor string
 	DryRun     string // the file for what a dry run finds (startenv.DryRun); empty: it is no dry run
 	Command    func() *exec.Cmd
@@ -72,7 +72,7 @@ type Rescued interface {
 	Close()
 }
 
-// finishAnyhow bounds what somebody waits for who calls Close or Wait, even if draining has no bound.
+// finishAnyhow bounds how long Close and Wait take when draining has no bound.
 const finishAnyhow = time.Minute
 
 func finishWithin(d time.Duration) time.Duration {

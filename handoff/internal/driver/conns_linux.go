@@ -25,16 +25,16 @@ func (d *Driver) standing() (migrate.Standing, <-chan struct{}) {
 	}
 }
 
-// places are those of this generation's sockets in an offer.
+// places are the places of this generation's sockets in an offer.
 type places struct {
 	set *sockets.Set
 	of  func(*sockets.Socket) (item int, ok bool)
 }
 
-// inheritedPlaces are those in the predecessor's offer.
+// inheritedPlaces are the places in the predecessor's offer.
 func (d *Driver) inheritedPlaces() places { return places{&d.Sockets, (*sockets.Socket).Place} }
 
-// places are those in the offer to the successor.
+// places are the places in the offer to the successor.
 func (a *attempt) places() places { return places{&a.d.Sockets, a.manifest.Place} }
 
 // Item is part of migrate.Places.
@@ -74,8 +74,8 @@ func (a *attempt) depart(m *wire.Confirm) {
 	a.d.tellNewsLocked()
 }
 
-// flush lets what is moving arrive, or is about to move, before this generation ends. After it nothing moves any more. What
-// has been asked of this generation is answered before, within that time from begun on.
+// flush waits until the connections that move, or are about to, have arrived, and until the requests that this generation has
+// accepted are answered. It waits no longer than within, from begun on. After it nothing moves any more.
 func (d *Driver) flush(begun time.Time, within time.Duration) {
 	d.mu.Lock()
 	var over event

@@ -31,7 +31,7 @@ func (d *Driver) attendControl() {
 			ctx, cancel := context.WithTimeout(d.ctx, d.cfg.StepTimeout)
 			err := d.withLock(ctx, func() error {
 				if !d.Phase().Owns() {
-					return nil // it is somebody else's, who may have bound it by now
+					return nil // another generation owns, and may have bound it by now
 				}
 				return d.control.Open()
 			})
@@ -190,7 +190,7 @@ func (d *Driver) upgradeByControl(ctx context.Context, p *peer.Peer, say func(co
 // outcomeOf says how an upgrade ended.
 func outcomeOf(err error) (code, reason string) {
 	if f := (*Failure)(nil); errors.As(err, &f) {
-		err = f.Err // who asks knows what has failed
+		err = f.Err // the client knows what it has asked for
 	}
 	var child *ChildError
 	switch {

@@ -34,7 +34,7 @@ func (d *Driver) asSuccessorLocked(e succession.SuccessorEvent) decision {
 	return decision{side: "successor", from: from, event: e, to: to, known: ok, do: do, before: before, after: d.phase}
 }
 
-// enterPhaseLocked is the only place where the phase changes: it follows from the two states.
+// enterPhaseLocked sets the phase that follows from the two states. Nothing else does.
 func (d *Driver) enterPhaseLocked() {
 	to := succession.PhaseOf(d.toPredecessor, d.toSuccessor)
 	if to != d.phase && d.phase != succession.PhaseStopped {
@@ -60,7 +60,7 @@ func (d *Driver) report(x decision) {
 	d.tracePhase(x.before, x.after)
 }
 
-// tellNewsLocked wakes those who wait for news.
+// tellNewsLocked wakes all goroutines that wait for news.
 func (d *Driver) tellNewsLocked() {
 	close(d.news)
 	d.news = make(chan struct{})

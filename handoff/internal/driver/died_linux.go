@@ -25,8 +25,8 @@ func (a *attempt) orphaned() {
 		"(this process drains, and ends with an error then)", "error", err)
 }
 
-// sayBye tells the successor, or the predecessor that has the sockets again, that this generation is drained and ends. The error is
-// that the successor has died unwished.
+// sayBye tells the generation that owns, which is the successor or a predecessor that has the sockets again, that this one is drained and
+// ends. The error says that the successor has died and nobody wished it.
 func (d *Driver) sayBye() error {
 	if d.hasHandedBack() {
 		_ = d.predecessor.link.Send(&wire.Bye{})

@@ -63,7 +63,7 @@ type Driver struct {
 	journal       journal              // of the last phases
 
 	number      int
-	numberNow   atomic.Int64 // the same, for who must not take the lock
+	numberNow   atomic.Int64 // the same, for code that must not take the lock
 	sealed      bool         // the predecessor was told which sections there are: too late to register
 	superseding *superseding
 	whyOver     error // why this generation cannot take over any more

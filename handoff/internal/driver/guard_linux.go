@@ -8,8 +8,8 @@ import (
 	"github.com/segue-go/segue/handoff/timeline"
 )
 
-// supersede starts the drain. What the successor did not ask for is closed now: its queue is emptied first, and what was in it
-// served.
+// supersede starts the drain. It closes the sockets that the successor did not ask for, after it has accepted and served what waited
+// in their queues.
 func (a *attempt) supersede(m *wire.Confirm) {
 	d := a.d
 	d.log.Info("superseded", "successor", a.pidNow())
@@ -19,7 +19,7 @@ func (a *attempt) supersede(m *wire.Confirm) {
 	a.endKnown = newEvent()
 	d.mu.Unlock()
 	a.guardEnds = time.Now().Add(max(d.cfg.Guard, 0))
-	a.depart(m) // before anybody drains, so that nobody is told to leave who can move
+	a.depart(m) // before the drain, which tells the clients of all other connections to leave
 	a.confirmOver.happen()
 	a.manifest.RetireUnclaimed(d.ctx)
 	if a.kind != kindProxy { // a process that does not know segue names itself nowhere
@@ -29,7 +29,7 @@ func (a *attempt) supersede(m *wire.Confirm) {
 	a.confirmed()
 }
 
-// nowSuperseded tells those who wait for it.
+// nowSuperseded has Wait go on.
 func (d *Driver) nowSuperseded() {
 	d.mu.Lock()
 	s := d.superseding

@@ -94,8 +94,8 @@ func (p *predecessor) handBackSockets(in input) bool {
 	return p.returns && held == nil && err == nil
 }
 
-// afterHandBack is what follows when the sockets have gone back: this generation owns nothing any more, and answers what it has
-// accepted. With the feature, its connections follow the sockets as soon as the predecessor says CONFIRM: those that are idle at
+// afterHandBack is what follows when the sockets have gone back. This generation owns nothing any more, and answers what it has
+// accepted. With the feature "return", its connections follow the sockets as soon as the predecessor says CONFIRM: those that are idle at
 // once, the others when they are answered. Otherwise, and when the link ends, their clients are told to leave. Wait or Close sees
 // to the end. own is what the predecessor does not have, and so nobody serves any more.
 func (d *Driver) afterHandBack(own []*sockets.Socket, cause error) {

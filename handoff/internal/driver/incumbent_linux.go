@@ -60,7 +60,7 @@ func (a *attempt) decide(e succession.IncumbentEvent) {
 	d := a.d
 	for again := true; again; {
 		if e == succession.Close && a.couldBeRevived() {
-			a.tellReleased() // before the phase is stopped, so that a service manager knows who serves on
+			a.tellReleased() // before the phase is stopped, so that a service manager knows the process that serves on
 		}
 		d.mu.Lock()
 		if e == succession.Agreed {
@@ -119,7 +119,7 @@ func (a *attempt) await() succession.IncumbentEvent {
 		}
 		ctx := a.d.ctx
 		if state == succession.Committed {
-			// Neither the caller's context nor Close ends this wait: who owns must be known first.
+			// Neither the caller's context nor Close ends this wait: it must be known first which process owns.
 			ctx = context.Background()
 		}
 		if len(a.queued) > 0 {
@@ -198,7 +198,7 @@ func (a *attempt) event(state succession.Incumbent, m wire.Message) succession.I
 		}
 		return succession.Owned
 	case *wire.Confirm:
-		return a.unless(state, succession.Confirm)
+		return a.notAnswer(state, succession.Confirm)
 	case *wire.Failed:
 		if m.Returned {
 			a.because(state, a.link.Unexpected(m))
@@ -212,26 +212,26 @@ func (a *attempt) event(state succession.Incumbent, m wire.Message) succession.I
 		a.because(state, a.link.Unexpected(m))
 		return succession.SuccessorLeaves
 	case *wire.Release:
-		return a.unless(state, succession.ReleaseAsked)
+		return a.notAnswer(state, succession.ReleaseAsked)
 	case *wire.Pong:
 		if a.link.Peer.Dead() {
-			return a.unless(state, succession.OtherFrame) // Recv says next that it has died since
+			return a.notAnswer(state, succession.OtherFrame) // Recv says next that it has died since
 		}
-		return a.unless(state, succession.Pong)
+		return a.notAnswer(state, succession.Pong)
 	case *wire.Drop:
 		if len(a.drops) == a.manifest.Len() && (state == succession.Committed || state == succession.BlockedCommitted) {
-			return a.unless(state, succession.OtherFrame) // more than were offered
+			return a.notAnswer(state, succession.OtherFrame) // more than were offered
 		}
 		return succession.Drop
 	case *wire.Taken:
-		return a.unless(state, succession.Taken)
+		return a.notAnswer(state, succession.Taken)
 	default:
-		return a.unless(state, succession.OtherFrame)
+		return a.notAnswer(state, succession.OtherFrame)
 	}
 }
 
-// hasPutBack reports whether a successor that says OWNED, and does not have the token, has put it back: then it says so next. What
-// it says before is kept.
+// hasPutBack reports whether a successor that says OWNED while the token is there has put it back. Such a successor says FAILED with
+// returned next. Frames that come before that are kept in queued.
 func (a *attempt) hasPutBack() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), min(a.d.cfg.StepTimeout, peer.ExitGrace))
 	defer cancel()
@@ -249,16 +249,19 @@ func (a *attempt) hasPutBack() bool {
 	return false
 }
 
-// unless notes that a frame is none for the answer to COMMIT, the only state in which any other ends the attempt.
-func (a *attempt) unless(state succession.Incumbent, e succession.IncumbentEvent) succession.IncumbentEvent {
+// notAnswer returns e. In Committed, where the frame ends the attempt because it does not answer COMMIT, it notes that as the cause.
+func (a *attempt) notAnswer(state succession.Incumbent, e succession.IncumbentEvent) succession.IncumbentEvent {
 	if state == succession.Committed {
 		a.because(state, a.link.Unexpected(a.frame))
 	}
 	return e
 }
 
-// linkEnd makes an event of the end of the link. A successor that hung up without dying has time to die, since its descriptors
-// go before its pidfd tells. It has none while nobody accepts, and none if its end does not matter.
+// linkEnd makes an event of the end of the link. The kernel closes the descriptors of a process that dies before its pidfd tells of
+// the death. So a successor that hung up has time to die, except:
+//
+//	Committed: nobody accepts meanwhile
+//	Relieved:  its end does not matter
 func (a *attempt) linkEnd(state succession.Incumbent, err error) succession.IncumbentEvent {
 	switch {
 	case !link.Over(err):
@@ -297,8 +300,8 @@ func (a *attempt) awaitDeath() succession.IncumbentEvent {
 	return succession.Died
 }
 
-// wished reports whether somebody wanted the successor's end. That is known once its parent has reaped it; not knowing means a
-// failure.
+// wished reports whether somebody ended the successor on purpose. That is known once its parent has reaped it. If it is not known
+// within StepTimeout, the end counts as a failure.
 func (a *attempt) wished() bool {
 	if a.link.Peer.Self() {
 		return false

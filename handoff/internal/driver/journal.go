@@ -2,7 +2,7 @@ package driver
 
 import "time"
 
-// journal has the last phases of a generation, for who wants to tell of each: some last for less time than it takes to look. It is
+// journal has the last phases of a generation. The control socket tells of each, also of one that was over at once. It is
 // guarded by Driver.mu.
 type journal struct {
 	count int // of all, so far

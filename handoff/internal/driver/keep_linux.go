@@ -36,7 +36,7 @@ func (d *Driver) keepAfterAttempt() {
 		case <-d.ctx.Done():
 		}
 		d.mu.Lock()
-		busy := d.attempt != nil // which looks itself, and may have offered what there is
+		busy := d.attempt != nil // an attempt keeps the rendezvous itself, and may have offered it
 		d.mu.Unlock()
 		if !busy {
 			d.keeper.Keep(false)
@@ -44,7 +44,7 @@ func (d *Driver) keepAfterAttempt() {
 	})
 }
 
-// maybeUnreachable adds to the EADDRINUSE of a generation that took itself for the first who may have the address.
+// maybeUnreachable is for the EADDRINUSE of a generation that found no incumbent. It adds which process may have the address.
 func (d *Driver) maybeUnreachable(err error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()

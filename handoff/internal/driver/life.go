@@ -95,7 +95,7 @@ func (d *Driver) stop() {
 	d.cancel(net.ErrClosed)
 }
 
-// pidFiles are those that there are to be.
+// pidFiles are the names of the PID files that are configured.
 func (d *Driver) pidFiles() []string {
 	return slices.DeleteFunc([]string{d.cfg.PIDFile, d.cfg.Supervisor}, func(name string) bool { return name == "" })
 }
@@ -133,7 +133,8 @@ func (d *Driver) tellSupervisor(serves bool) {
 	}
 }
 
-// settle tells the program that nothing goes back to a predecessor any more, unless that is happening, or all ends.
+// settle tells the program, once, that the sockets will not go back to a predecessor. It says nothing if they have gone back, or if
+// this generation ends.
 func (d *Driver) settle() {
 	d.mu.Lock()
 	if d.settled || d.toPredecessor.HandedBack() || d.endsLocked() {

@@ -152,7 +152,7 @@ func (a *attempt) offer(ctx context.Context) error {
 	return nil
 }
 
-// prepared waits for one PREPARED of those for which there is time until the deadline.
+// prepared waits for one PREPARED. The deadline is that of all of them.
 func (a *attempt) prepared(ctx context.Context, deadline time.Time, patience time.Duration) (*wire.Prepared, error) {
 	f, err := a.link.RecvBy(ctx, deadline, patience)
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 
 // This is what the driver of either side has to do with sections; package state moves them.
 
-// agree finds out which sections move: those that the successor can restore, as it says in theirs.
+// agree finds out which sections move. theirs are the sections that the successor can restore.
 func (a *attempt) agree(theirs []wire.Section) error {
 	if !slices.Contains(a.features, featureState) {
 		theirs = nil
@@ -58,7 +58,7 @@ func (a *attempt) pauseAndSave(ctx context.Context) error {
 	return pause()
 }
 
-// unchanged is for when saving or holding took a while, in which the program could close sockets.
+// unchanged looks again at what was agreed: while sections were saved or held, the program could close sockets.
 func (a *attempt) unchanged() error {
 	d := a.d
 	d.mu.Lock()
@@ -72,7 +72,7 @@ func (a *attempt) unchanged() error {
 	return nil
 }
 
-// mayHave reports whether s may come from p: not if p has no sections, or names those that it has, and s is none of them.
+// mayHave reports whether s may come from p. It cannot if p has no sections, and if p names its sections and s is not among them.
 func (p *predecessor) mayHave(s *state.Section) bool {
 	return p.state && p.stateWithin > 0 && (len(p.sections) == 0 || slices.Contains(p.sections, s.Name))
 }

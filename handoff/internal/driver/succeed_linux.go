@@ -36,7 +36,7 @@ type predecessor struct {
 	offer     []offeredItem   // by place in the offer
 	netns     uint64          // of this process; 0: not asked yet, or unknown
 	netnsTold bool            // the operator knows that a socket is of another one
-	claimed   []bool          // likewise: what the program had asked for when the receipts were sent
+	claimed   []bool          // by place in the offer: what the program had asked for when the receipts were sent
 	watched   chan struct{}
 	unwatch   context.CancelCauseFunc
 	whyOver   error // why it is no use to call Ready; valid once watched is closed
@@ -53,7 +53,7 @@ type predecessor struct {
 
 	returns bool // they go back with the sockets
 
-	released event // it, or what it was, will never be revived
+	released event // it will never be revived, or there is no such process any more
 	gone     event // its link is closed
 }
 
@@ -73,7 +73,7 @@ func (p *predecessor) hangUp() {
 	})
 }
 
-// close lets go of all. Nobody waits for anything of this predecessor any more.
+// close frees everything. Nothing waits for this predecessor any more.
 func (p *predecessor) close() {
 	p.closed.Do(func() {
 		p.released.happen()
@@ -134,12 +134,12 @@ func (d *Driver) succeed(ctx context.Context, conn *net.UnixConn) error {
 	return nil
 }
 
-// beWelcomed says HELLO and waits for WELCOME, from somebody who is authorized.
+// beWelcomed says HELLO and waits for WELCOME from a process that is authorized.
 func (p *predecessor) beWelcomed(ctx context.Context) error {
 	d := p.d
 	l := p.link
 	err := l.Send(&wire.Hello{Versions: wire.Versions(), Features: d.features(), Name: d.origin.Name(), PID: os.Getpid(), DryRun: d.cfg.DryRun != ""})
-	if err != nil && !link.Over(err) { // who hangs up before that may have said why
+	if err != nil && !link.Over(err) { // an incumbent that hangs up before that may have said why
 		return err
 	}
 	patience, begun, waits := d.cfg.StepTimeout, time.Now(), false
@@ -265,7 +265,7 @@ func (p *predecessor) takeOffers(ctx context.Context) error {
 	}
 }
 
-// takeOffer takes those of fds that it sets to nil.
+// takeOffer takes descriptors out of fds. It sets to nil what it has taken.
 func (p *predecessor) takeOffer(m *wire.Offer, fds []*listener.FD, batch int) error {
 	d := p.d
 	if m.Batch != batch || len(fds) != len(m.Items) || len(p.offer)+len(fds) > wire.MaxSockets {

@@ -39,7 +39,7 @@ func (d *Driver) decideIf(p *predecessor, in input, may func() bool) (last input
 	opening := false
 	for {
 		if opening {
-			d.rows.Lock() // until this row is done: who asks for the phase may call Fail at once
+			d.rows.Lock() // until this row is done: a program that sees the new phase may call Fail at once
 			defer d.rows.Unlock()
 		}
 		d.mu.Lock()
@@ -97,8 +97,8 @@ func (d *Driver) act(p *predecessor, action succession.Action, in input) (report
 			}
 			return input{event: succession.ReadGone, cause: err}, true
 		}
-		// At once, before code of the program, such as its Logger, can hang: from here on it is this process that somebody who
-		// comes to the rescue must find. An error comes up again when the rendezvous is opened.
+		// At once, before code of the program, such as its Logger, can hang: from here on this process is the
+		// one that a rescue must find. An error comes up again when the rendezvous is opened.
 		_ = d.keeper.Vouch()
 		return input{event: succession.ReadTaken}, true
 	case succession.SendOwned:
@@ -285,7 +285,7 @@ func (d *Driver) beginServing(p *predecessor) {
 		d.rescued()
 	}
 	d.log.Info("serving", "phase", d.Phase())
-	if p == nil || d.proxies { // a proxy ends at once, and who calls meanwhile finds the path gone
+	if p == nil || d.proxies { // a proxy ends at once. A caller meanwhile finds the path gone
 		return
 	}
 	if err := p.replaceOutput(); err != nil {

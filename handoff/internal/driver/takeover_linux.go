@@ -22,7 +22,7 @@ func (d *Driver) arm() error {
 	if err := d.held.Arm(); err != nil {
 		return err
 	}
-	d.keeper.Arm() // clients may take all descriptors before it is opened, which says what is wrong
+	d.keeper.Arm() // before clients can take all descriptors. An error comes up again when the rendezvous is opened
 	return nil
 }
 

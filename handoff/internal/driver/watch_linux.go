@@ -7,8 +7,8 @@ import (
 	"github.com/segue-go/segue/handoff/internal/succession"
 )
 
-// watch waits for an end of the predecessor, or of its patience, while the program prepares itself. If there is nothing
-// to wait for any more it gives up all copies at once: they would keep ports open with nobody behind.
+// watch hears the predecessor while the program prepares itself. If this generation cannot take over any more, watch closes all
+// copies at once: they would keep ports open that nobody serves.
 func (p *predecessor) watch(ctx context.Context) {
 	defer close(p.watched)
 	in, ok := p.await(ctx)
@@ -43,7 +43,7 @@ func (p *predecessor) decideEarly(in input) error {
 	d := p.d
 	in.cause = p.link.Explain(in.cause)
 	d.decideIf(p, in, func() bool {
-		d.whyOver = in.cause // at once: who sees that this generation is over asks why
+		d.whyOver = in.cause // under the same lock: a program that sees that this generation is over asks why
 		return true
 	})
 	d.mu.Lock()
