@@ -9,6 +9,10 @@ type Trace = timeline.Trace
 // process had no part, and the one that is under way. They travel along the chain, from one generation to the next, before
 // the sockets do. Records come from a predecessor of another release only if that knows them.
 //
+// A caller at the rendezvous with which no handoff could begin has a record as well, if that is somebody's mistake: another version, or
+// one that is not authorized. There is one for each reason and user, of the last such caller, 8 at most, so that a flood does not push
+// out the others; each counts once. A dry run has none.
+//
 // What the other side knows of a handoff comes as far as its link carries it. A record that has only this side's half says so
 // (Halves).
 func (g *Generation) History() []timeline.Handoff { return g.driver.History() }

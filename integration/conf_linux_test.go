@@ -58,6 +58,8 @@ type conf struct {
 	AnyUser bool
 	// Everyone may take part in a handoff, of whichever user.
 	Everyone bool
+	// Nobody may succeed this process: its Authorize says no.
+	Nobody bool
 	// SetUID is a user whom a process that is root's becomes when it starts, for good.
 	SetUID int
 
@@ -85,7 +87,7 @@ type conf struct {
 	Ptracer bool
 
 	// Of the role started. Pipe is what the program does about SIGPIPE: "ignore before" Join, or "ignore after", "notify before",
-	// "notify after", "reset after". Command is what its Config.Command is like: "plain", "writer", "deathsig", "context".
+	// "notify after", "reset after". Command is what its Config.Command is like: "plain", "writer", "deathsig", "context", "missing".
 	Pipe, Command string
 	// Helper is a process that it starts before Ready.
 	Helper bool

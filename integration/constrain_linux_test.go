@@ -34,6 +34,8 @@ func (c conf) constrain(h *handoff.Config, e *emitter) {
 			e.emit(event{Ev: "deaf"})
 			select {}
 		}
+	case c.Nobody:
+		h.Authorize = func(handoff.Peer) error { return errors.New("the test lets nobody in") }
 	case c.Rescue == "all", c.Everyone:
 		h.Authorize = func(handoff.Peer) error { return nil }
 	}

@@ -177,6 +177,8 @@ func (c conf) command(h *handoff.Config, e *emitter) {
 			cmd.Stdout, cmd.Stderr = new(strings.Builder), new(strings.Builder)
 		case "deathsig":
 			cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		case "missing":
+			cmd = exec.Command("/nonexistent/program")
 		case "context":
 			cmd = exec.CommandContext(ctx, os.Args[0])
 		}

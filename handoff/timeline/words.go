@@ -106,7 +106,7 @@ const (
 	ReasonCheck        Reason = "check"        // the successor gave the sockets back: its Check failed, or its program called Fail
 	ReasonWished       Reason = "wished"       // somebody ended the successor
 	ReasonTimeout      Reason = "timeout"      // something took too long
-	ReasonUnresponsive Reason = "unresponsive" // the successor owned, and did not answer
+	ReasonUnresponsive Reason = "unresponsive" // the successor owned, or may have, and did not answer
 	ReasonProtocol     Reason = "protocol"     // one said what it must not, or hung up
 	ReasonVersion      Reason = "version"      // no version of the protocol in common
 	ReasonUnauthorized Reason = "unauthorized" // one does not accept the other

@@ -47,6 +47,17 @@ func (b *Book) Changed(id string) {
 	}
 }
 
+// Renew makes id the newest one. It reports false if that is not kept any more.
+func (b *Book) Renew(id string) bool {
+	at := slices.IndexFunc(b.entries, func(e *Entry) bool { return e.ID == id })
+	if at < 0 {
+		return false
+	}
+	e := b.entries[at]
+	b.entries = append(slices.Delete(b.entries, at, at+1), e)
+	return true
+}
+
 func (b *Book) find(id string) *Entry {
 	for _, e := range b.entries {
 		if e.ID == id {

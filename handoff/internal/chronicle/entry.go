@@ -73,6 +73,16 @@ func (h *Half) End(s timeline.Stage, at time.Duration) (timeline.Span, bool) {
 	return *p, true
 }
 
+// EndAll ends all stages that run, and returns them.
+func (h *Half) EndAll(at time.Duration) (all []timeline.Span) {
+	for _, p := range h.Spans {
+		if span, ok := h.End(p.Stage, at); ok {
+			all = append(all, span)
+		}
+	}
+	return all
+}
+
 func (h *Half) span(s timeline.Stage) *timeline.Span {
 	for i := range h.Spans {
 		if h.Spans[i].Stage == s {
@@ -157,6 +167,11 @@ func Join(e Entry, now Clock) timeline.Handoff {
 	}
 	if rank(last.Result) > 0 {
 		h.Result, h.Reason, h.Error = last.Result, last.Reason, last.Error
+	}
+	if i != nil && s != nil && h.Reason == timeline.ReasonGaveUp { // so it has told this side, which finds no word in the text
+		if r := s.Reason; r != timeline.ReasonNone && r != timeline.ReasonOther {
+			h.Reason = r
+		}
 	}
 	if first.Exit != nil {
 		exit := *first.Exit

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/segue-go/segue/handoff/internal/peer"
@@ -129,12 +130,17 @@ func (a *attempt) say(m wire.Message) {
 // fence ends a successor that owns, and sees it dead: only then may this generation serve again.
 func (a *attempt) fence() succession.IncumbentEvent {
 	p := a.link.Peer
+	itself := p.Dead()
 	err := kill(p, a.d.cfg.StepTimeout)
 	if err != nil {
 		a.cause = also(a.cause, err)
 		return succession.Unkillable
 	}
-	a.cause = also(a.cause, fmt.Errorf("successor pid %d had the sockets and is dead%s", p.PID, exitText(p)))
+	dead := fmt.Errorf("successor pid %d had the sockets and is dead%s", p.PID, exitText(p))
+	if e, ok := p.Exit(); itself || ok && e.Signal != syscall.SIGKILL { // it was about to, or it had only just
+		dead = errDied{dead}
+	}
+	a.cause = also(a.cause, dead)
 	return succession.Fenced
 }
 

@@ -29,12 +29,13 @@ import (
 
 // attempt is one try to hand over to one successor. Only one is under way at a time (Driver.attempt).
 type attempt struct {
-	d     *Driver
-	link  *link.Link
-	kind  successorKind
-	child *spawn.Child // of kindChild, once it is started
-	hello *wire.Hello
-	token ownership // of no token until it is made
+	d      *Driver
+	link   *link.Link
+	kind   successorKind
+	child  *spawn.Child // of kindChild, once it is started
+	hello  *wire.Hello
+	caller Peer      // who has said it, as the kernel says; before it is known to be authorized
+	token  ownership // of no token until it is made
 
 	other Peer // of kindProxy: the process for which it is; guarded by Driver.mu
 
@@ -136,11 +137,14 @@ func (d *Driver) serveCaller(ctx context.Context, conn *net.UnixConn, spoke func
 	}
 	if err != nil {
 		d.log.Warn("a caller was turned away", "error", err)
+		a.turnedAway(called, err)
 		_ = l.Send(refusal(err))
 		l.Close()
 		return
 	}
-	a.rec = d.begin(newID(), timeline.Incumbent, timeline.CauseCaller, called)
+	if !a.dry() { // which is no handoff
+		a.rec = d.begin(newID(), timeline.Incumbent, timeline.CauseCaller, called)
+	}
 	a.rec.stage(timeline.StageHello)
 	a.metSuccessor()
 	err = a.handOver(d.ctx, func() {})
@@ -168,6 +172,9 @@ func (a *attempt) awaitHello(ctx context.Context) error {
 	hello, isHello := f.Msg.(*wire.Hello)
 	if !isHello {
 		return a.link.Unexpected(f.Msg)
+	}
+	if c := f.Raw.Cred; c != nil {
+		a.caller = Peer{PID: c.PID, UID: c.UID, GID: c.GID}
 	}
 	p, err := a.d.introduce(a.link, f)
 	if err != nil {

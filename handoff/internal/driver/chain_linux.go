@@ -12,6 +12,7 @@ import (
 	"github.com/segue-go/segue/handoff/internal/spawn"
 	"github.com/segue-go/segue/handoff/internal/succession"
 	"github.com/segue-go/segue/handoff/internal/wire"
+	"github.com/segue-go/segue/handoff/timeline"
 )
 
 // chain is what a generation has to do with the ones before and after it.
@@ -59,7 +60,7 @@ func (d *Driver) meet(ctx context.Context) error {
 		d.stdio.SurviveSIGPIPE()
 		ctx, cancel := d.joinWithin(ctx, "the incumbent that started this process has not offered everything")
 		defer cancel()
-		return d.succeed(ctx, conn)
+		return d.succeed(ctx, conn, timeline.CauseUpgrade)
 	}
 	if d.cfg.Path == "" && d.cfg.DryRun != "" {
 		return errDryAlone

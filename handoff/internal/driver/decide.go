@@ -58,6 +58,9 @@ func (d *Driver) report(x decision) {
 		f(x.before, x.after)
 	}
 	d.tracePhase(x.before, x.after)
+	if f := d.trace.Drain; f != nil && x.after == succession.PhaseDraining {
+		d.task(func() { d.traceDrain(f) })
+	}
 }
 
 // tellNewsLocked wakes all goroutines that wait for news.

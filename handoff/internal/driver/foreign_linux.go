@@ -111,7 +111,7 @@ func (d *Driver) standIn(ctx context.Context, a *attempt, conn *net.UnixConn, st
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(i.closeBegun, func() { cancel(context.Cause(i.closeBegun)) })()
-	if err := d.succeed(ctx, conn); err != nil {
+	if err := d.succeed(ctx, conn, timeline.CauseForeign); err != nil {
 		return err
 	}
 	bounded, stop := context.WithTimeoutCause(ctx, i.cfg.ReadyTimeout, fmt.Errorf("the other process was not ready within %v: %w", i.cfg.ReadyTimeout, os.ErrDeadlineExceeded))

@@ -293,7 +293,7 @@ func (a *attempt) awaitDeath() succession.IncumbentEvent {
 	if a.kind == kindChild {
 		a.child.Release()
 	}
-	a.because(a.state(), fmt.Errorf("%s ended at last%s", a.link.Who(), exitText(a.link.Peer)))
+	a.because(a.state(), errDied{fmt.Errorf("%s ended at last%s", a.link.Who(), exitText(a.link.Peer))})
 	if wished {
 		return succession.DiedWished
 	}

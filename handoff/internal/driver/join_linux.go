@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"time"
 
@@ -29,7 +30,8 @@ func (d *Driver) joinWithin(ctx context.Context, why string) (context.Context, c
 func (d *Driver) search(ctx context.Context) error {
 	ctx, cancel := d.joinWithin(ctx, "no incumbent took this process for its successor, and none was absent")
 	defer cancel()
-	s := rendezvous.Search{Path: d.keeper.Path, Step: d.cfg.StepTimeout, Log: d.log, Succeed: d.succeed, Bind: d.keeper.Bind}
+	succeed := func(ctx context.Context, conn *net.UnixConn) error { return d.succeed(ctx, conn, timeline.CauseCaller) }
+	s := rendezvous.Search{Path: d.keeper.Path, Step: d.cfg.StepTimeout, Log: d.log, Succeed: succeed, Bind: d.keeper.Bind}
 	r := rendezvous.Rescue{Path: d.keeper.Path, Step: d.cfg.StepTimeout, Log: d.log, Rule: d.rule(), Take: d.takeFrom, Bind: d.keeper.Bind}
 	defer r.Close()
 	if d.cfg.DryRun != "" {

@@ -64,6 +64,25 @@ func reasonOf(err error) timeline.Reason {
 	}
 }
 
+// errDied is around the end of a link to a process that has died by itself.
+type errDied struct{ error }
+
+func (e errDied) Unwrap() error        { return e.error }
+func (e errDied) Is(target error) bool { return target == link.ErrPeerDied }
+
+// reasonOfResult is reasonOf of a handoff that has ended so. An incumbent that gets its sockets back from a successor that took too
+// long had one that owned, or may have.
+func reasonOfResult(r timeline.Role, result timeline.Result, err error) timeline.Reason {
+	reason := reasonOf(err)
+	if r == timeline.Incumbent && reason == timeline.ReasonTimeout {
+		switch result {
+		case timeline.RolledBack, timeline.Revived, timeline.Stale:
+			return timeline.ReasonUnresponsive
+		}
+	}
+	return reason
+}
+
 // errDisplaced: somebody else is the successor now.
 var errDisplaced = errors.New("it did not answer while another successor waited")
 

@@ -36,20 +36,22 @@ func (a *attempt) metSuccessor() {
 // noteOffered notes that the successor has all that there is.
 func (a *attempt) noteOffered() {
 	a.rec.stageEnds(timeline.StageOffer)
-	transport := timeline.TransportSent
-	if a.pulled {
-		transport = timeline.TransportTaken
-	}
+	transport := a.transport()
 	number := int(a.d.numberNow.Load()) + 1
 	a.rec.change(func(h *chronicle.Half, at time.Duration) {
 		h.Transport, h.To.Generation = transport, number
 		h.Begin(timeline.StageWarmup, at)
 		for _, s := range a.manifest.Sockets() {
-			addSocket(h, timeline.Kind(s.Kind()), transport, 1, 0)
+			if k := timeline.Kind(s.Kind()); isResource(k) {
+				addSocket(h, k, transport, 1, 0)
+			}
 		}
 	})
 	if f := a.d.trace.Resource; f != nil && a.rec != nil {
 		for _, s := range a.manifest.Sockets() {
+			if !isResource(timeline.Kind(s.Kind())) {
+				continue
+			}
 			f(timeline.ResourceMoved{
 				Event: a.rec.event(), Name: s.Name(), Kind: timeline.Kind(s.Kind()), Network: s.Network(), Address: s.Asked(),
 				Fate: timeline.Offered, Transport: transport,
@@ -57,6 +59,19 @@ func (a *attempt) noteOffered() {
 		}
 	}
 	a.sendPast()
+}
+
+// isResource reports whether k is the program's own: an offer has the rendezvous too, and where a child's output goes.
+func isResource(k timeline.Kind) bool {
+	return k == timeline.Listener || k == timeline.Packet || k == timeline.File
+}
+
+// transport is how the successor got its descriptors.
+func (a *attempt) transport() timeline.Transport {
+	if a.pulled {
+		return timeline.TransportTaken
+	}
+	return timeline.TransportSent
 }
 
 func addSocket(h *chronicle.Half, k timeline.Kind, t timeline.Transport, offered, moved int) {
@@ -75,10 +90,14 @@ func (a *attempt) preparedNow() {
 	claimed := a.manifest.Claimed()
 	a.rec.change(func(h *chronicle.Half, at time.Duration) {
 		for i, s := range a.manifest.Sockets() {
+			k := timeline.Kind(s.Kind())
+			if !isResource(k) {
+				continue
+			}
 			if claimed[i] {
-				addSocket(h, timeline.Kind(s.Kind()), h.Transport, 0, 1)
+				addSocket(h, k, h.Transport, 0, 1)
 			} else if len(h.Refused) < timeline.MaxList {
-				h.Refused = append(h.Refused, timeline.Refusal{Kind: timeline.Kind(s.Kind()), Name: s.Name(), Reason: timeline.ReasonUnclaimed})
+				h.Refused = append(h.Refused, timeline.Refusal{Kind: k, Name: s.Name(), Reason: timeline.ReasonUnclaimed})
 			}
 		}
 		if a.sections.Early() {
@@ -91,8 +110,12 @@ func (a *attempt) preparedNow() {
 		return
 	}
 	for i, s := range a.manifest.Sockets() {
+		if !isResource(timeline.Kind(s.Kind())) {
+			continue
+		}
 		m := timeline.ResourceMoved{
 			Event: a.rec.event(), Name: s.Name(), Kind: timeline.Kind(s.Kind()), Network: s.Network(), Address: s.Asked(), Fate: timeline.Claimed,
+			Transport: a.transport(),
 		}
 		if !claimed[i] {
 			m.Fate, m.Reason = timeline.Declined, timeline.ReasonUnclaimed
@@ -217,18 +240,21 @@ func (a *attempt) lastReport() {
 // welcomed begins the successor's half.
 func (p *predecessor) welcomed(m *wire.Welcome, reports bool) {
 	d := p.d
+	if d.cfg.DryRun != "" { // which is no handoff
+		return
+	}
 	id := m.Handoff
 	if id == "" || !reports {
 		id = newID()
 	}
-	p.rec = d.begin(id, timeline.Successor, timeline.CauseCaller, time.Now())
+	p.rec = d.begin(id, timeline.Successor, p.cause, time.Now())
 	pid := p.link.Peer.PID
 	p.rec.change(func(h *chronicle.Half, _ time.Duration) {
 		h.From = timeline.Process{Generation: m.Generation - 1, PID: pid, Program: m.Name}
 	})
 	p.reports.Store(reports && p.rec != nil)
 	if f := d.trace.Begun; f != nil && p.rec != nil {
-		f(timeline.Begun{Event: p.rec.event(), Cause: timeline.CauseCaller, Program: m.Name})
+		f(timeline.Begun{Event: p.rec.event(), Cause: p.cause, Program: m.Name})
 	}
 }
 
@@ -242,7 +268,7 @@ func (p *predecessor) arrived() {
 		h.Transport = transport
 		h.Begin(timeline.StageWarmup, at)
 		for _, o := range p.offer {
-			if k := timeline.Kind(o.item.Kind); k == timeline.Listener || k == timeline.Packet || k == timeline.File {
+			if k := timeline.Kind(o.item.Kind); isResource(k) {
 				addSocket(h, k, transport, 1, 0)
 			}
 		}
@@ -252,10 +278,40 @@ func (p *predecessor) arrived() {
 		return
 	}
 	for _, o := range p.offer {
+		if !isResource(timeline.Kind(o.item.Kind)) {
+			continue
+		}
 		f(timeline.ResourceMoved{
 			Event: p.rec.event(), Name: o.item.Name, Kind: timeline.Kind(o.item.Kind), Network: o.item.Network, Address: o.item.Address,
 			Fate: timeline.Arrived, Transport: transport,
 		})
+	}
+}
+
+// preparedNow notes what this program has asked for.
+func (p *predecessor) preparedNow() {
+	p.rec.reached(timeline.Prepared)
+	f := p.d.trace.Resource
+	if f == nil || p.rec == nil {
+		return
+	}
+	transport := timeline.TransportSent
+	if p.receiver.Pull {
+		transport = timeline.TransportTaken
+	}
+	claimed := p.d.Sockets.Inherited(len(p.offer))
+	for i, o := range p.offer {
+		k := timeline.Kind(o.item.Kind)
+		if !isResource(k) {
+			continue
+		}
+		m := timeline.ResourceMoved{
+			Event: p.rec.event(), Name: o.item.Name, Kind: k, Network: o.item.Network, Address: o.item.Address, Fate: timeline.Claimed, Transport: transport,
+		}
+		if claimed[i] == nil {
+			m.Fate, m.Reason = timeline.Declined, timeline.ReasonUnclaimed
+		}
+		f(m)
 	}
 }
 

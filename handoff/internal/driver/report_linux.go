@@ -10,9 +10,6 @@ import (
 	"github.com/segue-go/segue/handoff/timeline"
 )
 
-// reportEvery is how often a generation that drains looks whether it has something to tell.
-const reportEvery = time.Second
-
 // sendReports sends r, as far as that takes no time. It reports whether all was sent.
 func sendReports(l *link.Link, r chronicle.Report) bool {
 	for _, body := range chronicle.Encode(r) {
@@ -26,7 +23,7 @@ func sendReports(l *link.Link, r chronicle.Report) bool {
 // sendPast gives the successor the records and totals of the chain, while its program warms up. From then on this process counts
 // nothing: the successor goes on with what it has got.
 func (a *attempt) sendPast() {
-	if !slices.Contains(a.features, featureTimeline) {
+	if !slices.Contains(a.features, featureTimeline) || a.rec == nil {
 		return
 	}
 	n := &a.d.annals
@@ -115,6 +112,9 @@ func (a *attempt) heard(m wire.Message) bool {
 	r, err := chronicle.Decode(report.Body)
 	if err != nil {
 		a.d.log.Debug("a report is not understood", "error", err)
+		return true
+	}
+	if a.rec == nil {
 		return true
 	}
 	n := &a.d.annals

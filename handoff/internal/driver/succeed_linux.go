@@ -45,6 +45,7 @@ type predecessor struct {
 	sections    []string      // that it has; none: unknown, if stateWithin is not 0
 	stateWithin time.Duration // how long sections may take, in each phase
 
+	cause   timeline.Cause
 	rec     *record
 	reports atomic.Bool // they agreed on reports
 
@@ -82,9 +83,9 @@ func (p *predecessor) close() {
 	})
 }
 
-// succeed makes this generation the successor of whoever is at the other end of conn, which it takes. On return it holds
-// all that was offered.
-func (d *Driver) succeed(ctx context.Context, conn *net.UnixConn) error {
+// succeed makes this generation the successor of whoever is at the other end of conn, which it takes; cause is how it came to be. On
+// return it holds all that was offered.
+func (d *Driver) succeed(ctx context.Context, conn *net.UnixConn, cause timeline.Cause) error {
 	options := d.linkOptions("incumbent", false)
 	pidfds, err := peer.PassCred(conn)
 	if err == nil && !pidfds {
@@ -98,6 +99,7 @@ func (d *Driver) succeed(ctx context.Context, conn *net.UnixConn) error {
 	}
 	p := &predecessor{
 		d:        d,
+		cause:    cause,
 		token:    token.Token{},
 		released: newEvent(),
 		gone:     newEvent(),

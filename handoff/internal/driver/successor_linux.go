@@ -257,7 +257,7 @@ func (d *Driver) own(ctx context.Context) error {
 	d.fillSpares() // before clients come; after the receipts it would be in the way of COMMIT, while nobody accepts
 	if p != nil {
 		p.rec.stageEnds(timeline.StageWarmup)
-		p.rec.reached(timeline.Prepared)
+		p.preparedNow()
 	}
 	in := d.decide(p, input{event: succession.Ready})
 	d.mu.Lock()

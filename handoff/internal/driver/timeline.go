@@ -20,6 +20,7 @@ type annals struct {
 	mu     sync.Mutex
 	book   *chronicle.Book
 	last   *record               // the last handoff of this process
+	away   map[string]*record    // of callers that were turned away, by reason and user
 	others []timeline.Generation // older ones that drain, as they have last said
 	born   time.Time
 }
@@ -42,6 +43,17 @@ func newID() string {
 
 // begin begins a record; at is when the handoff did.
 func (d *Driver) begin(id string, r timeline.Role, c timeline.Cause, at time.Time) *record {
+	rec := d.newRecord(id, r, c, at)
+	if rec != nil {
+		d.annals.mu.Lock()
+		defer d.annals.mu.Unlock()
+		d.annals.last = rec
+	}
+	return rec
+}
+
+// newRecord is begin of what is not the handoff under way.
+func (d *Driver) newRecord(id string, r timeline.Role, c timeline.Cause, at time.Time) *record {
 	if d.proxies {
 		return nil
 	}
@@ -60,7 +72,6 @@ func (d *Driver) begin(id string, r timeline.Role, c timeline.Cause, at time.Tim
 	} else {
 		rec.half.To = me
 	}
-	n.last = rec
 	return rec
 }
 
@@ -157,6 +168,7 @@ func (r *record) result(result timeline.Result, err error) {
 		return
 	}
 	changed := false
+	var ended []timeline.Span
 	r.change(func(h *chronicle.Half, at time.Duration) {
 		if h.Result != timeline.Running && h.Result != timeline.Done || h.Result == result {
 			return
@@ -164,11 +176,24 @@ func (r *record) result(result timeline.Result, err error) {
 		changed = true
 		h.Result, h.Ended = result, at
 		if err != nil {
-			h.Reason, h.Error = reasonOf(err), chronicle.Cut(err.Error(), timeline.MaxText)
+			h.Reason, h.Error = reasonOfResult(r.role, result, err), chronicle.Cut(err.Error(), timeline.MaxText)
+		}
+		switch result {
+		case timeline.Failed, timeline.Aborted, timeline.RolledBack, timeline.Revived, timeline.Stale: // nothing goes on
+			ended = h.EndAll(at)
 		}
 	})
+	if f := r.d.trace.Stage; f != nil {
+		for _, span := range ended {
+			f(timeline.StageEnded{Event: r.event(), Span: span})
+		}
+	}
 	if f := r.d.trace.Undone; f != nil && changed && (result == timeline.RolledBack || result == timeline.Revived || result == timeline.Stale) {
-		f(timeline.Undone{Event: r.event(), Result: result, Reason: reasonOf(err), Err: err})
+		n := &r.d.annals
+		n.mu.Lock()
+		h, _ := n.book.Record(r.id, now()) // the successor may have said more
+		n.mu.Unlock()
+		f(timeline.Undone{Event: r.event(), Result: result, Reason: h.Reason, Err: err})
 	}
 }
 
@@ -213,6 +238,10 @@ func (d *Driver) noteSection(m state.Moved) {
 // noteConns notes what became of a batch of connections.
 func (d *Driver) noteConns(m migrate.Told) {
 	r, kind := d.lastRecord(), timeline.ConnServed
+	if m.Bulk {
+		r.stageEnds(timeline.StageConnections)
+		return
+	}
 	if m.Given {
 		kind = timeline.ConnGiven
 	}
@@ -225,13 +254,15 @@ func (d *Driver) noteConns(m migrate.Told) {
 			}
 			if m.Refused {
 				h.Conns[at].Refused += m.Count
+			}
+			if m.Refused || m.Kept {
 				h.Conns[at].Kept += m.Count
 			} else {
 				h.Conns[at].Moved += m.Count
 			}
 		})
 	}
-	if f := d.trace.Conns; f != nil && r != nil {
+	if f := d.trace.Conns; f != nil && r != nil && !m.Kept {
 		moved := timeline.ConnsMoved{
 			Event: r.event(), Kind: kind, Count: m.Count, Transport: timeline.TransportSent, Refused: m.Refused, Received: m.Received,
 		}

@@ -37,8 +37,10 @@ const (
 type Told struct {
 	Given    bool // by the program; otherwise they are those of a server
 	Count    int
-	Refused  bool // they stay
+	Refused  bool // they stay, since the other process did not take them
+	Kept     bool // they stay, since nothing moves any more
 	Received bool // they came; otherwise they went
+	Bulk     bool // no batch: all that was there at first has moved, or stays
 }
 
 // Config says what a Conns has to know of the process that it belongs to.

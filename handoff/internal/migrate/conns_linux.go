@@ -86,6 +86,7 @@ func (c *Conns) Depart(l *link.Link, m *wire.Confirm, socket func(item int) (any
 	c.lot.Depart(leave)
 	c.forwardGifts()
 	close(d.announced)
+	d.bulk()
 	// Not before there is something for full batches. The caller is a task, so Close waits for both.
 	c.cfg.Task(d.closeCopies)
 	c.cfg.Task(d.run)

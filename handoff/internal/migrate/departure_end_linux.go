@@ -26,9 +26,14 @@ func (d *Departure) stop() (kept int) {
 	}
 	d.stopLocked()
 	var left []live.Conn
+	given := 0
 	for _, l := range d.lanes {
 		left = append(left, l.left...)
-		kept += len(l.left) + len(l.toAsk)
+		n := len(l.left) + len(l.toAsk)
+		kept += n
+		if l.head.Protocol == "" {
+			given += n
+		}
 		l.left, l.toAsk = nil, nil
 	}
 	d.queued = 0
@@ -36,6 +41,12 @@ func (d *Departure) stop() (kept int) {
 	d.mu.Unlock()
 	d.stay()
 	keep(left)
+	for _, t := range []Told{{Given: true, Count: given, Kept: true}, {Count: kept - given, Kept: true}} {
+		if t.Count > 0 {
+			d.tell(t)
+		}
+	}
+	d.bulk()
 	return kept
 }
 

@@ -266,9 +266,10 @@ func (d *Departure) Taken(m *wire.Taken) {
 	moved := d.moved
 	d.signal()
 	d.mu.Unlock()
-	if told := d.c.cfg.Told; told != nil {
-		_, given := conns[0].(*gift)
-		told(Told{Given: given, Count: len(conns), Refused: m.Refused != ""})
+	_, given := conns[0].(*gift)
+	d.tell(Told{Given: given, Count: len(conns), Refused: m.Refused != ""})
+	if bulk {
+		d.tell(Told{Bulk: true})
 	}
 	if m.Refused != "" {
 		d.giveUp(d.link.Who() + " does not take them: " + m.Refused)
@@ -277,6 +278,24 @@ func (d *Departure) Taken(m *wire.Taken) {
 	}
 	if bulk { // what was busy comes later
 		d.log.Info("connections moved", "moved", moved, "took", time.Since(d.begun).Round(time.Microsecond))
+	}
+}
+
+// bulk notes that all that was there at first has moved, if it has.
+func (d *Departure) bulk() {
+	d.mu.Lock()
+	bulk := !d.bulkMoved && (d.halted || !d.sending())
+	d.bulkMoved = d.bulkMoved || bulk
+	d.mu.Unlock()
+	if bulk {
+		d.tell(Told{Bulk: true})
+	}
+}
+
+// tell tells whoever wants to know.
+func (d *Departure) tell(t Told) {
+	if f := d.c.cfg.Told; f != nil {
+		f(t)
 	}
 }
 
