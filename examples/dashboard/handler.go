@@ -45,6 +45,7 @@ type state struct {
 func handler(gen *handoff.Generation, up *upgrades) http.Handler {
 	number := gen.Status().Generation
 	who := func(r *http.Request) answer {
+		up.answered.Add(1)
 		_, port, _ := net.SplitHostPort(r.RemoteAddr) // net/http's
 		return answer{Generation: number, PID: os.Getpid(), Port: port}
 	}

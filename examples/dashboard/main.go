@@ -28,12 +28,11 @@ func main() {
 }
 
 func run(ctx context.Context) error {
-	c := handoff.Config{Signals: []os.Signal{syscall.SIGHUP}, Logger: slog.With("pid", os.Getpid())}
+	c := handoff.Config{Signals: []os.Signal{syscall.SIGHUP}, Guard: guard, Logger: slog.With("pid", os.Getpid())}
 	listen := flag.String("listen", "127.0.0.1:8087", "listen on this `address`; who reaches it can press the buttons")
 	flag.StringVar(&c.Path, "segue", "", "rendezvous `path`: who is started with the same one takes over")
 	flag.Parse()
 
-	c.Guard = 5 * time.Second // within it an unwell version finds that it is, on a busy machine too
 	v := thisVersion()
 	v.prepare(&c)
 	up := new(upgrades)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/segue-go/segue/handoff"
@@ -21,6 +22,8 @@ var errBusy = errors.New("another upgrade is under way")
 type upgrades struct {
 	ctx context.Context
 	gen *handoff.Generation
+
+	answered atomic.Int64 // requests, by this process
 
 	running sync.WaitGroup
 	mu      sync.Mutex
@@ -36,17 +39,20 @@ func (u *upgrades) begun(ctx context.Context, gen *handoff.Generation, v version
 	}
 }
 
-// fail gives everything back to the predecessor when this generation has served for a moment.
+// fail gives everything back to the predecessor when this generation has answered some requests.
 func (u *upgrades) fail() {
 	for u.gen.Status().Phase != handoff.PhaseServing {
 		if !u.sleep(10 * time.Millisecond) {
 			return
 		}
 	}
-	if u.sleep(moment) {
-		if err := u.gen.Fail(errUnwell); err != nil {
-			slog.Error("giving back", "error", err)
+	for since := time.Now(); u.answered.Load() < unwellAfter && time.Since(since) < unwellWithin; {
+		if !u.sleep(10 * time.Millisecond) {
+			return
 		}
+	}
+	if err := u.gen.Fail(errUnwell); err != nil {
+		slog.Error("giving back", "error", err)
 	}
 }
 

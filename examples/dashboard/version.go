@@ -20,8 +20,15 @@ const (
 	unwell version = "unwell" // serves, and finds after a moment that it cannot go on
 )
 
-// moment is how long a version serves that is no good. It is shorter than the guard, within which all is given back.
-const moment = 700 * time.Millisecond
+const (
+	// killedAfter is how long the killed version serves.
+	killedAfter = 700 * time.Millisecond
+	// unwellAfter is how many requests the unwell version answers, and unwellWithin how long it waits for them. That is shorter
+	// than the guard, within which all can be given back.
+	unwellAfter  = 12
+	unwellWithin = 3 * time.Second
+	guard        = 5 * time.Second
+)
 
 // versionEnv names the version in the environment of a successor, whose arguments are those of its predecessor.
 const versionEnv = "DASHBOARD_VERSION"
@@ -47,7 +54,7 @@ func (v version) prepare(c *handoff.Config) {
 		c.Probation = time.Minute
 		c.Trace = &handoff.Trace{Phase: func(p timeline.PhaseChange) {
 			if p.To == timeline.PhaseProbation {
-				time.AfterFunc(moment, kill)
+				time.AfterFunc(killedAfter, kill)
 			}
 		}}
 	}
