@@ -32,7 +32,7 @@ async function ask() {
 ask();
 </script>`
 
-// chromium starts a browser without a window, which ends with the test.
+// chromium starts a browser without a window, which ends with the test. Without one the test is skipped, and fails in CI.
 func chromium(t *testing.T, url string) (ended <-chan struct{}, output *strings.Builder) {
 	t.Helper()
 	var program string
