@@ -3,8 +3,11 @@ package handoff
 import (
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/segue-go/segue/handoff/internal/reaper"
 	"github.com/segue-go/segue/handoff/internal/spawn"
@@ -23,6 +26,11 @@ func becomeInit(c Config) error {
 	cmd := origin.Command(nil, c.Logger)
 	cmd.Env = startenv.PassListen(given.addTo(cmd.Env))
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	// Otherwise PID 1 would end, and the container, when nobody reads its standard error any more (os/signal). Not ignored: the program
+	// would inherit that.
+	pipe := make(chan os.Signal, 1)
+	signal.Notify(pipe, unix.SIGPIPE)
+	defer signal.Stop(pipe)
 	c.Logger.Info("this process is PID 1 and stays; the program runs below it")
 	drain := c.DrainTimeout
 	if drain < 0 {

@@ -17,6 +17,7 @@ type env struct {
 	stdout, stderr io.Writer
 	self           string // what to execute to start this program again
 	root           bool
+	signals        chan os.Signal // for run; nil if this is not run
 }
 
 func newEnv() env {

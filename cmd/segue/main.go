@@ -25,7 +25,9 @@ import (
 )
 
 func main() {
+	signals := catchForRun(os.Args[1:]) // first
 	e := newEnv()
+	e.signals = signals
 	os.Exit(e.run(os.Args[1:]))
 }
 

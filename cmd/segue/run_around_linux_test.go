@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -92,6 +93,45 @@ func TestRunUnread(t *testing.T) {
 		before := s.asks()
 		s.signal(unix.SIGHUP)
 		s.eventually("another process", func() bool { now := s.asks(); return now != 0 && now != before })
+	}
+	s.signal(unix.SIGTERM)
+	if status := s.ends(); status != 0 {
+		t.Errorf("status %d", status)
+	}
+}
+
+// TestRunClosed has a standard error whose reader has gone: it goes on with its work, and ends well. COMMAND does not ignore SIGPIPE.
+func TestRunClosed(t *testing.T) {
+	r, w, err := os.Pipe()
+	must(t, err)
+	must(t, r.Close())
+	defer w.Close()
+	addr := freeAddr(t)
+	exe, err := os.Executable()
+	must(t, err)
+	status := filepath.Join(t.TempDir(), "status")
+	cmd := exec.Command(exe, "run", "--listen", addr, "--ready", "notify", "--", "sh", "-c", "cat /proc/$$/status >"+status+"; exec python3 testdata/server.py")
+	cmd.Env = append(os.Environ(), envRole+"=segue")
+	cmd.Stderr = w
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
+	must(t, cmd.Start())
+	s := &supervisor{t: t, cmd: cmd, addr: addr, done: make(chan struct{})}
+	go func() { _ = cmd.Wait(); close(s.done) }()
+	defer func() { _ = cmd.Process.Kill(); <-s.done }()
+	s.eventually("an answer", func() bool { return s.asks() != 0 })
+	before := s.asks()
+	s.signal(unix.SIGHUP)
+	s.eventually("another process", func() bool { now := s.asks(); return now != 0 && now != before })
+	b, err := os.ReadFile(status)
+	must(t, err)
+	for line := range strings.Lines(string(b)) {
+		if mask, ok := strings.CutPrefix(line, "SigIgn:"); ok {
+			set, err := strconv.ParseUint(strings.TrimSpace(mask), 16, 64)
+			must(t, err)
+			if set&(1<<(unix.SIGPIPE-1)) != 0 {
+				t.Error("COMMAND ignores SIGPIPE")
+			}
+		}
 	}
 	s.signal(unix.SIGTERM)
 	if status := s.ends(); status != 0 {

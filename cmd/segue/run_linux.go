@@ -13,6 +13,14 @@ import (
 	"github.com/segue-go/segue/internal/startenv"
 )
 
+// catchForRun has run's signals wait for it, if this is run. Otherwise a SIGHUP would end it that comes while the command line is read.
+func catchForRun(args []string) chan os.Signal {
+	if len(args) == 0 || args[0] != "run" {
+		return nil
+	}
+	return supervise.Signals()
+}
+
 // supervise returns the status of COMMAND as an error, unless that is 0.
 func (e env) supervise(o supervise.Options) error {
 	o.LookPath, o.Self = lookPath, []string{e.self, "run-exec", "--"}
@@ -23,7 +31,7 @@ func (e env) supervise(o supervise.Options) error {
 		}
 		return exitCannot
 	}
-	o.Stdout, o.Stderr = os.Stdout, os.Stderr
+	o.Stdout, o.Stderr, o.Signals = os.Stdout, os.Stderr, e.signals
 	out := supervise.NewOutput(e.stderr)
 	defer out.Close()
 	o.Log = slog.New(slog.NewTextHandler(out, nil)).With("segue", "run")

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -366,6 +367,34 @@ func TestRunPasses(t *testing.T) {
 	s.signal(unix.SIGUSR2)
 	s.has("got it", 1)
 	s.eventually("only COMMAND is left", func() bool { return len(childrenOf(s.cmd.Process.Pid)) == 1 })
+}
+
+// TestRunNoStore: what COMMAND may not take for its own, since NOTIFY_SOCKET is not systemd's.
+func TestRunNoStore(t *testing.T) {
+	s := supervised(t, nil, []string{"FDSTORE=7", "WATCHDOG_USEC=1000000"}, "--", "sh", "-c", `echo "store $FDSTORE, watchdog $WATCHDOG_USEC."`)
+	if status := s.ends(); status != 0 || !strings.Contains(s.said(), "store 0, watchdog .") {
+		t.Errorf("status %d: %s", status, s.said())
+	}
+}
+
+// TestCatch: a signal that comes before the command line is read waits for run, and for run alone.
+func TestCatch(t *testing.T) {
+	if catchForRun(nil) != nil || catchForRun([]string{"status", "run"}) != nil {
+		t.Error("other commands catch signals")
+	}
+	signals := catchForRun([]string{"run"})
+	defer signal.Stop(signals)
+	for _, sig := range []syscall.Signal{unix.SIGHUP, unix.SIGTERM} {
+		must(t, unix.Kill(os.Getpid(), sig))
+		select {
+		case got := <-signals:
+			if got != sig {
+				t.Errorf("%v, want %v", got, sig)
+			}
+		case <-time.After(patience):
+			t.Fatalf("%v is lost", sig)
+		}
+	}
 }
 
 // TestRunContradiction gives it variables of systemd's that are not for it, or wrong.

@@ -43,6 +43,8 @@ type Options struct {
 	Stay      bool   // when COMMAND has ended with status 0, wait for SIGTERM
 	ReadyFile string // is there while COMMAND serves; "": none
 
+	Signals chan os.Signal // what Signals has returned; nil: Run calls it
+
 	Stdout, Stderr *os.File // of COMMAND
 	Log            *slog.Logger
 }

@@ -19,21 +19,21 @@ type outbox struct {
 // outboxSize is in messages: more than are said in one go.
 const outboxSize = 256
 
-// newOutbox has write called with each message, and how many were lost before it.
-func newOutbox(write func(b []byte, lost int64)) *outbox {
+// newOutbox has write called with each message, and how many were lost before it. write returns how many are lost now.
+func newOutbox(write func(b []byte, lost int64) int64) *outbox {
 	o := &outbox{queue: make(chan []byte, outboxSize), stop: make(chan struct{}), done: make(chan struct{})}
 	go func() {
 		defer close(o.done)
 		for {
 			select {
 			case b := <-o.queue:
-				write(b, o.lost.Swap(0))
+				o.lost.Add(write(b, o.lost.Swap(0)))
 				continue
 			default:
 			}
 			select {
 			case b := <-o.queue:
-				write(b, o.lost.Swap(0))
+				o.lost.Add(write(b, o.lost.Swap(0)))
 			case <-o.stop:
 				if len(o.queue) == 0 {
 					return
@@ -67,11 +67,16 @@ type Output struct{ box *outbox }
 
 // NewOutput returns an Output that writes to w. The caller closes it when Run has returned.
 func NewOutput(w io.Writer) *Output {
-	return &Output{newOutbox(func(b []byte, lost int64) {
+	return &Output{newOutbox(func(b []byte, lost int64) int64 {
 		if lost > 0 {
-			fmt.Fprintf(w, "level=WARN msg=\"lines of this log are lost, since nobody has read it\" segue=run lines=%d\n", lost)
+			if _, err := fmt.Fprintf(w, "level=WARN msg=\"lines of this log are lost, since nobody has read it\" segue=run lines=%d\n", lost); err != nil {
+				return lost + 1
+			}
 		}
-		_, _ = w.Write(b)
+		if _, err := w.Write(b); err != nil {
+			return 1
+		}
+		return 0
 	})}
 }
 

@@ -20,9 +20,14 @@ import (
 // It is for the main function of a process: it installs handlers for signals, becomes the reaper of orphans, and ends what is
 // left of COMMAND's descendants before it returns.
 func Run(o Options) (status int, err error) {
-	signals := make(chan os.Signal, 64)
-	signal.Notify(signals, forwarded()...) // first: what comes from now on is waited out
+	signals := o.Signals
+	if signals == nil {
+		signals = Signals()
+	}
 	defer signal.Stop(signals)
+	// Otherwise this process would end when nobody reads its standard error any more (os/signal). Not ignored: COMMAND would inherit that.
+	// Nor is it given back: the last lines are written after this.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
 	children := make(chan os.Signal, 1) // of its own, so that others cannot crowd it out
 	signal.Notify(children, unix.SIGCHLD)
 	defer signal.Stop(children)
@@ -89,6 +94,13 @@ func forwarded() []os.Signal {
 		all = append(all, s)
 	}
 	return all
+}
+
+// Signals returns where this process gets them from now on, for Options.Signals: what comes is waited out until Run begins.
+func Signals() chan os.Signal {
+	signals := make(chan os.Signal, 64)
+	signal.Notify(signals, forwarded()...)
+	return signals
 }
 
 // open makes what processes are started with.

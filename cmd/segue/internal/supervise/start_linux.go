@@ -14,13 +14,14 @@ import (
 
 // own lists variables that are this process's affair, not COMMAND's.
 func own() []string {
-	return []string{"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "MAINPID", startenv.Handoff, startenv.Rendezvous, startenv.PIDFile}
+	return []string{"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC", "FDSTORE", "MAINPID", startenv.Handoff, startenv.Rendezvous, startenv.PIDFile}
 }
 
 // environment is that of COMMAND. LISTEN_PID is missing: only COMMAND itself knows its number.
 func (r *runner) environment(notify string) []string {
 	env := append(startenv.Without(os.Environ(), own()...),
-		startenv.Rendezvous+"="+r.o.Rendezvous, startenv.PIDFile+"="+r.pidFile(), "NOTIFY_SOCKET="+notify)
+		startenv.Rendezvous+"="+r.o.Rendezvous, startenv.PIDFile+"="+r.pidFile(), "NOTIFY_SOCKET="+notify,
+		"FDSTORE=0") // who listens there keeps no sockets, and a program that believes so would leave the path of a Unix socket behind
 	names := make([]string, len(r.sockets))
 	for i, s := range r.sockets {
 		names[i] = s.name

@@ -22,7 +22,7 @@ func newUpstream(log *slog.Logger) upstream {
 	path := os.Getenv("NOTIFY_SOCKET")
 	u := upstream{}
 	if path != "" {
-		u.out = newOutbox(func(b []byte, _ int64) { send(path, b, log) })
+		u.out = newOutbox(func(b []byte, _ int64) int64 { send(path, b, log); return 0 })
 	}
 	usec, err := strconv.ParseInt(os.Getenv("WATCHDOG_USEC"), 10, 63)
 	pid, set := os.LookupEnv("WATCHDOG_PID")
