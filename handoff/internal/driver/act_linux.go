@@ -65,6 +65,7 @@ func (a *attempt) act(action succession.Action) (report succession.IncumbentEven
 		if !a.failed { // otherwise reopen has done it
 			a.manifest.RestoreBacklogs(false)
 		}
+		d.freeForNext(a) // whoever hears ABORT may send another successor at once
 		a.dismiss(a.cause)
 	case succession.DismissOwner: // after Reopen
 		if !a.takeReturning(a.cause) {
