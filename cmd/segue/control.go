@@ -2,13 +2,11 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
+	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 	"unicode"
 
@@ -39,13 +37,13 @@ The exit status:
 
      0  all went well
      1  something else went wrong, such as --timeout
-     3  it failed; for upgrade, the process that was asked serves on, if the message does not say otherwise
+     3  it failed (upgrade, retire, stop); for upgrade, the process that was asked serves on, if the message does not say otherwise
      4  nobody is there
      5  not allowed: the path, or the process, is somebody else's
      6  the process does not answer: it is stopped, or stuck
      7  the process answers no requests, or does not know this one: an older version, or it is still starting
      8  at PATH is no rendezvous
-     9  another upgrade is under way
+     9  another upgrade is under way; for status --watch, too many watch already
     10  the process has ended, and how the upgrade ended is not known`
 
 // asked makes an error of package control one with its exit status.
@@ -144,62 +142,48 @@ func describe(ev control.Event) string {
 	}
 }
 
-func (e env) statusCommand() *cobra.Command {
-	timeout := 15 * time.Second
-	var asJSON bool
+func (e env) retireCommand() *cobra.Command {
+	timeout := 5 * time.Minute
 	c := &cobra.Command{
-		Use: "status [--json] PATH", Short: "show what the process that serves is doing",
-		Long: "Asks the process that serves at PATH.\n" + controlStatuses,
+		Use: "retire [--timeout T] PATH [GENERATION]", Short: "end older generations that still drain",
+		Long: `Has the generations before the one that serves at PATH end: all that still drain, or the one of that number. Each cuts its
+drain as if its DrainTimeout were over: what it was answering is cut off. Its guard goes on, a few seconds as a rule. The
+generation that serves is not touched. 'segue status' shows who drains, and on what each waits.
+` + controlStatuses,
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx, stop := bound(c.Context(), timeout, "")
 			defer stop()
-			s, err := (&control.Client{Path: args[0]}).Status(ctx)
+			generation := 0
+			if len(args) > 1 {
+				generation, _ = strconv.Atoi(args[1])
+			}
+			n, err := (&control.Client{Path: args[0]}).Retire(ctx, generation)
+			switch {
+			case n > 0:
+				fmt.Fprintf(e.stdout, "%d older %s ended\n", n, map[bool]string{true: "generation has", false: "generations have"}[n == 1])
+			case err == nil:
+				fmt.Fprintln(e.stdout, "no such generation drains")
+			}
 			if err != nil {
 				return asked(err)
 			}
-			if asJSON {
-				enc := json.NewEncoder(e.stdout)
-				enc.SetIndent("", "  ")
-				return enc.Encode(s)
-			}
-			printStatus(e.stdout, s)
 			return nil
 		},
 	}
 	c.Flags().Var((*timeValue)(&timeout), "timeout", "wait no longer than this `time`")
-	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
-	return asksChain(c)
-}
-
-func printStatus(w io.Writer, s control.Status) {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	row := func(name, format string, args ...any) {
-		fmt.Fprintf(t, "%s\t%s\n", name, harmless(fmt.Sprintf(format, args...)))
-	}
-	row("generation", "%d", s.Generation)
-	row("process", "%d", s.PID)
-	row("phase", "%s, since %s", s.Phase, s.Since.Local().Format(time.DateTime))
-	if s.Successor != 0 {
-		row("successor", "process %d", s.Successor)
-	}
-	if s.Predecessor != 0 {
-		row("predecessor", "process %d, drains", s.Predecessor)
-	}
-	row("connections", "%d came from the predecessor, %d went to a successor", s.Arrived, s.Moved)
-	if s.LastError != "" {
-		row("last error", "%s", strings.ReplaceAll(s.LastError, "\n", "\n\t"))
-	}
-	for i, o := range s.Sockets {
-		name, from := "", "bound here"
-		if i == 0 {
-			name = "sockets"
+	c = asksChain(c)
+	c.Args = func(_ *cobra.Command, args []string) error {
+		if len(args) == 0 || args[0] == "" || len(args) > 2 {
+			return usagef("give one PATH: the rendezvous of the program, its Config.Path; and the number of a GENERATION, if you like")
 		}
-		if o.Inherited {
-			from = "inherited"
+		if len(args) == 2 {
+			if n, err := strconv.Atoi(args[1]); err != nil || n < 1 {
+				return usagef("GENERATION is a number, as segue status shows it, and not %q", args[1])
+			}
 		}
-		row(name, "%s %s %s, %s, %q", o.Kind, o.Network, o.Address, from, o.Name)
+		return nil
 	}
-	_ = t.Flush()
+	return c
 }
 
 func (e env) stopCommand() *cobra.Command {

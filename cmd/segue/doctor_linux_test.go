@@ -207,9 +207,12 @@ func TestDryRun(t *testing.T) {
 		t.Errorf("a program without segue: %d\n%s", status, out)
 	}
 	c := &control.Client{Path: path}
-	s, err := c.Status(t.Context())
-	if err != nil || s.PID != server.Process.Pid || s.Generation != 1 || s.LastError != "" || s.Phase != "serving" {
-		t.Errorf("after dry runs: %+v, %v", s, err)
+	chain, err := c.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := chain.Generations[0]; s.PID != server.Process.Pid || s.Generation != 1 || s.Error != "" || s.Phase != "serving" {
+		t.Errorf("after dry runs: %+v", s)
 	}
 	must(t, c.Upgrade(t.Context(), nil))
 	must(t, c.Stop(t.Context()))

@@ -1,7 +1,9 @@
 // Command segue upgrades running servers, looks at them, and moves their sockets to other programs.
 //
 //	segue upgrade PATH                                                replace the process that serves, and wait for the result
-//	segue status [--json] PATH                                        show what the process that serves is doing
+//	segue status [--json] [--watch] PATH                              which generations there are, and what each is doing
+//	segue history [--json] [-n N] PATH [ID]                           the last handoffs, and what became of each
+//	segue retire PATH [GENERATION]                                    end older generations that still drain
 //	segue stop PATH                                                   stop the process that serves, and wait for its end
 //	segue doctor [PATH]                                               what would make an upgrade fail, before there is one
 //	segue sockets [--pid P] [--json]                                  what processes listen on
@@ -11,7 +13,7 @@
 //
 // Names of things only read; names of deeds change something. What went wrong is said on standard error, with what to do
 // about it. The exit status is 0 if all went well, 1 if something failed, 2 if the command line is wrong; of
-// upgrade, status, stop and doctor, more are in their help; of adopt and run, it is that of COMMAND, 127 if there is no COMMAND, and 126 if it cannot be executed.
+// upgrade, status, history, retire, stop and doctor, more are in their help; of adopt and run, it is that of COMMAND, 127 if there is no COMMAND, and 126 if it cannot be executed.
 package main
 
 import (
@@ -43,7 +45,7 @@ The exit status is 0 if all went well, 1 if something failed, 2 if the command l
 	}
 	root.SetOut(e.stdout) // which the library's completion command takes when it is made
 	root.SetErr(e.stderr)
-	root.AddCommand(e.upgradeCommand(), e.statusCommand(), e.stopCommand(), e.doctorCommand(), e.socketsCommand(), e.adoptCommand(), e.runCommand(), e.versionCommand())
+	root.AddCommand(e.upgradeCommand(), e.statusCommand(), e.historyCommand(), e.retireCommand(), e.stopCommand(), e.doctorCommand(), e.socketsCommand(), e.adoptCommand(), e.runCommand(), e.versionCommand())
 	root.AddCommand(e.parts()...)
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()

@@ -17,6 +17,7 @@ import (
 	"github.com/segue-go/segue/handoff/internal/control"
 	"github.com/segue-go/segue/handoff/internal/peer"
 	"github.com/segue-go/segue/handoff/internal/rendezvous"
+	"github.com/segue-go/segue/handoff/timeline"
 )
 
 // poll is how often is looked for the owner while there is none.
@@ -29,9 +30,10 @@ const briefly = 100 * time.Millisecond
 // errAgain is that whoever owns now is to be asked, if it goes on to be nobody: its text is why not.
 var errAgain = errors.New("to be asked again")
 
-// Status asks what the generation that serves is doing. It takes Silence and Settle at most.
-func (c *Client) Status(ctx context.Context) (s Status, err error) {
-	err = c.ask(ctx, control.DoStatus, func(q *question) error {
+// Status asks what the generations do: the one that serves, which comes first, and the older ones that drain. It takes Silence and
+// Settle at most. A process of a release that says less of itself is the only one in it.
+func (c *Client) Status(ctx context.Context) (chain timeline.Chain, err error) {
+	err = c.ask(ctx, control.Request{Do: control.DoStatus}, func(q *question) error {
 		var sockets []control.Socket
 		for {
 			a, err := q.next()
@@ -42,12 +44,115 @@ func (c *Client) Status(ctx context.Context) (s Status, err error) {
 			case a.Event == control.Sockets && len(sockets)+len(a.Sockets) <= maxSockets:
 				sockets = append(sockets, a.Sockets...)
 			case a.Event == control.State && a.Status != nil:
-				s = statusOf(a.Status, sockets)
+				chain = chainOf(a, sockets)
 				return nil
 			}
 		}
 	})
-	return s, err
+	return chain, err
+}
+
+// History asks for the records of the last handoffs, the oldest first: timeline.MaxHandoffs at most. It takes as long as Status.
+func (c *Client) History(ctx context.Context) (all []timeline.Handoff, err error) {
+	err = c.ask(ctx, control.Request{Do: control.DoHistory}, func(q *question) error {
+		all = nil
+		for {
+			a, err := q.next()
+			switch {
+			case err != nil:
+				return err
+			case a.Event == control.Handoff && a.Handoff != nil && len(all) < timeline.MaxHandoffs:
+				all = append(all, *a.Handoff)
+			case a.Event == control.Done && a.Code == control.CodeOK:
+				return nil
+			case a.Event == control.Done:
+				return errorOf(a)
+			}
+		}
+	})
+	return all, err
+}
+
+// Retire has older generations that still drain end: the one of that number, or all of them if it is 0. Each cuts its drain as if
+// handoff.Config.DrainTimeout were over; what it was answering is cut off then. Its guard goes on. It returns how many have ended;
+// an error that is [ErrFailed] names those that have not in time, and how to end them.
+func (c *Client) Retire(ctx context.Context, generation int) (ended int, err error) {
+	err = c.ask(ctx, control.Request{Do: control.DoRetire, Generation: generation}, func(q *question) error {
+		for {
+			a, err := q.next()
+			if err != nil {
+				return err
+			}
+			if a.Event == control.Done {
+				if ended = a.Count; a.Code != control.CodeOK {
+					return errorOf(a)
+				}
+				return nil
+			}
+		}
+	})
+	return ended, err
+}
+
+// Watch calls see for what happens, from the present on, until ctx ends, whose cause it returns; or until nobody is there any more. It
+// goes on with the process that serves next. What it is told first is how things stand. See is called by one goroutine; while it
+// takes its time nobody waits, and changes of phase are lost that the process does not keep for so long: see is told how many.
+func (c *Client) Watch(ctx context.Context, see func(Happening)) error {
+	var last struct {
+		phase  Happening
+		record string
+	}
+	tell := func(h Happening) {
+		switch h.Kind {
+		case KindPhase: // whoever is asked anew says again how it stands
+			if p := last.phase; p.Generation == h.Generation && p.Phase == h.Phase && p.Time.Equal(h.Time) {
+				return
+			}
+			last.phase = h
+		case KindHandoff: // likewise
+			at := h.Handoff.ID + string(h.Handoff.Result) + fmt.Sprint(len(h.Handoff.Stages), len(h.Handoff.Halves))
+			if at == last.record {
+				return
+			}
+			last.record = at
+		}
+		see(h)
+	}
+	for {
+		err := c.ask(ctx, control.Request{Do: control.DoWatch}, func(q *question) error {
+			for {
+				a, err := q.next()
+				if err != nil {
+					return err
+				}
+				h := Happening{Time: a.At, Generation: a.Generation, PID: a.PID, Successor: a.Successor}
+				if h.Time.IsZero() {
+					h.Time = time.Now()
+				}
+				switch {
+				case a.Event == control.Phase:
+					h.Kind, h.Phase = KindPhase, timeline.Phase(a.Phase)
+				case a.Handoff != nil:
+					h.Kind, h.Handoff = KindHandoff, a.Handoff
+				case a.Event == control.Drain:
+					h.Kind, h.Draining = KindDrain, a.Generations
+				case a.Event == control.Lost:
+					h.Kind, h.Missed = KindMissed, a.Count
+				case a.Event == control.Done:
+					return nil // it does not serve any more
+				default:
+					continue
+				}
+				tell(h)
+			}
+		})
+		switch {
+		case err != nil && ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err != nil && !errors.Is(err, ErrLost):
+			return err
+		}
+	}
 }
 
 // Upgrade has the generation that serves start its successor and hand over to it, and returns nil when that has confirmed. see, if not
@@ -56,7 +161,7 @@ func (c *Client) Status(ctx context.Context) (s Status, err error) {
 // The upgrade goes on if ctx ends first. It has bounds of its own (handoff.Config: ReadyTimeout, StateTimeout, Probation and
 // others), and a process that says nothing for Silence is not waited for any longer.
 func (c *Client) Upgrade(ctx context.Context, see func(Event)) error {
-	return c.ask(ctx, control.DoUpgrade, func(q *question) error {
+	return c.ask(ctx, control.Request{Do: control.DoUpgrade}, func(q *question) error {
 		for {
 			a, err := q.next()
 			if err != nil {
@@ -85,7 +190,11 @@ func (c *Client) Upgrade(ctx context.Context, see func(Event)) error {
 
 // lost finds out how an upgrade ended whose process has ended before it said so: a generation that follows it serves, or none does.
 func (c *Client) lost(ctx context.Context, begun control.Answer, cause error) error {
-	s, err := c.Status(ctx)
+	chain, err := c.Status(ctx)
+	var s timeline.Generation
+	if err == nil {
+		s = chain.Generations[0]
+	}
 	if err == nil && s.Generation > begun.Generation && (s.Phase == "serving" || s.Phase == "offering") {
 		return nil
 	}
@@ -98,7 +207,7 @@ func (c *Client) lost(ctx context.Context, begun control.Answer, cause error) er
 // Stop has the process that serves get SIGTERM, which ends programs of segue for good, and waits until it has ended. An older
 // generation that still drains ends by itself when it is done.
 func (c *Client) Stop(ctx context.Context) error {
-	return c.ask(ctx, control.DoStop, func(q *question) error {
+	return c.ask(ctx, control.Request{Do: control.DoStop}, func(q *question) error {
 		for {
 			a, err := q.next()
 			switch {
@@ -129,7 +238,8 @@ type question struct {
 }
 
 // ask makes a request, and has hear read the answers. It asks again as long as nobody has accepted the request who can be the owner.
-func (c *Client) ask(ctx context.Context, do string, hear func(*question) error) error {
+func (c *Client) ask(ctx context.Context, r control.Request, hear func(*question) error) error {
+	do := r.Do
 	path, err := filepath.Abs(c.Path)
 	if err != nil || c.Path == "" {
 		return &Error{Op: do, Path: c.Path, Err: errors.Join(errors.New("the path of the rendezvous is missing"), err)}
@@ -138,7 +248,7 @@ func (c *Client) ask(ctx context.Context, do string, hear func(*question) error)
 	look := begun.Add(min(briefly, c.settle())) // once then, and once at the end: the process there logs it
 	for {
 		q := &question{silence: c.silence(), ctx: ctx, buf: make([]byte, control.MaxMessage+1)}
-		err := c.try(q, path, do, hear)
+		err := c.try(q, path, r, hear)
 		pid := 0
 		if q.process != nil {
 			pid = q.process.PID
@@ -174,7 +284,7 @@ func (c *Client) ask(ctx context.Context, do string, hear func(*question) error)
 	}
 }
 
-func (c *Client) try(q *question, path, do string, hear func(*question) error) error {
+func (c *Client) try(q *question, path string, r control.Request, hear func(*question) error) error {
 	conn, err := rendezvous.Path(path + control.Suffix).Dial()
 	if err != nil {
 		return diagnose(path, err)
@@ -191,7 +301,8 @@ func (c *Client) try(q *question, path, do string, hear func(*question) error) e
 		return fmt.Errorf("%w: it is of user %d", ErrForbidden, q.process.UID)
 	}
 	defer context.AfterFunc(q.ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
-	m, err := json.Marshal(control.Request{Version: control.Version, Do: do})
+	r.Version = control.Version
+	m, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}

@@ -1,5 +1,5 @@
-// Package control asks a running chain of generations: what it is doing, to upgrade, and to stop. The generation that serves answers,
-// on a Unix socket beside the rendezvous, handoff.Config.Path + ".control". The command segue is made of it.
+// Package control asks a running chain of generations: what it is doing and has done, to upgrade, to end what drains, and to stop. The
+// generation that serves answers, on a Unix socket beside the rendezvous, handoff.Config.Path + ".control". The command segue is made of it.
 //
 //	err := (&control.Client{Path: "/run/app/segue.sock"}).Upgrade(ctx, nil)
 //
@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/segue-go/segue/handoff/internal/control"
+	"github.com/segue-go/segue/handoff/timeline"
 )
 
 // Errors of a [Client], for [errors.Is]. Each is within an [*Error].
@@ -27,10 +28,10 @@ var (
 	ErrNoControl = errors.New("the process there answers no requests; it is of an older version, or still starting, or its log says why")
 	// ErrNoChain: what is at this path is no rendezvous.
 	ErrNoChain = errors.New("that is no rendezvous of segue")
-	// ErrFailed: the upgrade, or the stop, failed. The error says whether the generation that was asked serves on.
+	// ErrFailed: the upgrade, the stop, or what else was asked for, failed. The error says whether the generation that was asked serves on.
 	ErrFailed = errors.New("failed")
-	// ErrBusy: another upgrade is under way.
-	ErrBusy = errors.New("another upgrade is under way; try again when it has ended")
+	// ErrBusy: another upgrade is under way; or, of Watch, too many watch already.
+	ErrBusy = errors.New("busy; try again when that has ended")
 	// ErrUnknownRequest: the process is of an older release, and does not know this request.
 	ErrUnknownRequest = errors.New("the process does not know this request")
 	// ErrLost: the process accepted the request and has said nothing about its end. See its log.
@@ -39,7 +40,7 @@ var (
 
 // Error says what was asked, where, and what came of it.
 type Error struct {
-	Op   string // status, upgrade or stop
+	Op   string // status, history, watch, upgrade, retire or stop
 	Path string // of the rendezvous
 	PID  int    // of the process that was asked; 0 if there is none
 	Err  error
@@ -81,30 +82,7 @@ func or(d, def time.Duration) time.Duration {
 	return d
 }
 
-// Status is what the generation that serves says of itself. Process ids are as it numbers them. In JSON, names are in lower case.
-type Status struct {
-	Generation  int       `json:"generation"`            // counts from 1
-	PID         int       `json:"pid"`                   // of the process
-	Phase       string    `json:"phase"`                 // a handoff.Phase
-	Since       time.Time `json:"since"`                 // the phase began
-	Predecessor int       `json:"predecessor,omitempty"` // process id of the generation before, while it lives and drains; else 0
-	Successor   int       `json:"successor,omitempty"`   // process id of the one that takes over; else 0
-	Arrived     int       `json:"arrived"`               // live connections that came from the predecessor
-	Moved       int       `json:"moved"`                 // live connections that went to a successor
-	LastError   string    `json:"last_error,omitempty"`  // why the last attempt to hand over failed; empty if none did
-	Sockets     []Socket  `json:"sockets"`               // 4096 at most
-}
-
-// Socket is a listener, a packet socket, or a file of a generation.
-type Socket struct {
-	Name      string `json:"name"`      // under which it is handed over
-	Kind      string `json:"kind"`      // listener, packet or file
-	Network   string `json:"network"`   // as asked for
-	Address   string `json:"address"`   // as bound
-	Inherited bool   `json:"inherited"` // came from the predecessor
-}
-
-// maxSockets bounds Status.Sockets.
+// maxSockets bounds the sockets of a status.
 const maxSockets = 4096
 
 // Event is what becomes of an upgrade, as it happens.
@@ -116,15 +94,55 @@ type Event struct {
 	After      time.Duration // since the request
 }
 
-func statusOf(s *control.Status, sockets []control.Socket) Status {
-	all := make([]Socket, len(sockets))
-	for i, o := range sockets {
-		all[i] = Socket(o)
+// Happening is one thing of which Watch tells. Which fields it has follows from its Kind.
+type Happening struct {
+	Kind       Kind      `json:"kind"`
+	Time       time.Time `json:"time"`
+	Generation int       `json:"generation,omitempty"` // of the process that tells it
+	PID        int       `json:"pid,omitempty"`        // of that process
+	Successor  int       `json:"successor,omitempty"`  // process id, of a phase
+	// Phase is the one to which that generation has come.
+	Phase timeline.Phase `json:"phase,omitempty"`
+	// Handoff is the record of a handoff that has begun or has come further, as it is now.
+	Handoff *timeline.Handoff `json:"handoff,omitempty"`
+	// Draining are the older generations that drain, as they are now; none: they have ended.
+	Draining []timeline.Generation `json:"draining,omitempty"`
+	// Missed is how many changes of phase were not told, because who watches is too slow.
+	Missed int `json:"missed,omitempty"`
+}
+
+// Kind says what has happened.
+type Kind string
+
+// The kinds. A later release may have more.
+const (
+	KindPhase   Kind = "phase"
+	KindHandoff Kind = "handoff"
+	KindDrain   Kind = "drain"
+	KindMissed  Kind = "missed"
+)
+
+// chainOf makes a chain of an answer to status.
+func chainOf(a control.Answer, sockets []control.Socket) timeline.Chain {
+	var c timeline.Chain
+	if a.Chain != nil {
+		c = *a.Chain
 	}
-	return Status{
-		Generation: s.Generation, PID: s.PID, Phase: s.Phase, Since: s.Since, Predecessor: s.Predecessor, Successor: s.Successor,
-		Arrived: s.Arrived, Moved: s.Moved, LastError: s.LastError, Sockets: all,
+	if s := a.Status; len(c.Generations) == 0 { // of a release that says no more
+		c.Version = timeline.Version
+		c.Generations = []timeline.Generation{{
+			Generation: s.Generation, PID: s.PID, Phase: timeline.Phase(s.Phase), Since: s.Since, Predecessor: s.Predecessor,
+			Successor: s.Successor, Error: s.LastError, Updated: time.Now(),
+		}}
 	}
+	first := &c.Generations[0]
+	first.Error = a.Status.LastError
+	for _, o := range sockets {
+		first.Sockets = append(first.Sockets, timeline.Resource{
+			Name: o.Name, Kind: timeline.Kind(o.Kind), Network: o.Network, Address: o.Address, Inherited: o.Inherited,
+		})
+	}
+	return c
 }
 
 // errorOf is the error of a refusal, or of an end that is no success.

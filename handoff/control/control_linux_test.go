@@ -22,7 +22,7 @@ func TestChain(t *testing.T) {
 	path, addr := rendezvous(t), freePort(t)
 	first := start(t, path, addr, "good")
 	c := &control.Client{Path: path}
-	s, err := c.Status(bounded(t))
+	s, err := now(t, c)
 	if err != nil || s.Generation != 1 || s.PID != first.Process.Pid || s.Phase != "serving" || len(s.Sockets) != 41 || s.Since.IsZero() {
 		t.Fatalf("Status: %+v, %v", s, err)
 	}
@@ -33,7 +33,7 @@ func TestChain(t *testing.T) {
 	if got := strings.Join(seen, " "); got != "serving offering switching guarding draining" {
 		t.Errorf("the phases are %s", got)
 	}
-	second, err := c.Status(bounded(t))
+	second, err := now(t, c)
 	if err != nil || second.Generation != 2 || second.PID == s.PID || !second.Sockets[0].Inherited {
 		t.Fatalf("Status after the upgrade: %+v, %v", second, err)
 	}
@@ -42,8 +42,8 @@ func TestChain(t *testing.T) {
 	}
 	err = c.Upgrade(bounded(t), nil)
 	is(t, "a broken upgrade", err, control.ErrFailed, "exit status 3", "cannot find my configuration", "it serves on")
-	again, err := c.Status(bounded(t))
-	if err != nil || again.PID != second.PID || again.Phase != "serving" || !strings.Contains(again.LastError, "exit status 3") {
+	again, err := now(t, c)
+	if err != nil || again.PID != second.PID || again.Phase != "serving" || !strings.Contains(again.Error, "exit status 3") {
 		t.Errorf("Status after a broken upgrade: %+v, %v", again, err)
 	}
 	if err := c.Stop(bounded(t)); err != nil {
@@ -69,11 +69,11 @@ func TestBusy(t *testing.T) {
 	c := &control.Client{Path: path}
 	done := make(chan error, 1)
 	go func() { done <- c.Upgrade(ctx, nil) }()
-	await(t, "probation", func() bool { s, err := c.Status(ctx); return err == nil && s.Phase == "probation" })
+	await(t, "probation", func() bool { s, err := now(t, c); return err == nil && s.Phase == "probation" })
 	is(t, "an upgrade in probation", c.Upgrade(ctx, nil), control.ErrBusy)
 	cancel()
 	is(t, "the upgrade", <-done, context.Canceled)
-	if s, err := c.Status(bounded(t)); err != nil || s.Phase != "probation" || s.Predecessor != first.Process.Pid {
+	if s, err := now(t, c); err != nil || s.Phase != "probation" || s.Predecessor != first.Process.Pid {
 		t.Errorf("Status: %+v, %v", s, err)
 	}
 }
@@ -113,7 +113,7 @@ func TestWrong(t *testing.T) {
 		is(t, "Stop", (&control.Client{Path: path}).Stop(bounded(t)), control.ErrNobody)
 		next := start(t, path, addr, "bare") // which replaces what was left behind
 		await(t, "its status", func() bool {
-			s, err := (&control.Client{Path: path}).Status(bounded(t))
+			s, err := now(t, &control.Client{Path: path})
 			return err == nil && s.PID == next.Process.Pid
 		})
 	})
@@ -148,9 +148,9 @@ func TestUnknown(t *testing.T) {
 	path := rendezvous(t)
 	start(t, path, freePort(t), "good")
 	for request, code := range map[string]string{
-		`{"version":1,"request":"history","more":true}`: "unknown",
-		`{"version":7,"request":"status"}`:              "version",
-		`nonsense`:                                      "malformed",
+		`{"version":1,"request":"melt","more":true}`: "unknown",
+		`{"version":7,"request":"status"}`:           "version",
+		`nonsense`:                                   "malformed",
 	} {
 		conn, err := net.Dial("unixpacket", path+".control")
 		if err != nil {
@@ -170,7 +170,7 @@ func TestUnknown(t *testing.T) {
 		if err != nil || a.Event != "refused" || a.Code != code {
 			t.Errorf("%s: %q, %v", request, b[:n], err)
 		}
-		if code == "unknown" && !strings.Contains(a.Reason, `"history"`) {
+		if code == "unknown" && !strings.Contains(a.Reason, `"melt"`) {
 			t.Errorf("it is not named: %s", a.Reason)
 		}
 	}
@@ -221,7 +221,7 @@ func TestFlood(t *testing.T) {
 	if err := r.Err(); err != nil {
 		t.Error(err)
 	}
-	if s, err := (&control.Client{Path: path}).Status(bounded(t)); err != nil || s.Generation != 11 {
+	if s, err := now(t, &control.Client{Path: path}); err != nil || s.Generation != 11 {
 		t.Errorf("Status: %+v, %v", s, err)
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/segue-go/segue/handoff"
 	"github.com/segue-go/segue/handoff/control"
 	"github.com/segue-go/segue/handoff/serve"
+	"github.com/segue-go/segue/handoff/timeline"
 	"github.com/segue-go/segue/integration/leak"
 )
 
@@ -120,6 +121,16 @@ func start(t *testing.T, path, addr, role string) *exec.Cmd {
 		return err == nil && info.Mode().Perm() == 0o600
 	})
 	return cmd
+}
+
+// now asks for the status of the generation that serves.
+func now(t *testing.T, c *control.Client) (timeline.Generation, error) {
+	t.Helper()
+	chain, err := c.Status(bounded(t))
+	if err != nil {
+		return timeline.Generation{}, err
+	}
+	return chain.Generations[0], nil
 }
 
 // rendezvous returns a path that is short enough for a socket.

@@ -139,6 +139,19 @@ func (b *Book) Since(seq uint64) ([]Entry, uint64) {
 	return all, b.seq
 }
 
+// Seq grows with each change.
+func (b *Book) Seq() uint64 { return b.seq }
+
+// ChangedSince returns the IDs of the entries that have changed after seq, and what to ask with next.
+func (b *Book) ChangedSince(seq uint64) (ids []string, now uint64) {
+	for _, e := range b.entries {
+		if e.stamp > seq {
+			ids = append(ids, e.ID)
+		}
+	}
+	return ids, b.seq
+}
+
 func (e *Entry) clone() Entry {
 	c := Entry{ID: e.ID}
 	for _, r := range []timeline.Role{timeline.Incumbent, timeline.Successor} {

@@ -3,9 +3,12 @@ package control
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/segue-go/segue/handoff/timeline"
 )
 
 // One request is made on a connection (SOCK_SEQPACKET), and one or more answers follow. Each is one packet with one JSON object, of
@@ -34,10 +37,16 @@ const (
 	DoStatus  = "status"
 	DoUpgrade = "upgrade"
 	DoStop    = "stop"
+	DoHistory = "history"
+	DoRetire  = "retire" // Request.Generation says which; 0: all that drain
+	DoWatch   = "watch"
 )
 
-// What is answered. A last one is status, done or refused; sockets come before status.
+// What is answered. A last one is status, done or refused; sockets come before status, and handoff before the done of history.
 const (
+	Handoff = "handoff" // a record of a handoff; to watch: it is new, or has come further
+	Drain   = "drain"   // to watch: older generations that drain, as they say now
+	Lost    = "lost"    // to watch: Count changes of phase were not told, since who watches is too slow
 	Sockets = "sockets" // some of those of the status that follows
 	State   = "status"  // the end of an answer to status
 	Begun   = "begun"   // the request is accepted, and is carried out whether somebody listens or not
@@ -63,6 +72,8 @@ const (
 type Request struct {
 	Version int    `json:"version"`
 	Do      string `json:"request"`
+	// Generation is the one that is to end, for retire.
+	Generation int `json:"generation,omitempty"`
 }
 
 // Answer is one of the answers. Which members it has follows from Event.
@@ -78,6 +89,12 @@ type Answer struct {
 	Successor  int      `json:"successor,omitempty"`  // process id
 	Status     *Status  `json:"status,omitempty"`
 	Sockets    []Socket `json:"sockets,omitempty"`
+
+	At          time.Time             `json:"at,omitzero"` // of a phase, to watch
+	Count       int                   `json:"count,omitempty"`
+	Chain       *timeline.Chain       `json:"chain,omitempty"` // beside Status, without the sockets
+	Handoff     *timeline.Handoff     `json:"handoff,omitempty"`
+	Generations []timeline.Generation `json:"generations,omitempty"` // of drain
 }
 
 // Status is what a generation says of itself.
@@ -112,6 +129,19 @@ func encode(a Answer) ([]byte, error) {
 		s.LastError = cut(s.LastError, maxText)
 		a.Status = &s
 	}
+	if a.Handoff != nil {
+		h := fit(*a.Handoff, MaxMessage/2)
+		a.Handoff = &h
+	}
+	if a.Generations = clip(a.Generations); a.Chain != nil {
+		c := *a.Chain
+		c.Generations = clip(c.Generations)
+		if c.Last != nil {
+			last := fit(*c.Last, MaxMessage/4)
+			c.Last = &last
+		}
+		a.Chain = &c
+	}
 	b, err := json.Marshal(a)
 	if err == nil && len(b) > MaxMessage {
 		err = fmt.Errorf("a message of %d bytes", len(b))
@@ -136,8 +166,42 @@ func cut(s string, most int) string {
 	return s[:head] + gap + s[tail:]
 }
 
-// SayStatus says s in as many messages as that takes.
-func SayStatus(say func(Answer) error, s Status) error {
+// Bounds of what a message says of generations.
+const (
+	maxGenerations = 17 // the one that is asked, and those that a report may name
+	maxError       = 256
+)
+
+// clip returns generations so that they fit a message. Their sockets are said apart.
+func clip(all []timeline.Generation) []timeline.Generation {
+	all = slices.Clone(all[:min(len(all), maxGenerations)])
+	for i := range all {
+		all[i].Sockets, all[i].Error = nil, cut(all[i].Error, maxError)
+		all[i].Waits = all[i].Waits[:min(len(all[i].Waits), 8)]
+	}
+	return all
+}
+
+// fit returns h in no more than that many bytes: of what is too long, half is left out until it fits.
+func fit(h timeline.Handoff, most int) timeline.Handoff {
+	for {
+		b, err := json.Marshal(h)
+		if err != nil || len(b) <= most {
+			return h
+		}
+		h.Refused, h.Sections = h.Refused[:len(h.Refused)/2], h.Sections[:len(h.Sections)/2]
+		h.Error, h.Output = cut(h.Error, max(len(h.Error)/2, minText)), cut(h.Output, max(len(h.Output)/2, minText))
+		if len(h.Refused)+len(h.Sections) == 0 && len(h.Error) <= minText && len(h.Output) <= minText {
+			return h // all else has bounds that are far below
+		}
+	}
+}
+
+// minText is what is left of a text at the least, in bytes.
+const minText = 512
+
+// SayStatus says s, and what the chain does, in as many messages as that takes.
+func SayStatus(say func(Answer) error, s Status, c timeline.Chain) error {
 	all := s.Sockets
 	s.Sockets = []Socket{}
 	for len(all) > 0 {
@@ -151,5 +215,5 @@ func SayStatus(say func(Answer) error, s Status) error {
 		}
 		all = all[n:]
 	}
-	return say(Answer{Event: State, Status: &s})
+	return say(Answer{Event: State, Status: &s, Chain: &c})
 }

@@ -42,7 +42,7 @@ type Server struct {
 	// Authorize decides who may ask: the one that has sent the request on conn. It has no pidfd.
 	Authorize func(p *peer.Peer, conn *net.UnixConn) error
 	// Answer carries out what p asks. say sends one answer; its error is that nobody hears it any more.
-	Answer func(ctx context.Context, p *peer.Peer, do string, say func(Answer) error)
+	Answer func(ctx context.Context, p *peer.Peer, r Request, say func(Answer) error)
 
 	accepting sync.Mutex // held while a descriptor may be opened
 
@@ -158,7 +158,7 @@ func (s *Server) attend(c *caller) {
 	case r.Version != Version:
 		_ = say(Answer{Event: Refused, Code: CodeVersion, Reason: "this process knows version 1 of the requests"})
 	default:
-		s.Answer(s.Context, p, r.Do, say)
+		s.Answer(s.Context, p, r, say)
 	}
 }
 

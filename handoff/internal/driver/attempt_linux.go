@@ -82,6 +82,7 @@ type attempt struct {
 	pastSent    bool              // the successor may go on with the totals
 	totalsBack  *chronicle.Report // with what this generation goes on when it has the sockets back; guarded by annals.mu
 	reportsNow  atomic.Bool       // they agreed on reports
+	retires     atomic.Bool       // they agreed on RETIRE
 	reporting   sync.Mutex        // guards what follows
 	reported    uint64            // what the successor knows of the book
 	said        said
@@ -197,6 +198,7 @@ func (a *attempt) awaitHello(ctx context.Context) error {
 	a.features = wire.Common(a.d.features(), hello.Features)
 	a.moves = slices.Contains(a.features, featureConns)
 	a.reportsNow.Store(slices.Contains(a.features, featureTimeline))
+	a.retires.Store(slices.Contains(a.features, featureRetire))
 	a.returns = a.moves && slices.Contains(a.features, featureReturn)
 	_, err = transport.Agreed(a.features, a.d.cfg.PullOnly, a.link)
 	return err

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net"
 	"os"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -77,22 +79,36 @@ func (d *Driver) endControl(owner bool) {
 	})
 }
 
+// requests are those that this process knows.
+var requests = []string{control.DoStatus, control.DoHistory, control.DoWatch, control.DoUpgrade, control.DoRetire, control.DoStop}
+
 // answer carries out what somebody asks at the control socket.
-func (d *Driver) answer(ctx context.Context, p *peer.Peer, do string, say func(control.Answer) error) {
+func (d *Driver) answer(ctx context.Context, p *peer.Peer, r control.Request, say func(control.Answer) error) {
 	refuse := func(code, reason string) {
 		_ = say(control.Answer{Event: control.Refused, Code: code, Reason: reason})
 	}
 	phase := d.Phase()
 	owns := phase.Owns() || phase == succession.PhaseSwitching || phase == succession.PhaseGuarding
 	switch {
-	case do != control.DoStatus && do != control.DoUpgrade && do != control.DoStop:
-		refuse(control.CodeUnknown, "this process does not know the request "+quote(do)+"; it knows status, upgrade and stop")
+	case !slices.Contains(requests, r.Do):
+		refuse(control.CodeUnknown, "this process does not know the request "+quote(r.Do)+"; it knows "+strings.Join(requests, ", "))
 	case !owns:
 		refuse(control.CodeElsewhere, "this generation is "+phase.String()+" and does not own the sockets")
-	case do == control.DoStatus:
-		_ = control.SayStatus(say, d.controlStatus())
-	case do == control.DoUpgrade:
+	case r.Do == control.DoStatus:
+		_ = control.SayStatus(say, d.controlStatus(), d.Chain())
+	case r.Do == control.DoUpgrade:
 		d.upgradeByControl(ctx, p, say)
+	case r.Do == control.DoHistory:
+		for _, h := range d.History() {
+			if say(control.Answer{Event: control.Handoff, Handoff: &h}) != nil {
+				return
+			}
+		}
+		_ = say(control.Answer{Event: control.Done, Code: control.CodeOK})
+	case r.Do == control.DoRetire:
+		d.retireByControl(p, r.Generation, say)
+	case r.Do == control.DoWatch:
+		d.watchByControl(ctx, say)
 	default:
 		d.log.Info("asked to stop", "by", p.String())
 		_ = say(control.Answer{Event: control.Begun, PID: os.Getpid(), Generation: d.Status().Number, Phase: phase.String()})

@@ -78,7 +78,8 @@ type Driver struct {
 
 	upgradeAsked chan struct{} // the predecessor passes on a request for an upgrade
 
-	annals annals // records of handoffs
+	annals   annals       // records of handoffs
+	watchers atomic.Int32 // who watches at the control socket
 
 	chain // what differs by platform: peers, rendezvous, token
 }

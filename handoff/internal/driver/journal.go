@@ -34,3 +34,19 @@ func (j *journal) since(seen *int) (phases []Phase) {
 	*seen = j.count
 	return phases
 }
+
+// told is one of the last phases.
+type told struct {
+	phase Phase
+	at    time.Time
+}
+
+// past returns the phases after the first seen ones, how many of those are not kept any more, and how many there are now.
+func (j *journal) past(seen int) (all []told, lost, now int) {
+	from := max(seen, j.count-len(j.ring))
+	for i := from; i < j.count; i++ {
+		e := j.ring[i%len(j.ring)]
+		all = append(all, told{e.phase, e.at})
+	}
+	return all, from - seen, j.count
+}

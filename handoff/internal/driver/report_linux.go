@@ -103,8 +103,12 @@ func (a *attempt) keepReporting(done <-chan struct{}) {
 	}
 }
 
-// heard takes what the successor reports.
+// heard takes what the successor reports, and that a drain is to end.
 func (a *attempt) heard(m wire.Message) bool {
+	if retire, ok := m.(*wire.Retire); ok && a.retires.Load() {
+		a.d.retire(retire.Generation)
+		return true
+	}
 	report, ok := m.(*wire.Report)
 	if !ok || !a.reportsNow.Load() {
 		return false

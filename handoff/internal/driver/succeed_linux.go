@@ -53,6 +53,7 @@ type predecessor struct {
 	in             *migrate.Inflow // of live connections; nil if none move
 
 	returns bool // they go back with the sockets
+	retires bool // it ends its drain when it is asked
 
 	released event // it will never be revived, or there is no such process any more
 	gone     event // its link is closed
@@ -210,6 +211,7 @@ func (p *predecessor) welcome(f link.Frame, m *wire.Welcome) (err error) {
 		p.in = d.Conns.From(p.link, d.inheritedPlaces())
 	}
 	p.state = slices.Contains(m.Features, featureState)
+	p.retires = slices.Contains(m.Features, featureRetire)
 	p.sections = m.Sections
 	p.stateWithin = min(time.Duration(m.StateWithin)*time.Millisecond, MaxState)
 	if p.receiver.Pull, err = transport.Agreed(m.Features, p.receiver.Only, p.link); err != nil {

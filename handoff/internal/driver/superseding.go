@@ -56,6 +56,13 @@ func (s *superseding) end(cause error) {
 	}
 }
 
+// isRetired reports whether the drains have ended because somebody asked for that.
+func (s *superseding) isRetired() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cause == errRetired //nolint:errorlint // it is this very one
+}
+
 // event happens at most once, and everyone can wait for it. The zero value is no event: nobody waits for it.
 type event struct {
 	once *sync.Once

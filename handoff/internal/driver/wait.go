@@ -6,8 +6,11 @@ import (
 	"time"
 )
 
-// errRevived ends the context of a drain function.
-var errRevived = errors.New("this generation was revived")
+// Why the context of a drain function ends, but for DrainTimeout.
+var (
+	errRevived = errors.New("this generation was revived")
+	errRetired = errors.New("somebody asked this generation to end (segue retire)")
+)
 
 // Wait returns when a generation that was superseded, or has ended, is drained: see handoff.Generation.
 func (d *Driver) Wait(ctx context.Context, drain func(context.Context) error) error {
@@ -47,7 +50,11 @@ func (d *Driver) Wait(ctx context.Context, drain func(context.Context) error) er
 		if d.ctx.Err() != nil {
 			return d.ended(ctx, drain)
 		}
-		d.flush(begun, d.cfg.DrainTimeout) // also what a drain that was cut short has given
+		within := d.cfg.DrainTimeout
+		if s.isRetired() {
+			within = 0
+		}
+		d.flush(begun, within) // also what a drain that was cut short has given
 		d.drained()
 		d.log.Info("drained; this generation is done")
 		died := d.sayBye()

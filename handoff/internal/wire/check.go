@@ -242,5 +242,12 @@ func (m *Report) check() error {
 	return nil
 }
 
+func (m *Retire) check() error {
+	if m.Generation < 1 {
+		return outOfBounds("RETIRE of generation %d", m.Generation)
+	}
+	return nil
+}
+
 func (*Bye) check() error       { return nil }
 func (m *Goodbye) check() error { return checkReason(m.Reason) }

@@ -62,6 +62,7 @@ var golden = map[string]Message{
 	typePong:     &Pong{},
 	typeUpgrade:  &Upgrade{},
 	typeReport:   &Report{Body: json.RawMessage(`{"version":1,"entries":[{"id":"00c0ffee00c0ffee"}]}`)},
+	typeRetire:   &Retire{Generation: 3},
 	typeBye:      &Bye{},
 	typeGoodbye:  &Goodbye{Reason: "SIGTERM"},
 }

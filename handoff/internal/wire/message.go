@@ -293,6 +293,12 @@ type Report struct {
 	Body json.RawMessage `json:"body"` // an object, see package chronicle
 }
 
+// Retire asks a generation that drains to end its drain, as if its time were over: the incumbent, or one before it, to which the
+// incumbent passes it on. It is sent if the sides agreed on the feature "retire", and nothing answers it.
+type Retire struct {
+	Generation int `json:"generation"` // which
+}
+
 // Bye is the last word of an incumbent that is drained and exits.
 type Bye struct{}
 

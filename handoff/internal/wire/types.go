@@ -28,6 +28,7 @@ const (
 	typeConns    = "conns"
 	typeUpgrade  = "upgrade"
 	typeReport   = "report"
+	typeRetire   = "retire"
 )
 
 // newMessage returns an empty message of a type of version 1, or nil.
@@ -79,6 +80,8 @@ func newMessage(typ string) Message {
 		return new(Upgrade)
 	case typeReport:
 		return new(Report)
+	case typeRetire:
+		return new(Retire)
 	case typeBye:
 		return new(Bye)
 	case typeGoodbye:
@@ -157,6 +160,9 @@ func (*Upgrade) Type() string { return typeUpgrade }
 
 // Type returns "report".
 func (*Report) Type() string { return typeReport }
+
+// Type returns "retire".
+func (*Retire) Type() string { return typeRetire }
 
 // Type returns "bye".
 func (*Bye) Type() string { return typeBye }

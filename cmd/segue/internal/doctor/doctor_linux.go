@@ -18,6 +18,7 @@ import (
 
 	"github.com/segue-go/segue/handoff/control"
 	"github.com/segue-go/segue/handoff/process"
+	"github.com/segue-go/segue/handoff/timeline"
 	"github.com/segue-go/segue/internal/kernel"
 )
 
@@ -76,7 +77,11 @@ func examineKernel(r *report) {
 
 // examineChain looks at who serves at path.
 func examineChain(ctx context.Context, r *report, path string) error {
-	s, asked := (&control.Client{Path: path}).Status(ctx)
+	chain, asked := (&control.Client{Path: path}).Status(ctx)
+	var s timeline.Generation
+	if asked == nil {
+		s = chain.Generations[0]
+	}
 	uid := os.Geteuid()
 	owner, err := ownerOf(path)
 	if err == nil && asked != nil && !errors.Is(asked, control.ErrNobody) {
@@ -96,8 +101,8 @@ func examineChain(ctx context.Context, r *report, path string) error {
 		r.fault("owner", asked.Error(), "run this as the user of the program, or as root")
 	default:
 		r.ok("owner", "generation %d, process %d, is %s", s.Generation, s.PID, s.Phase)
-		if s.LastError != "" {
-			r.warn("owner", "the last upgrade failed: "+s.LastError, "mend the new version; until an upgrade succeeds this stays")
+		if s.Error != "" {
+			r.warn("owner", "the last upgrade failed: "+s.Error, "mend the new version; until an upgrade succeeds this stays")
 		}
 		if s.Predecessor != 0 {
 			r.ok("owner", "process %d, the generation before, drains", s.Predecessor)
