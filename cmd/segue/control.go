@@ -37,7 +37,7 @@ The exit status:
 
      0  all went well
      1  something else went wrong, such as --timeout
-     3  it failed (upgrade, retire, stop); for upgrade, the process that was asked serves on, if the message does not say otherwise
+     3  it failed; the process that was asked serves on, if the message does not say otherwise
      4  nobody is there
      5  not allowed: the path, or the process, is somebody else's
      6  the process does not answer: it is stopped, or stuck

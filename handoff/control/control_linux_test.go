@@ -197,7 +197,7 @@ func TestFlood(t *testing.T) {
 				_ = conn.SetDeadline(time.Now().Add(time.Second))
 				switch i % 3 {
 				case 0: // asks, and does not listen
-					_, _ = conn.Write([]byte(`{"version":1,"request":"status"}`))
+					_, _ = conn.Write([]byte(`{"version":1,"request":"` + []string{"status", "history", "watch"}[i/3%3] + `"}`))
 				case 1:
 					_, _ = conn.Write(make([]byte, 60<<10))
 					_, _ = conn.Read(make([]byte, 100))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -25,6 +26,9 @@ import (
 
 // patience bounds each wait of a test.
 const patience = 15 * time.Second
+
+// secret is in the state of the role of that name.
+const secret = "it-is-not-for-everybody"
 
 const envRole, envPath, envListen = "SEGUE_TEST_ROLE", "SEGUE_TEST_PATH", "SEGUE_TEST_LISTEN"
 
@@ -54,6 +58,8 @@ func play(role string) error {
 		Command: commandFor(path),
 	}
 	switch role {
+	case "patient":
+		c.DrainTimeout = time.Minute
 	case "probation":
 		c.Probation = time.Minute
 	case "strict":
@@ -76,7 +82,22 @@ func play(role string) error {
 			return err
 		}
 	}
-	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, r.FormValue("token")) })
+	if role == "secret" {
+		err := gen.State("secret", handoff.Section{
+			Save:    func(_ context.Context, w io.Writer) error { _, err := io.WriteString(w, secret); return err },
+			Restore: func(_ context.Context, r *io.SectionReader) error { _, err := io.Copy(io.Discard, r); return err },
+		})
+		if err != nil {
+			return err
+		}
+	}
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.FormValue("hold") != "" { // until it is cut off
+			_ = http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+		}
+		fmt.Fprintln(w, r.FormValue("token"))
+	})
 	return serve.Run(ctx, gen, serve.HTTP(&http.Server{Handler: handler}, ln))
 }
 

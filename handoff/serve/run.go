@@ -226,12 +226,18 @@ func (r *runner) drain(ctx context.Context) error {
 	r.mu.Lock()
 	r.deadline, r.limited = ctx.Deadline()
 	r.mu.Unlock()
-	return r.each(func(u *unit) error {
+	err := r.each(func(u *unit) error {
 		if err := u.impl.drain(ctx); err != nil {
 			return fmt.Errorf("serve: drain %v: %w", u.Server, err)
 		}
 		return nil
 	})
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) { // or somebody has ended it before
+		r.mu.Lock()
+		r.deadline, r.limited = time.Now(), true
+		r.mu.Unlock()
+	}
+	return err
 }
 
 // finish ends what Wait has found to be drained.

@@ -29,9 +29,8 @@ func (d *Driver) retire(generation int) {
 	switch {
 	case generation < number && p != nil && p.retires && !p.gone.happened():
 		p.link.Offhand(&wire.Retire{Generation: generation})
-	case generation == number && phase == succession.PhaseDraining && !s.isRetired():
+	case generation == number && phase == succession.PhaseDraining && s.retire():
 		d.log.Info("asked to end the drain")
-		s.end(errRetired)
 	}
 }
 

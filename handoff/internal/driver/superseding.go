@@ -11,10 +11,12 @@ type superseding struct {
 	superseded event // the successor confirmed
 	revived    event // the sockets came back
 
-	mu     sync.Mutex
-	drains []context.CancelCauseFunc // of the contexts of drain functions
-	cause  error                     // why they have ended; nil: they have not
-	begun  time.Time                 // when a drain function was called that has not returned; zero: none
+	mu         sync.Mutex
+	drains     []context.CancelCauseFunc // of the contexts of drain functions
+	cause      error                     // why they have ended; nil: they have not
+	retired    bool                      // retire was called
+	retirables []*retirable
+	begun      time.Time // when a drain function was called that has not returned; zero: none
 }
 
 func newSuperseding() *superseding {
@@ -56,11 +58,56 @@ func (s *superseding) end(cause error) {
 	}
 }
 
-// isRetired reports whether the drains have ended because somebody asked for that.
+// retire has all drains be past their deadline, now and later. It reports whether that is new.
+func (s *superseding) retire() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	was := s.retired
+	s.retired = true
+	for _, c := range s.retirables {
+		c.end(context.DeadlineExceeded)
+	}
+	return !was
+}
+
 func (s *superseding) isRetired() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.cause == errRetired //nolint:errorlint // it is this very one
+	return s.retired
+}
+
+// retirable returns a context that is past its deadline from retire on. The caller calls kept when it does not need it any more.
+func (s *superseding) retirable(ctx context.Context) (_ context.Context, kept func()) {
+	c := &retirable{Context: ctx, done: make(chan struct{})}
+	stop := context.AfterFunc(ctx, func() { c.end(ctx.Err()) })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.retirables = append(s.retirables, c)
+	if s.retired {
+		c.end(context.DeadlineExceeded)
+	}
+	return c, func() { stop() }
+}
+
+// retirable is a context whose deadline can be now. The standard library has none.
+type retirable struct {
+	context.Context // what it ends with too
+	done            chan struct{}
+	once            sync.Once
+	err             error // valid once done is closed
+}
+
+func (c *retirable) end(err error) { c.once.Do(func() { c.err = err; close(c.done) }) }
+
+func (c *retirable) Done() <-chan struct{} { return c.done }
+
+func (c *retirable) Err() error {
+	select {
+	case <-c.done:
+		return c.err
+	default:
+		return nil
+	}
 }
 
 // event happens at most once, and everyone can wait for it. The zero value is no event: nobody waits for it.

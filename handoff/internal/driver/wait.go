@@ -6,11 +6,8 @@ import (
 	"time"
 )
 
-// Why the context of a drain function ends, but for DrainTimeout.
-var (
-	errRevived = errors.New("this generation was revived")
-	errRetired = errors.New("somebody asked this generation to end (segue retire)")
-)
+// errRevived ends the context of a drain function.
+var errRevived = errors.New("this generation was revived")
 
 // Wait returns when a generation that was superseded, or has ended, is drained: see handoff.Generation.
 func (d *Driver) Wait(ctx context.Context, drain func(context.Context) error) error {
@@ -52,7 +49,7 @@ func (d *Driver) Wait(ctx context.Context, drain func(context.Context) error) er
 		}
 		within := d.cfg.DrainTimeout
 		if s.isRetired() {
-			within = 0
+			within = time.Nanosecond // that time is over; 0 would be as long as it takes
 		}
 		d.flush(begun, within) // also what a drain that was cut short has given
 		d.drained()
@@ -104,6 +101,8 @@ func (d *Driver) drain(ctx context.Context, s *superseding, drain func(context.C
 	if s.revived.happened() {
 		return nil // before it began
 	}
+	ctx, kept := s.retirable(ctx)
+	defer kept()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	if within := d.cfg.DrainTimeout; within > 0 {
