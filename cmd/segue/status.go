@@ -195,12 +195,12 @@ func waits(g timeline.Generation, untilToo bool) string {
 	return strings.Join(all, ", ")
 }
 
-// phaseColors are those of what is well, and of what passes.
+// phaseColor is that of what is well, and of what passes.
 func phaseColor(p timeline.Phase) string {
-	switch {
-	case p == timeline.PhaseServing:
+	switch p {
+	case timeline.PhaseServing:
 		return "32"
-	case p == timeline.PhaseStopped:
+	case timeline.PhaseStopped:
 		return "31"
 	default:
 		return "33"
