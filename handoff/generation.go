@@ -26,8 +26,8 @@ type Generation struct {
 }
 
 // pathlessJoined is kept per process: the environment and the signals through which a Generation without a Path hands over
-// belong to the process too, so two of them would take each other's successors. What transport
-// tells Yama is the other such thing.
+// belong to the process too, so two of them would take each other's successors. There is one other thing per process: the process
+// that may take descriptors of this one where Yama forbids it to others (ptracer in package transport).
 var pathlessJoined atomic.Bool
 
 // Join makes this process the next generation on c.Path, or, if that is empty, on the path in the environment variable

@@ -13,7 +13,7 @@ const (
 	PhaseServing   = timeline.PhaseServing   // owns the sockets
 	PhaseOffering  = timeline.PhaseOffering  // owns the sockets; a successor prepares itself
 	PhaseSwitching = timeline.PhaseSwitching // accept is paused; the successor may take the token
-	PhaseGuarding  = timeline.PhaseGuarding  // somebody else owns: a successor that has not confirmed, or an heir
+	PhaseGuarding  = timeline.PhaseGuarding  // somebody else owns: a successor that has not confirmed, or an heir; or the sockets are being taken back
 	PhaseDraining  = timeline.PhaseDraining  // superseded; can be revived until its guard ends. Or it has handed the sockets back
 	PhaseStopped   = timeline.PhaseStopped   // owns nothing and never will
 )

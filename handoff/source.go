@@ -55,7 +55,7 @@ func (BaseSource) Phase(from, to Phase) {}
 // Settled does nothing.
 func (BaseSource) Settled() {}
 
-// tellPhase tells the sources, and Trace, that the phase has changed.
+// tellPhase tells the sources that the phase has changed.
 func (g *Generation) tellPhase(from, to driver.Phase) {
 	for _, s := range g.cfg.Sources {
 		s.Phase(Phase(from.String()), Phase(to.String()))

@@ -18,20 +18,16 @@ import (
 // ErrSockets is what errors about LISTEN_FDS and its descriptors wrap.
 var ErrSockets = errors.New("sockets from systemd")
 
-// socket describes a socket that systemd has passed to this process.
-type socket struct {
-	Number  int    // the descriptor
-	FDName  string // as in LISTEN_FDNAMES
-	Name    string // what the generation called it, if it comes from the store
-	Stored  bool   // it comes from the file descriptor store, not from a socket unit
-	Network string // tcp, udp, unix, unixgram, unixpacket
-	Address string
-	Err     error // why it cannot be used; nil if it can
-}
-
-// given is a descriptor that came with LISTEN_FDS, until somebody takes it.
+// given is a socket that systemd has passed to this process by LISTEN_FDS, until somebody takes it.
 type given struct {
-	socket
+	number  int    // the descriptor
+	fdName  string // as in LISTEN_FDNAMES
+	name    string // what the generation called it, if it comes from the store
+	stored  bool   // it comes from the file descriptor store, not from a socket unit
+	network string // tcp, udp, unix, unixgram, unixpacket
+	address string
+	err     error // why it cannot be used; nil if it can
+
 	info listener.Info
 	fd   *listener.FD // nil if it is no socket, and so may be anything
 	path *listener.UnixPath
@@ -39,10 +35,10 @@ type given struct {
 
 // String names it as in an error.
 func (d *given) String() string {
-	if d.Network == "" {
-		return fmt.Sprintf("descriptor %d (%q)", d.Number, d.FDName)
+	if d.network == "" {
+		return fmt.Sprintf("descriptor %d (%q)", d.number, d.fdName)
 	}
-	return fmt.Sprintf("descriptor %d (%q, %s %s)", d.Number, d.FDName, d.Network, d.Address)
+	return fmt.Sprintf("descriptor %d (%q, %s %s)", d.number, d.fdName, d.network, d.address)
 }
 
 // inheritance is what a process has got from systemd and not yet used. Several generations of a process share it, as they share
@@ -54,7 +50,7 @@ type inheritance struct {
 	free  []*given
 	fixed map[uint64]bool // cookies of sockets that belong to a socket unit, and so are not to be stored
 	gone  []string        // names in the store of which nothing can be used
-	users int             // Services
+	users int             // services
 }
 
 // process is that of this process: the environment says it once.
@@ -83,14 +79,14 @@ func (h *inheritance) use(log *slog.Logger, read func(*slog.Logger) ([]*given, e
 // sort finds out which sockets are of a socket unit, and lets go of what is in the store without being of use.
 func (h *inheritance) sort() {
 	for _, d := range h.free {
-		if d.fd != nil && !d.Stored {
+		if d.fd != nil && !d.stored {
 			h.fixed[d.info.Cookie] = true
 		}
 	}
 	h.free = slices.DeleteFunc(h.free, func(d *given) bool {
-		useless := d.Stored && (d.Err != nil || h.fixed[d.info.Cookie])
+		useless := d.stored && (d.err != nil || h.fixed[d.info.Cookie])
 		if useless {
-			h.gone = append(h.gone, d.FDName)
+			h.gone = append(h.gone, d.fdName)
 			_ = d.fd.Close()
 		}
 		return useless
@@ -118,21 +114,11 @@ func (h *inheritance) handOn() {
 func (h *inheritance) refuse() error {
 	var all []error
 	for _, d := range h.free {
-		if d.fd == nil && !d.Stored {
-			all = append(all, fmt.Errorf("%v cannot be served: %w; remove it from the unit", d, d.Err))
+		if d.fd == nil && !d.stored {
+			all = append(all, fmt.Errorf("%v cannot be served: %w; remove it from the unit", d, d.err))
 		}
 	}
 	return errors.Join(all...)
-}
-
-func (h *inheritance) sockets() []socket {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	var all []socket
-	for _, d := range h.free {
-		all = append(all, d.socket)
-	}
-	return all
 }
 
 // take returns the socket that fits best, nil if none does. In this order:
@@ -147,10 +133,10 @@ func (h *inheritance) take(w wanted) (*given, error) {
 	defer h.mu.Unlock()
 	escaped := escape(w.name)
 	for _, fits := range []func(d *given) bool{
-		func(d *given) bool { return d.FDName == escaped && w.at(d.info, true) },
-		func(d *given) bool { return !d.Stored && d.FDName == w.name && w.at(d.info, true) },
-		func(d *given) bool { return !d.Stored && d.FDName == w.name },
-		func(d *given) bool { return w.at(d.info, false) && (!d.Stored || d.Name == "") },
+		func(d *given) bool { return d.fdName == escaped && w.at(d.info, true) },
+		func(d *given) bool { return !d.stored && d.fdName == w.name && w.at(d.info, true) },
+		func(d *given) bool { return !d.stored && d.fdName == w.name },
+		func(d *given) bool { return w.at(d.info, false) && (!d.stored || d.name == "") },
 		func(d *given) bool { return w.at(d.info, false) },
 	} {
 		i := slices.IndexFunc(h.free, fits)
@@ -159,8 +145,8 @@ func (h *inheritance) take(w wanted) (*given, error) {
 		}
 		d := h.free[i]
 		switch {
-		case d.Err != nil:
-			return nil, fmt.Errorf("%w: %v: %w", ErrSockets, d, d.Err)
+		case d.err != nil:
+			return nil, fmt.Errorf("%w: %v: %w", ErrSockets, d, d.err)
 		case !w.kind(d.info):
 			return nil, fmt.Errorf("%w: %v is not of network %s; change the unit, or the name", ErrSockets, d, w.network)
 		}
@@ -185,7 +171,7 @@ func (h *inheritance) isFixed(cookie uint64) bool {
 }
 
 // leave returns what nobody has asked for: the names to remove from the store, whose sockets are closed here and their paths
-// removed, and the sockets of units. If another Service of this process may yet ask, it returns nothing.
+// removed, and the sockets of units. If another service of this process may yet ask, it returns nothing.
 func (h *inheritance) leave(log *slog.Logger) (stored []string, units []*given) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -194,13 +180,13 @@ func (h *inheritance) leave(log *slog.Logger) (stored []string, units []*given) 
 	}
 	stored, h.gone = h.gone, nil
 	h.free = slices.DeleteFunc(h.free, func(d *given) bool {
-		if !d.Stored {
+		if !d.stored {
 			units = append(units, d)
 			return false
 		}
-		stored = append(stored, d.FDName)
+		stored = append(stored, d.fdName)
 		if err := d.path.Unlink(); err != nil { // its last owner has left it for this process
-			log.Warn("a path was left behind", "name", d.Name, "path", d.path.Path, "error", err)
+			log.Warn("a path was left behind", "name", d.name, "path", d.path.Path, "error", err)
 		}
 		_ = d.fd.Close()
 		return true

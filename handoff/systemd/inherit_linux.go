@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -26,12 +27,12 @@ func readEnvironment(log *slog.Logger) ([]*given, error) {
 	var all []*given
 	var missing []error
 	for i, name := range l.Names {
-		d := &given{socket: socket{Number: startenv.FirstFD + i, FDName: name}}
-		if _, err := unix.FcntlInt(uintptr(d.Number), unix.F_GETFD, 0); err != nil {
+		d := &given{number: startenv.FirstFD + i, fdName: name}
+		if _, err := unix.FcntlInt(uintptr(d.number), unix.F_GETFD, 0); err != nil {
 			missing = append(missing, fmt.Errorf("%v is not open: %w", d, err))
 			continue
 		}
-		unix.CloseOnExec(d.Number)
+		unix.CloseOnExec(d.number)
 		d.describe()
 		all = append(all, d)
 	}
@@ -47,25 +48,25 @@ var (
 
 // describe finds out what a descriptor is, and owns it if it is a socket.
 func (d *given) describe() {
-	d.Name, d.Stored = unescape(d.FDName)
-	d.Stored = d.Stored || d.FDName == "stored" || len(d.FDName) > len(storedPrefix) && d.FDName[:len(storedPrefix)] == storedPrefix
-	fd := listener.NewFD(d.Number)
-	d.info, d.Err = listener.Describe(fd)
-	if d.Err == nil && !d.info.Socket {
+	d.name, d.stored = unescape(d.fdName)
+	d.stored = d.stored || d.fdName == "stored" || strings.HasPrefix(d.fdName, storedPrefix)
+	fd := listener.NewFD(d.number)
+	d.info, d.err = listener.Describe(fd)
+	if d.err == nil && !d.info.Socket {
 		fd.Disown() // the runtime of Go may have opened it, if the variables lie
-		d.Err = errNoSocket
+		d.err = errNoSocket
 		return
 	}
 	d.fd = fd
-	d.Network, d.Address = d.info.Network, d.info.Address
+	d.network, d.address = d.info.Network, d.info.Address
 	switch {
-	case d.Err != nil:
-	case d.Network == "":
-		d.Err = errNetwork
-	case slices.Contains([]string{"tcp", "unix", "unixpacket"}, d.Network) && !d.info.Listening:
-		d.Err = errConnection
-	case d.Stored && d.info.Domain == unix.AF_UNIX:
-		d.path, d.Err = boundPath(d.info)
+	case d.err != nil:
+	case d.network == "":
+		d.err = errNetwork
+	case slices.Contains([]string{"tcp", "unix", "unixpacket"}, d.network) && !d.info.Listening:
+		d.err = errConnection
+	case d.stored && d.info.Domain == unix.AF_UNIX:
+		d.path, d.err = boundPath(d.info)
 	}
 }
 

@@ -74,10 +74,10 @@ func pass(t *testing.T, fdName string, c syscall.Conn) *given {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &given{socket: socket{Number: fd.Disown(), FDName: fdName}}
+	d := &given{number: fd.Disown(), fdName: fdName}
 	d.describe()
 	if d.fd == nil {
-		t.Cleanup(func() { _ = unix.Close(d.Number) })
+		t.Cleanup(func() { _ = unix.Close(d.number) })
 	}
 	return d
 }
@@ -110,7 +110,7 @@ func TestTake(t *testing.T) {
 		pass(t, "web", tcp), pass(t, "app.socket", everywhere), pass(t, "dns", udp), pass(t, "conn", client), pass(t, "null", null),
 		pass(t, escape("unix/"+path), local),
 	}
-	if all[5].path == nil || !all[5].Stored || all[5].Name != "unix/"+path {
+	if all[5].path == nil || !all[5].stored || all[5].name != "unix/"+path {
 		t.Errorf("the stored Unix socket: %+v", all[5])
 	}
 	for _, tt := range []struct {

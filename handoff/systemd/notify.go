@@ -87,9 +87,7 @@ func (n *notifier) trySend(text string, fds []syscall.Conn) (err error) {
 	if err == nil {
 		err = fdpass.Send(n.conn, []byte(text), fds...)
 	}
-	if err != nil {
-		n.left -= time.Since(begun)
-	}
+	n.left -= time.Since(begun)
 	if err != nil {
 		_ = n.conn.Close()
 		n.conn = nil

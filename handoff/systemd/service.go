@@ -46,8 +46,9 @@ type service struct {
 
 	mu       sync.Mutex
 	phase    handoff.Phase
-	main     bool // systemd listens to this process, as far as it knows
-	perhaps  bool // systemd may take it for the main process: its PID file is there
+	before   handoff.Phase // the one before phase
+	main     bool          // systemd listens to this process, as far as it knows
+	perhaps  bool          // systemd may take it for the main process: its PID file is there
 	said     string
 	parting  string // of a successor: where it serves, if that is not this unit
 	failed   string // why the last upgrade has failed
@@ -79,7 +80,8 @@ type environment struct {
 // served. Variables for another process, such as an ancestor's, are no error. Nor is a NOTIFY_SOCKET that does not work: it is
 // logged, and the program serves.
 //
-// What systemd is told takes up to a second, all together, in each phase, if it does not read, and 5 seconds at the end.
+// What systemd is told takes up to a second, all together, in each phase, if it does not read or reads slowly, a second more if the
+// watchdog is being fed then, and 5 seconds at the end.
 func Join(ctx context.Context, c handoff.Config, o Options) (*handoff.Generation, error) {
 	if c.Init && os.Getpid() == 1 { // the program that is started again takes what systemd has passed
 		return handoff.Join(ctx, c)
@@ -172,7 +174,7 @@ func (s *service) endLocked() {
 func (s *service) phased(to handoff.Phase) {
 	s.mu.Lock()
 	s.n.begin()
-	s.phase = to
+	s.before, s.phase = s.phase, to
 	if to != handoff.PhaseStopped {
 		if to == handoff.PhaseServing && !s.main {
 			s.perhaps = true
@@ -209,6 +211,10 @@ func (s *service) announceLocked() {
 	case handoff.PhaseOffering:
 		state, status = daemon.SdNotifyReloading, "upgrading: a successor starts"
 	case handoff.PhaseSwitching, handoff.PhaseGuarding:
+		if s.before == handoff.PhaseDraining { // a revival
+			status = "the successor failed; this process takes the sockets back"
+			break
+		}
 		state, status = daemon.SdNotifyReloading, "upgrading: a successor takes over"
 	case handoff.PhaseDraining:
 		status = "a successor serves; process " + strconv.Itoa(os.Getpid()) + " finishes what it has begun"
@@ -253,8 +259,8 @@ func (s *service) settled() {
 		s.unstoreLocked(name)
 	}
 	for _, u := range units {
-		if u.Err != nil {
-			s.log.Warn("a socket of the unit cannot be used", "socket", u.String(), "error", u.Err)
+		if u.err != nil {
+			s.log.Warn("a socket of the unit cannot be used", "socket", u.String(), "error", u.err)
 			continue
 		}
 		s.log.Warn("a socket of the unit is not asked for: its clients wait in vain", "socket", u.String())
@@ -274,6 +280,11 @@ func (s *service) released(to hook.Successor) {
 	if to.Foreign || where == elsewhere {
 		// The sockets are the other process's now, which does not know of the store. This unit, started again, would share them.
 		s.emptyStoreLocked()
+	}
+	if where == nowhere { // by now nobody serves: this process gives up its sockets
+		s.parting = fmt.Sprintf("; its successor, process %d, has ended", to.PID)
+		s.log.Warn("the successor has ended, and the service ends with this process", "successor", to.PID)
+		return
 	}
 	if where != inUnit {
 		who := "a process without a number here"

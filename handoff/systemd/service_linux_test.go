@@ -11,10 +11,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/segue-go/segue/handoff"
+	"github.com/segue-go/segue/handoff/fdpass"
 	"github.com/segue-go/segue/handoff/internal/hook"
 )
 
@@ -49,15 +51,22 @@ func TestNotify(t *testing.T) {
 		m.hears("READY=1\nSTATUS=serving, process " + self)
 		s.goes(handoff.PhaseOffering, handoff.PhaseSwitching, handoff.PhaseServing) // an attempt that fails
 		m.hears(`RELOADING=1\nMONOTONIC_USEC=\d+\nSTATUS=upgrading.*`, "STATUS=upgrading.*", "READY=1\nSTATUS=serving.*")
+		for range 2 {
+			s.goes(handoff.PhaseOffering, handoff.PhaseSwitching, handoff.PhaseGuarding, handoff.PhaseDraining)
+			m.hears(`RELOADING=1\nMONOTONIC_USEC=\d+\nSTATUS=upgrading.*`, "STATUS=upgrading.*", "STATUS=upgrading.*", "READY=1\nSTATUS=a successor serves.*")
+			s.goes(handoff.PhaseGuarding, handoff.PhaseServing) // the successor has died within the guard
+			m.hears("STATUS=the successor failed; this process takes the sockets back", "STATUS=serving, process "+self)
+		}
 		s.goes(handoff.PhaseOffering, handoff.PhaseSwitching, handoff.PhaseGuarding, handoff.PhaseDraining)
-		m.hears(`RELOADING=1\nMONOTONIC_USEC=\d+\nSTATUS=upgrading.*`, "STATUS=upgrading.*", "STATUS=upgrading.*", "READY=1\nSTATUS=a successor serves.*")
+		m.forget()
 		s.released(hook.Successor{PID: os.Getpid()})
 		s.goes(handoff.PhaseStopped)
 		m.hears("MAINPID="+self+`(\nMAINPIDFDID=\d+)?\nSTATUS=serving, process `+self, `BARRIER=1\n\+1`)
 	}
 }
 
-// TestStopping: only the main process says that the service stops, and one whose successor is dead, or of another unit, still is that.
+// TestStopping: only the main process says that the service stops, and one whose successor is dead still is that: nobody has taken
+// over then. TestStoreLeft has a successor that is of another unit.
 func TestStopping(t *testing.T) {
 	m := newManager(t, filepath.Join(shortDir(t), "n"))
 	s := start(t, Options{})
@@ -70,7 +79,7 @@ func TestStopping(t *testing.T) {
 	}
 	s.released(hook.Successor{PID: dead.Process.Pid})
 	s.goes(handoff.PhaseStopped)
-	m.hears("STATUS=a successor serves.*", "STOPPING=1\nSTATUS=stopping; process .* has taken over")
+	m.hears("STATUS=a successor serves.*", "STOPPING=1\nSTATUS=stopping; its successor, process "+strconv.Itoa(dead.Process.Pid)+", has ended")
 	s.goes(handoff.PhaseStopped)
 	m.hears()
 }
@@ -108,6 +117,19 @@ func TestWatchdog(t *testing.T) {
 	s := start(t, Options{})
 	s.goes(handoff.PhaseServing, handoff.PhaseOffering, handoff.PhaseGuarding)
 	m.fed(2)
+}
+
+// TestWatchdogHandedOn: the new main process has the whole time from when it is named.
+func TestWatchdogHandedOn(t *testing.T) {
+	t.Setenv("WATCHDOG_PID", self)
+	t.Setenv("WATCHDOG_USEC", "3600000000")
+	m := newManager(t, filepath.Join(shortDir(t), "n"))
+	s := start(t, Options{})
+	s.goes(handoff.PhaseServing)
+	m.hears("READY=1\nSTATUS=.*", "WATCHDOG=1")
+	s.goes(handoff.PhaseDraining)
+	s.released(hook.Successor{PID: os.Getpid()})
+	m.hears("STATUS=.*", "MAINPID="+self+`(\nMAINPIDFDID=\d+)?\nWATCHDOG=1\nSTATUS=serving, process `+self, `BARRIER=1\n\+1`)
 }
 
 // TestWatchdogAlive: a program that is not well by its own account does not feed it, which is in the log once.
@@ -186,43 +208,81 @@ func TestNotifySocket(t *testing.T) {
 	}
 }
 
-// TestNotifySocketFull: one that nobody reads, whose queue is full, costs a second each time that something happens, however many
-// sockets are to be stored, and it is in the log once.
+// TestNotifySocketFull: a full queue costs a second each time that something happens, however many sockets are to be stored, whether
+// nobody reads it or somebody who is slow. It is in the log, and once if nothing gets through.
 func TestNotifySocketFull(t *testing.T) {
-	socket := filepath.Join(shortDir(t), "n")
-	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram", Name: socket})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	t.Setenv("NOTIFY_SOCKET", socket)
-	filler, err := net.DialUnix("unixgram", nil, c.LocalAddr().(*net.UnixAddr))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer filler.Close()
-	for err == nil { // net.unix.max_dgram_qlen of them
-		_ = filler.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
-		_, err = filler.Write([]byte("x"))
-	}
-	if !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Fatal(err)
-	}
-	var log logged
-	// A second for each message would be more than two minutes.
-	tooLong := time.AfterFunc(4*patience, func() { _ = c.Close() })
-	g := start(t, Options{Logger: slog.New(slog.NewTextHandler(&log, nil))}).join(t, handoff.Config{})
-	for range 100 {
-		listen(t, g, "127.0.0.1:0")
-	}
-	ready(t, g)
-	listen(t, g, "127.0.0.1:0")
-	_ = g.Close()
-	if !tooLong.Stop() {
-		t.Error("it waits for each message")
-	}
-	if n := strings.Count(log.String(), "systemd is not told"); n != 1 {
-		t.Errorf("logged %d times:\n%s", n, log.String())
+	for name, pace := range map[string]time.Duration{"nobody reads": 0, "slow": 50 * time.Millisecond} {
+		t.Run(name, func(t *testing.T) {
+			socket := filepath.Join(shortDir(t), "n")
+			c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram", Name: socket})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			t.Setenv("NOTIFY_SOCKET", socket)
+			filler, err := net.DialUnix("unixgram", nil, c.LocalAddr().(*net.UnixAddr))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer filler.Close()
+			for err == nil { // net.unix.max_dgram_qlen of them
+				_ = filler.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
+				_, err = filler.Write([]byte("x"))
+			}
+			if !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Fatal(err)
+			}
+			var reading sync.WaitGroup
+			defer reading.Wait()
+			ended := make(chan struct{})
+			defer func() {
+				close(ended)
+				_ = c.Close()
+			}()
+			if pace > 0 {
+				reading.Go(func() {
+					for tick := time.NewTicker(pace); ; {
+						select {
+						case <-tick.C:
+							if msg, err := fdpass.Recv(c, make([]byte, 4096)); err == nil {
+								msg.Close()
+							}
+						case <-ended:
+							tick.Stop()
+							return
+						}
+					}
+				})
+			}
+			var log logged
+			// A second for each message would be more than two minutes.
+			tooLong := time.AfterFunc(4*patience, func() { _ = c.Close() })
+			s := start(t, Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+			g := s.join(t, handoff.Config{})
+			for range 100 {
+				listen(t, g, "127.0.0.1:0")
+			}
+			ready(t, g)
+			s.mu.Lock()
+			stored := 0
+			for _, k := range s.sockets {
+				if k.stored {
+					stored++
+				}
+			}
+			s.mu.Unlock()
+			if stored == 100 || (stored > 0) != (pace > 0) {
+				t.Errorf("%d sockets are stored in a second, at one each %v", stored, pace)
+			}
+			listen(t, g, "127.0.0.1:0")
+			_ = g.Close()
+			if !tooLong.Stop() {
+				t.Error("it waits for each message")
+			}
+			if n := strings.Count(log.String(), "systemd is not told"); n == 0 || n > 1 && pace == 0 {
+				t.Errorf("logged %d times:\n%s", n, log.String())
+			}
+		})
 	}
 }
 
@@ -244,7 +304,7 @@ func TestOpen(t *testing.T) {
 	}
 	defer ln.Close()
 	s := start(t, Options{}, pass(t, "web", ln.(*net.TCPListener)))
-	if got := s.got.sockets(); len(got) != 1 || got[0].Address != ln.Addr().String() || got[0].Stored || got[0].Err != nil {
+	if got := s.got.free; len(got) != 1 || got[0].address != ln.Addr().String() || got[0].stored || got[0].err != nil {
 		t.Errorf("sockets: %+v", got)
 	}
 	src := (*source)(s)

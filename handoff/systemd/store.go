@@ -43,8 +43,8 @@ func (s *service) returnCopy(cookie uint64) (fdName string) {
 		used := l.d.info.Cookie == cookie
 		if used {
 			_ = l.d.fd.Close()
-			if l.d.Stored {
-				fdName = l.d.FDName
+			if l.d.stored {
+				fdName = l.d.fdName
 			}
 		}
 		return used

@@ -216,7 +216,6 @@ func TestStorePath(t *testing.T) {
 		{name: "no store", o: Options{NoStore: true}},
 		{name: "FileDescriptorStoreMax is 0", env: map[string]string{"FDSTORE": "0"}},
 		{name: "closed by the program", closed: true},
-		{name: "of a successor that is not yet the main process", env: map[string]string{"SEGUE_HANDOFF": "3:1:"}, stays: true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := newManager(t, filepath.Join(shortDir(t), "n"))
@@ -224,9 +223,7 @@ func TestStorePath(t *testing.T) {
 			for k, v := range tt.env {
 				t.Setenv(k, v)
 			}
-			s := start(t, tt.o)
-			_ = os.Unsetenv("SEGUE_HANDOFF") // the generation itself has no predecessor
-			g := s.join(t, handoff.Config{})
+			g := start(t, tt.o).join(t, handoff.Config{})
 			ln, err := g.Listen(t.Context(), "unix", path)
 			if err != nil {
 				t.Fatal(err)
@@ -271,6 +268,49 @@ func TestStorePath(t *testing.T) {
 				t.Error("the path of a socket that nobody asked for stays")
 			}
 			m.stored("unixgram/"+path+"g", 0)
+		})
+	}
+}
+
+// TestStoreOfPredecessor: what a successor owns that is not yet the main process, its predecessor has stored, if anything is.
+func TestStoreOfPredecessor(t *testing.T) {
+	t.Setenv("SEGUE_HANDOFF", "3:1:")
+	newManager(t, filepath.Join(shortDir(t), "n"))
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	o := hook.Socket{Name: "web", Conn: ln.(*net.TCPListener)}
+	for _, tt := range []struct {
+		name            string
+		o               Options
+		storeMax        string
+		unknown, ofUnit bool
+		keeps           bool
+	}{
+		{name: "stored", keeps: true},
+		{name: "stored, as systemd says", storeMax: "16", keeps: true},
+		{name: "not the generation's", unknown: true},
+		{name: "of a socket unit", ofUnit: true},
+		{name: "no store", o: Options{NoStore: true}},
+		{name: "FileDescriptorStoreMax is 0", storeMax: "0"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if tt.storeMax != "" {
+				t.Setenv("FDSTORE", tt.storeMax)
+			}
+			s := start(t, tt.o)
+			if tt.ofUnit {
+				s.got.fixed[cookieOf(t, ln)] = true
+			}
+			if !tt.unknown {
+				s.opened(o)
+			}
+			s.goes(handoff.PhaseProbation, handoff.PhaseServing)
+			if got := s.keeps(o); s.main || got != tt.keeps {
+				t.Errorf("main: %v, keeps: %v, want %v", s.main, got, tt.keeps)
+			}
 		})
 	}
 }

@@ -50,6 +50,7 @@ func (s *service) feed(ctx context.Context, well bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if (s.main || s.perhaps) && !s.ended { // not a word after MAINPID
+		s.n.begin()
 		s.n.send(daemon.SdNotifyWatchdog)
 	}
 	return true
@@ -72,6 +73,7 @@ func (s *service) repeatLocked() {
 			}
 			s.mu.Lock()
 			s.said = ""
+			s.n.begin()
 			s.announceLocked()
 			s.mu.Unlock()
 		}

@@ -102,6 +102,7 @@ func echo(pc net.PacketConn) {
 
 // tableflip is the program as its authors wrote it, after the README of tableflip.
 func (f *fixture) tableflip() error {
+	parent := os.Getppid()
 	upg, err := real.New(real.Options{PIDFile: f.path("pid"), UpgradeTimeout: 10 * time.Second})
 	if err != nil {
 		return err
@@ -177,6 +178,12 @@ func (f *fixture) tableflip() error {
 		return err
 	}
 	f.serving("tableflip", file, hub)
+	if upg.HasParent() {
+		go func() {
+			err := upg.WaitForParent(context.Background())
+			fmt.Println("waited for the parent:", err, "it has ended:", hasEnded(parent))
+		}()
+	}
 	<-upg.Exit()
 	if b, _ := os.ReadFile(f.path("pid")); !stopping.Load() && strings.TrimSpace(string(b)) == strconv.Itoa(os.Getpid()) {
 		fmt.Println("the PID file names this process, which was told that another one serves")
@@ -192,6 +199,19 @@ func (f *fixture) tableflip() error {
 	srv.SetKeepAlivesEnabled(false)
 	accepted.Wait()
 	return nil
+}
+
+// hasEnded reports whether a process is gone, or about to be: it closes its files before it is a zombie, and is PF_EXITING by then
+// (do_exit in kernel/exit.c).
+func hasEnded(pid int) bool {
+	const pfExiting = 0x4
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return true
+	}
+	fields := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:])) // proc_pid_stat(5): from the third on
+	flags, err := strconv.ParseUint(fields[6], 10, 64)
+	return err == nil && flags&pfExiting != 0 || fields[0] == "Z" || fields[0] == "X"
 }
 
 // counted counts connections.

@@ -1,9 +1,11 @@
 package tableflip_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -203,6 +205,41 @@ func TestFailedBack(t *testing.T) {
 	s.becomes("tableflip", syscall.SIGUSR2)
 	tr.flows(10)
 	tr.ends()
+	s.stops()
+}
+
+// TestParentEnds rolls back while a request is being answered: for the old program its parent, which is on segue, has ended when the
+// process has, and not when that one lets go.
+func TestParentEnds(t *testing.T) {
+	s := deploy(t, "segue")
+	c, err := net.Dial("tcp", s.address)
+	must(t, err)
+	defer c.Close()
+	must(t, c.SetDeadline(time.Now().Add(patience)))
+	_, err = io.WriteString(c, "POST /token HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 7\r\nExpect: 100-continue\r\n\r\n")
+	must(t, err)
+	answer := bufio.NewReader(c)
+	if line, err := answer.ReadString('\n'); err != nil || !strings.Contains(line, "100") { // the handler wants the body
+		t.Fatalf("answered %q, %v", line, err)
+	}
+	parent := s.now
+	s.install("tableflip")
+	s.signal(syscall.SIGUSR2)
+	s.serves("tableflip")
+	until(t, "it is rolled back", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return strings.Contains(s.output.String(), "rollback: <nil>")
+	})
+	_, err = io.WriteString(c, "token=x")
+	must(t, err)
+	if _, err := io.ReadAll(answer); err != nil {
+		t.Error(err)
+	}
+	if how := s.line("waited for the parent:"); how != "<nil> it has ended: true" {
+		t.Errorf("the old program waits for its parent: %s", how)
+	}
+	s.ends(parent)
 	s.stops()
 }
 

@@ -11,7 +11,7 @@ const (
 	PhaseServing   Phase = "serving"   // owns the sockets
 	PhaseOffering  Phase = "offering"  // owns the sockets; a successor prepares itself
 	PhaseSwitching Phase = "switching" // accept is paused; the successor may take the token
-	PhaseGuarding  Phase = "guarding"  // somebody else owns: a successor that has not confirmed, or an heir
+	PhaseGuarding  Phase = "guarding"  // somebody else owns: a successor that has not confirmed, or an heir; or the sockets are being taken back
 	PhaseDraining  Phase = "draining"  // superseded; can be revived until its guard ends. Or it has handed the sockets back
 	PhaseStopped   Phase = "stopped"   // owns nothing and never will
 )

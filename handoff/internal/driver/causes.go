@@ -4,7 +4,7 @@ package driver
 // more, and a successor that cannot be killed can add to it as often as it likes.
 type causes []error
 
-// also adds next to what is known. It copies nothing of err, so err must not be changed.
+// also adds next to what is known.
 func also(err, next error) error {
 	var c causes
 	if known, ok := err.(causes); ok { //nolint:errorlint // only the outermost is ours

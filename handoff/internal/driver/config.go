@@ -29,7 +29,7 @@ type Config struct {
 	DryRun     string // the file for what a dry run finds (startenv.DryRun); empty: it is no dry run
 	Command    func() *exec.Cmd
 	Siblings   bool
-	Environ    func(env []string) []string // of a successor that this process starts, from what it would be; nil: that
+	Environ    func(env []string) []string // changes the environment of a successor that this process starts; nil: it is left as it is
 	Signals    []os.Signal
 
 	ReadyTimeout, StepTimeout, StateTimeout, DrainTimeout, StopTimeout, Guard, Probation time.Duration

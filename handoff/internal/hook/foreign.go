@@ -26,11 +26,6 @@ type Upgrader struct {
 	to func(context.Context, Start) error
 }
 
-// Upgradable is what embeds an Upgrader: nothing else has the method, whose name only this package can say.
-type Upgradable interface {
-	upgradeTo(context.Context, Start) error
-}
-
 // NewUpgrader makes an Upgrader that hands over by calling to.
 func NewUpgrader(to func(context.Context, Start) error) Upgrader { return Upgrader{to} }
 
@@ -53,6 +48,10 @@ func (u Upgrader) upgradeTo(ctx context.Context, start Start) error { return u.t
 //
 // Errors: that of start; handoff.BusyError, handoff.ErrNotOwner; errors.ErrUnsupported where segue cannot hand over. Process 1
 // is refused, because the other process would end with it.
-func UpgradeTo(ctx context.Context, generation Upgradable, start Start) error {
+//
+// generation is a handoff.Generation: only what embeds an [Upgrader] has the method, whose name only this package can say.
+func UpgradeTo(ctx context.Context, generation interface {
+	upgradeTo(context.Context, Start) error
+}, start Start) error {
 	return generation.upgradeTo(ctx, start)
 }

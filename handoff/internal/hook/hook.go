@@ -18,8 +18,8 @@ type Successor struct {
 	Foreign bool // it does not speak segue's protocol: see UpgradeTo
 }
 
-// Observer is told of what happens, by several goroutines, synchronously: what it takes delays the generation. It must not call
-// the generation's methods.
+// Observer is told of what happens, by several goroutines, synchronously: what it takes delays the generation. Driver.mu is not held. It
+// must not call the generation's methods all the same: Keeps is called while Driver.stopping is held, for which Close waits.
 type Observer interface {
 	// Opened is called when the generation has got a socket: it was bound, or came from a Source or the predecessor.
 	Opened(Socket)
