@@ -22,7 +22,8 @@ type Generation struct {
 	Updated time.Time `json:"updated"`
 }
 
-// ConnsNow counts connections by what they do. Those that package serve does not track are not in it.
+// ConnsNow counts connections by what they do. In Active and Idle are those of servers of package serve whose connections can move:
+// HTTP/1 without TLS. Those of HTTPS, of HTTP/2, of GRPC and of Func are not counted, nor those that the program serves by itself.
 type ConnsNow struct {
 	Active  int `json:"active"`
 	Idle    int `json:"idle"`
