@@ -1,6 +1,7 @@
 package handoff_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"testing"
@@ -8,6 +9,44 @@ import (
 
 	"github.com/segue-go/segue/handoff"
 )
+
+// TestSupervisedUntold: who cannot tell the supervisor that it serves does not take over, since the supervisor would end it.
+func TestSupervisedUntold(t *testing.T) {
+	path := rendezvous(t)
+	t.Setenv("SEGUE_RENDEZVOUS", path)
+	t.Setenv("SEGUE_PIDFILE", path+".missing/pid")
+	g, err := handoff.Join(bounded(t), config(t, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	if err := g.Ready(bounded(t)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("Ready of the first generation: %v", err)
+	}
+	_ = g.Close()
+
+	first, err := handoff.Join(bounded(t), config(t, path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	if err := first.Ready(bounded(t)); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("SEGUE_RENDEZVOUS", path)
+	t.Setenv("SEGUE_PIDFILE", path+".missing/pid")
+	second, err := handoff.Join(bounded(t), config(t, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	if err := second.Ready(bounded(t)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("Ready of a successor: %v", err)
+	}
+	if p := first.Status().Phase; p != handoff.PhaseServing && p != handoff.PhaseOffering {
+		t.Errorf("the first one is %v", p)
+	}
+}
 
 // TestSupervised joins where a supervisor says, which is told by its own PID file; and only the Generation for which that is
 // heeds it.

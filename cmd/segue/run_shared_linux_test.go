@@ -62,6 +62,22 @@ func (s *supervisor) busy() {
 	must(s.t, err)
 }
 
+// TestRunUntold: a process that serves at the rendezvous, and could not write the PID file, is not killed for that.
+func TestRunUntold(t *testing.T) {
+	s := supervised(t, nil, nil, "--ready", "joined", "--ready-timeout", "4s", "--", "python3", "-c", `
+import os, socket, time
+s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+s.bind(os.environ["SEGUE_RENDEZVOUS"] + ".control")
+s.listen()
+time.sleep(3600)`)
+	s.has("has not written the PID file", 1)
+	s.has("msg=serving", 1)
+	s.signal(unix.SIGTERM)
+	if status := s.ends(); status != 128+int(unix.SIGTERM) {
+		t.Errorf("status %d", status)
+	}
+}
+
 // TestRunDisplaced kills a program that has handed over to another container, while it drains: that is no crash. It is not
 // started again, or it would take over in its turn.
 func TestRunDisplaced(t *testing.T) {

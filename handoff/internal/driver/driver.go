@@ -17,6 +17,7 @@ import (
 
 	"github.com/segue-go/segue/handoff/internal/chronicle"
 	"github.com/segue-go/segue/handoff/internal/migrate"
+	"github.com/segue-go/segue/handoff/internal/pidfile"
 	"github.com/segue-go/segue/handoff/internal/sockets"
 	"github.com/segue-go/segue/handoff/internal/state"
 	"github.com/segue-go/segue/handoff/internal/succession"
@@ -48,11 +49,12 @@ type Driver struct {
 	beginClose    context.CancelCauseFunc
 	handedBack    context.Context // ends when the sockets went back to the predecessor; its cause is an ErrHandedBack
 	setHandedBack context.CancelCauseFunc
-	readying      sync.Mutex // held throughout Ready; taken before mu
-	stopping      sync.Mutex // held throughout stop; taken before mu
-	rows          sync.Mutex // held while the row of the table that begins to serve, or ends it, is carried out; taken before mu
-	supervisor    sync.Mutex // held while its PID file is written; taken last
-	handback      sync.Mutex // held throughout HandBack; taken before the lock of exclusive sections, rows and mu
+	readying      sync.Mutex        // held throughout Ready; taken before mu
+	stopping      sync.Mutex        // held throughout stop; taken before mu
+	rows          sync.Mutex        // held while the row of the table that begins to serve, or ends it, is carried out; taken before mu
+	supervisor    sync.Mutex        // held while its PID file is written; taken last
+	nameReady     *pidfile.Prepared // what prepareName has made
+	handback      sync.Mutex        // held throughout HandBack; taken before the lock of exclusive sections, rows and mu
 
 	mu            sync.Mutex
 	toPredecessor succession.Successor // what this generation is to the one before it

@@ -10,6 +10,7 @@ import (
 
 	"github.com/segue-go/segue/handoff/internal/pidfile"
 	"github.com/segue-go/segue/handoff/internal/succession"
+	"github.com/segue-go/segue/internal/startenv"
 )
 
 // Ready makes this generation the owner of the sockets and opens them. On an error it does not and never will.
@@ -90,6 +91,9 @@ func (d *Driver) stop() {
 			pidfile.Remove(name)
 		}
 	}
+	d.supervisor.Lock()
+	d.dropName()
+	d.supervisor.Unlock()
 	d.closeChain(owner)
 	d.started.happen()
 	d.cancel(net.ErrClosed)
@@ -124,12 +128,47 @@ func (d *Driver) tellSupervisor(serves bool) {
 	if d.named == serves {
 		return
 	}
-	if d.named = serves; serves {
-		d.writePIDFile(d.cfg.Supervisor)
-	} else if name := d.cfg.Supervisor; name != "" {
-		if err := pidfile.Supersede(name); err != nil {
-			d.log.Error("the PID file was not written", "path", name, "error", err)
-		}
+	name := d.cfg.Supervisor
+	if name == "" {
+		return
+	}
+	write := pidfile.Write
+	if !serves {
+		write = pidfile.Supersede
+	} else if p := d.nameReady; p != nil {
+		d.nameReady = nil
+		write = func(string) error { return p.Put() }
+	}
+	if err := write(name); err != nil {
+		d.log.Error("the PID file was not written", "path", name, "error", err)
+		return // Announce tries again
+	}
+	d.named = serves
+}
+
+// prepareName has the supervisor's PID file ready to be put in place: a supervisor that does not hear who serves would end that process.
+// So who could not write it does not take over.
+func (d *Driver) prepareName() error {
+	name := d.cfg.Supervisor
+	if name == "" {
+		return nil
+	}
+	p, err := pidfile.Prepare(name)
+	if err != nil {
+		return fmt.Errorf("the supervisor cannot be told that this process serves: write its PID file ("+startenv.PIDFile+"); make room there, or start the supervisor again if its directory is gone: %w", err)
+	}
+	d.supervisor.Lock()
+	defer d.supervisor.Unlock()
+	d.dropName()
+	d.nameReady = p
+	return nil
+}
+
+// dropName gives up what prepareName has made. The caller has supervisor.
+func (d *Driver) dropName() {
+	if d.nameReady != nil {
+		d.nameReady.Drop()
+		d.nameReady = nil
 	}
 }
 

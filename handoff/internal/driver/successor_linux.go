@@ -254,6 +254,10 @@ func (d *Driver) own(ctx context.Context) error {
 			return p.endDryRun()
 		}
 	}
+	if err := d.prepareName(); err != nil {
+		d.decide(p, input{event: succession.GiveUp, cause: err})
+		return err
+	}
 	d.fillSpares() // before clients come; after the receipts it would be in the way of COMMIT, while nobody accepts
 	if p != nil {
 		p.rec.stageEnds(timeline.StageWarmup)

@@ -71,13 +71,15 @@ type reaper struct {
 	status   int  // of the last one
 	away     bool // the process that served is superseded by one of another container
 	stopping bool
-	bound    <-chan time.Time
+	// unreadable: the PID file, as when its directory is gone. So it is unknown who serves.
+	unreadable bool
+	bound      <-chan time.Time
 }
 
 // look reads who serves.
 func (r *reaper) look() {
 	pid, superseded, err := startenv.ReadPIDFile(r.o.PIDFile)
-	r.away = err == nil && superseded
+	r.away, r.unreadable = err == nil && superseded, err != nil
 	if err != nil || superseded || pid <= 1 || pid == r.main || unix.Kill(pid, 0) != nil || dead(pid) {
 		return
 	}
@@ -138,6 +140,7 @@ func (r *reaper) reap() (over bool) {
 		}
 		switch {
 		case r.stopping:
+		case r.status == 0 && r.unreadable && r.heirs(): // who has taken over could not say so
 		case r.status == 0, r.away: // somebody wished that, or another container's process serves
 			r.stop()
 		default:

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -105,19 +106,41 @@ func (r *runner) watchOther(p *proc) {
 	})
 }
 
-// taken reports whether a process that is no descendant listens at the control socket of the rendezvous, as the one does that
-// serves (package handoff/control).
+// taken reports whether a process that is no descendant serves at the rendezvous.
 func (r *runner) taken() bool {
+	pid, ok := r.listens()
+	return ok && !isDescendant(pid)
+}
+
+// tooLate: p has had its time. If it serves nevertheless, and only could not write the PID file, it is not to be killed.
+func (r *runner) tooLate(p *proc) []action {
+	r.readName()
+	if p.role != starting || !r.m.has(p) {
+		return nil
+	}
+	if pid, ok := r.listens(); ok && (pid == p.pid || slices.Contains(ancestors(pid), p.pid)) {
+		r.o.Log.Warn("a process serves that has not written the PID file", "pid", pid, "path", r.pidFile())
+		return r.m.named(pid, ancestors(pid), time.Now())
+	}
+	return r.m.tooLate(p)
+}
+
+// listens returns the process that listens at the control socket of the rendezvous, as the one does that serves (package
+// handoff/control); 0 for one in another PID namespace.
+func (r *runner) listens() (pid int, ok bool) {
 	conn, err := net.Dial("unixpacket", r.o.Rendezvous+".control")
 	if err != nil {
-		return false // nobody, or one who does not answer: COMMAND finds out more
+		return 0, false // nobody, or one who does not answer: COMMAND finds out more
 	}
 	defer conn.Close()
 	raw, err := conn.(*net.UnixConn).SyscallConn()
 	if err != nil {
-		return false
+		return 0, false
 	}
 	var listener *unix.Ucred
 	err2 := raw.Control(func(n uintptr) { listener, err = unix.GetsockoptUcred(int(n), unix.SOL_SOCKET, unix.SO_PEERCRED) }) // who has called listen(2)
-	return err == nil && err2 == nil && !isDescendant(int(listener.Pid))                                                     // 0 in another PID namespace
+	if err != nil || err2 != nil {
+		return 0, false
+	}
+	return int(listener.Pid), true
 }

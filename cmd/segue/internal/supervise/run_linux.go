@@ -188,7 +188,7 @@ func (r *runner) do(acts []action) {
 		case a.kill != nil:
 			r.later(a.kill.after, func() []action { return r.m.overdue(a.kill.proc) })
 		case a.ready != nil:
-			r.later(a.ready.after, func() []action { return r.m.tooLate(a.ready.proc) })
+			r.later(a.ready.after, func() []action { return r.tooLate(a.ready.proc) })
 		case a.again > 0:
 			r.later(a.again, func() []action {
 				r.readName()
