@@ -48,7 +48,8 @@ const (
 	TransportTaken Transport = "taken" // pidfd_getfd
 )
 
-// Stage is a part of a handoff. Stages follow each other, but for connections, guard and drain, which begin together.
+// Stage is a part of a handoff. Stages follow each other, but for state, which is within prepare, and connections, guard and
+// drain, which begin together.
 type Stage string
 
 // The stages, in their order.

@@ -66,6 +66,23 @@ func TestJoin(t *testing.T) {
 	}
 }
 
+// TestStagesFollow: what two processes have measured does not overlap by the time that a message took.
+func TestStagesFollow(t *testing.T) {
+	const ms = time.Millisecond
+	half := func(spans ...timeline.Span) *Half { return &Half{Rev: 1, Clock: at(time.Second), Spans: spans} }
+	span := func(s timeline.Stage, from, to time.Duration) timeline.Span {
+		return timeline.Span{Stage: s, Start: from, Duration: to - from}
+	}
+	i := half(span(timeline.StageOffer, 1*ms, 5*ms), span(timeline.StagePrepare, 10*ms, 20*ms), span(timeline.StageState, 12*ms, 15*ms),
+		span(timeline.StageConnections, 30*ms, 60*ms), span(timeline.StageGuard, 30*ms, 70*ms), span(timeline.StageDrain, 30*ms, 80*ms))
+	s := half(span(timeline.StageWarmup, 4*ms, 9*ms), span(timeline.StageProbation, 21*ms, 31*ms))
+	want := []timeline.Span{span(timeline.StageOffer, 1*ms, 4*ms), s.Spans[0], i.Spans[1], i.Spans[2], span(timeline.StageProbation, 21*ms, 30*ms),
+		i.Spans[3], i.Spans[4], i.Spans[5]}
+	if got := Join(Entry{ID: "x", Incumbent: i, Successor: s}, at(2*time.Second)).Stages; !slices.Equal(got, want) {
+		t.Errorf("%+v\nwant %+v", got, want)
+	}
+}
+
 // TestTotals is the table of Generation.Counters.
 func TestTotals(t *testing.T) {
 	now := at(time.Minute)

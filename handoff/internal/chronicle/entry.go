@@ -135,7 +135,7 @@ func rank(r timeline.Result) int {
 
 // Join makes the record of e, as it is at now. It shares nothing with e.
 func Join(e Entry, now Clock) timeline.Handoff {
-	h := timeline.Handoff{Version: timeline.Version, ID: e.ID, Result: timeline.Running}
+	h := timeline.Handoff{Version: timeline.Version, ID: e.ID, Result: timeline.Running, Role: e.mine}
 	i, s := e.Incumbent, e.Successor
 	first := i
 	if first == nil {
@@ -267,5 +267,21 @@ func stages(i, s, first *Half, now Clock, h timeline.Handoff) []timeline.Span {
 			all = append(all, p)
 		}
 	}
+	follow(all)
 	return all
+}
+
+// follow ends each stage no later than the next one begins, as timeline.Stage says: where each process has measured one of two,
+// they overlap by the time that a message takes.
+func follow(all []timeline.Span) {
+	for i := 1; i < len(all); i++ {
+		p, next := &all[i-1], all[i]
+		switch {
+		case p.Stage == timeline.StagePrepare && next.Stage == timeline.StageState: // it is within
+		case p.Stage == timeline.StageConnections, p.Stage == timeline.StageGuard:
+			return
+		case !p.Running:
+			p.Duration = max(min(p.Duration, next.Start-p.Start), 0)
+		}
+	}
 }
