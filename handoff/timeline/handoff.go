@@ -35,8 +35,12 @@ type Handoff struct {
 	Exit   *Exit  `json:"exit,omitempty"`
 	Output string `json:"output,omitempty"`
 
-	// Halves says which of the two processes have told of it. A successor of another release, or one that died, has not.
+	// Halves says which of the two processes have told of it. A successor of another release, or one that died before its
+	// program was ready, has not.
 	Halves []Role `json:"halves"`
+
+	// Role is what the process that was asked is in it; "": it has no part, and knows of it from another. JSON does not have it.
+	Role Role `json:"-"`
 }
 
 // Process is one side of a handoff.

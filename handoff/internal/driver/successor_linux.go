@@ -262,6 +262,7 @@ func (d *Driver) own(ctx context.Context) error {
 	if p != nil {
 		p.rec.stageEnds(timeline.StageWarmup)
 		p.preparedNow()
+		p.report(false) // so that the incumbent knows before it commits that this side keeps records too
 	}
 	in := d.decide(p, input{event: succession.Ready})
 	d.mu.Lock()
