@@ -47,7 +47,8 @@ what to do. The last lines are what the program has printed: what it prints ther
 			case asJSON:
 				return e.json(append([]timeline.Handoff{}, all...))
 			case one:
-				return showHandoff(e.stdout, &all[0], terminalOf(e.stdout))
+				_, err = io.WriteString(e.stdout, harmless(all[0].String()))
+				return err
 			case len(all) == 0:
 				_, err = fmt.Fprintln(e.stdout, "no handoff yet")
 				return err
@@ -146,18 +147,6 @@ func resultColor(r timeline.Result) string {
 	default:
 		return "31"
 	}
-}
-
-// showHandoff shows one in full.
-func showHandoff(w io.Writer, h *timeline.Handoff, t terminal) error {
-	text := harmless(h.String())
-	if _, err := io.WriteString(w, text); err != nil {
-		return err
-	}
-	if do := advice(h); do != "" {
-		paragraph(w, t, "-> ", do)
-	}
-	return nil
 }
 
 // advice says what to do about a handoff that did not end as done; "" if there is nothing to do.
