@@ -41,7 +41,7 @@ func TestControlStatuses(t *testing.T) {
 		{"status " + at("chain"), exitOK, "serving"},
 		{"status --json " + at("chain"), exitOK, `"generation": 1`},
 		{"upgrade " + at("chain"), exitFailed, "it serves on"},
-		{"upgrade " + at("chain"), exitFailed, "no ?[31mdatabase"}, // which does not drive the terminal
+		{"upgrade " + at("chain"), exitFailed, "no ?[31mdatabase"},     // which does not drive the terminal
 		{"status " + at("chain"), exitOK, "mend what it printed last"}, // what to do, and where all of it is
 		{"status " + at("chain"), exitOK, "segue history " + at("chain")},
 		{"history " + at("chain"), exitOK, "died"},
