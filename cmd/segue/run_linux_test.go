@@ -397,6 +397,17 @@ func TestCatch(t *testing.T) {
 	}
 }
 
+// TestRunForeignProc has the /proc of another PID namespace, in which its children are somebody else: it says so, and starts nothing.
+func TestRunForeignProc(t *testing.T) {
+	if os.Geteuid() != 0 {
+		skip(t, "root, to make a PID namespace")
+	}
+	s := supervised(t, []string{"unshare", "--pid", "--fork", "--kill-child"}, nil, "--", "sleep", "3600")
+	if status := s.ends(); status != 1 || !strings.Contains(s.said(), "mount /proc of this PID namespace") {
+		t.Errorf("status %d: %s", status, s.said())
+	}
+}
+
 // TestRunContradiction gives it variables of systemd's that are not for it, or wrong.
 func TestRunContradiction(t *testing.T) {
 	s := supervised(t, nil, []string{"LISTEN_FDS=3", "LISTEN_PID=1"}, "--", "sh", "-c", "echo fds: $LISTEN_FDS.")

@@ -163,6 +163,19 @@ func (h *inheritance) giveBack(d *given) {
 	h.free = append(h.free, d)
 }
 
+// drop closes the copy of a socket that the generation has from its predecessor: a supervisor such as "segue run" gives it to each process.
+func (h *inheritance) drop(cookie uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.free = slices.DeleteFunc(h.free, func(d *given) bool {
+		same := d.fd != nil && !d.stored && d.info.Cookie == cookie
+		if same {
+			_ = d.fd.Close()
+		}
+		return same
+	})
+}
+
 // isFixed reports whether a socket belongs to a socket unit.
 func (h *inheritance) isFixed(cookie uint64) bool {
 	h.mu.Lock()

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/segue-go/segue/handoff/internal/hook"
 	"github.com/segue-go/segue/internal/startenv"
 	"github.com/segue-go/segue/listener"
 )
@@ -65,6 +66,17 @@ func open() (all []string) {
 		}
 	}
 	return all
+}
+
+// TestDrop: a supervisor gives each process the sockets; a successor has them from its predecessor already, and keeps no copy.
+func TestDrop(t *testing.T) {
+	ln := conn[*net.TCPListener](t)(net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}))
+	other := conn[*net.TCPListener](t)(net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}))
+	s := start(t, Options{}, pass(t, "web", ln), pass(t, "other", other))
+	s.opened(hook.Socket{Name: "web", Conn: ln})
+	if free := s.got.free; len(free) != 1 || free[0].fdName != "other" {
+		t.Errorf("left: %v", free)
+	}
 }
 
 // pass gives a copy of what f is to an inheritance, as systemd would.

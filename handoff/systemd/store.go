@@ -26,6 +26,7 @@ func (s *service) opened(o hook.Socket) {
 	k := &kept{Socket: o}
 	if i, err := listener.Describe(o.Conn); err == nil {
 		k.fixed = s.got.isFixed(i.Cookie)
+		s.got.drop(i.Cookie)
 		if was := s.returnCopy(i.Cookie); was != escape(o.Name) {
 			k.was = was
 		}

@@ -103,6 +103,7 @@ func (r *reaper) pass(s syscall.Signal) {
 	if s == unix.SIGTERM || s == unix.SIGINT || s == unix.SIGQUIT {
 		r.stopping = true
 		_ = unix.Kill(-1, s) // kill(2): not to this process
+		r.boundStop()
 		return
 	}
 	if r.main != 0 {
@@ -114,7 +115,14 @@ func (r *reaper) pass(s syscall.Signal) {
 func (r *reaper) stop() {
 	r.stopping = true
 	_ = unix.Kill(-1, unix.SIGTERM)
-	r.bound = time.After(r.o.Drain)
+	r.boundStop()
+}
+
+// boundStop begins the time of what is left, orphans that ignore SIGTERM for example, when nobody serves any more.
+func (r *reaper) boundStop() {
+	if r.main == 0 {
+		r.bound = time.After(r.o.Drain)
+	}
 }
 
 // reap waits for all that have ended, and reports whether nobody is left.
@@ -140,6 +148,7 @@ func (r *reaper) reap() (over bool) {
 		}
 		switch {
 		case r.stopping:
+			r.boundStop()
 		case r.status == 0 && r.unreadable && r.heirs(): // who has taken over could not say so
 		case r.status == 0, r.away: // somebody wished that, or another container's process serves
 			r.stop()

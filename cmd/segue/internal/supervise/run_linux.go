@@ -3,10 +3,12 @@ package supervise
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -106,6 +108,9 @@ func Signals() chan os.Signal {
 // open makes what processes are started with.
 func (r *runner) open() (err error) {
 	r.readies = map[int]context.CancelFunc{}
+	if self, err := os.Readlink("/proc/self"); err != nil || self != strconv.Itoa(os.Getpid()) {
+		return fmt.Errorf("/proc does not know this process: mount /proc of this PID namespace, for example by unshare --mount-proc (/proc/self is %q, and this is process %d)", self, os.Getpid())
+	}
 	// Orphans are reparented here, also if this process is not PID 1 (prctl(2)).
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return os.NewSyscallError("prctl PR_SET_CHILD_SUBREAPER", err)
@@ -211,7 +216,7 @@ func (r *runner) signal(a action) {
 	if a.group && len(members(a.to)) > 0 {
 		_ = unix.Kill(-a.to, a.signal) // of what was started here; each is the leader of a group
 	}
-	if !isDescendant(a.to) {
+	if _, own := r.readies[a.to]; !own && !isDescendant(a.to) {
 		return
 	}
 	if err := unix.Kill(a.to, a.signal); err != nil && !errors.Is(err, unix.ESRCH) {
@@ -264,6 +269,8 @@ func endChildren() {
 		for _, pid := range all {
 			_ = unix.Kill(pid, unix.SIGKILL)
 		}
-		_, _ = unix.Wait4(-1, nil, 0, nil) // for one: its children are children of this process now, and are killed next
+		if _, err := unix.Wait4(-1, nil, 0, nil); errors.Is(err, unix.ECHILD) {
+			return
+		} // otherwise for one: its children are children of this process now, and are killed next
 	}
 }
