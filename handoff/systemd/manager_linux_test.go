@@ -116,6 +116,13 @@ func (m *manager) forget() {
 	m.mu.Unlock()
 }
 
+// heard is what was sent up to now.
+func (m *manager) heard() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.told)
+}
+
 // fed waits until the watchdog has been fed n times more.
 func (m *manager) fed(n int) {
 	m.t.Helper()

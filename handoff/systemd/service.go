@@ -42,7 +42,9 @@ type service struct {
 	n       *notifier
 	got     *inheritance
 	managed bool // the parent is systemd
-	env     environment
+	// replacing: this process takes the place of one that does not speak segue's protocol, and so does not name it to systemd.
+	replacing bool
+	env       environment
 
 	mu       sync.Mutex
 	phase    handoff.Phase
@@ -90,6 +92,7 @@ func Join(ctx context.Context, c handoff.Config, o Options) (*handoff.Generation
 	if err != nil {
 		return nil, err
 	}
+	s.replaces(c.Sources)
 	g, err := handoff.Join(ctx, s.config(c))
 	if err != nil {
 		s.close()
@@ -103,7 +106,7 @@ func newService(o Options, got *inheritance, read func(*slog.Logger) ([]*given, 
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.env = readVariables()
+	s.env = readVariables(false)
 	var err error
 	if s.n, err = newNotifier(os.Getenv("NOTIFY_SOCKET"), s.log); err != nil {
 		s.log.Error("systemd cannot be told what this service does", "error", err)
@@ -118,13 +121,14 @@ func newService(o Options, got *inheritance, read func(*slog.Logger) ([]*given, 
 	return s, nil
 }
 
-func readVariables() environment {
+// readVariables reads the environment. heir: this process takes the place of another one, whose environment it has.
+func readVariables(heir bool) environment {
 	e := environment{storeMax: -1}
 	_, e.successor = os.LookupEnv(startenv.Handoff)
 	// They name generation 1. A successor feeds the watchdog in its place.
 	pid, ok := os.LookupEnv("WATCHDOG_PID")
 	if usec, err := strconv.ParseInt(os.Getenv("WATCHDOG_USEC"), 10, 63); err == nil && usec > 0 &&
-		(!ok || e.successor || pid == strconv.Itoa(os.Getpid())) {
+		(!ok || heir || e.successor || pid == strconv.Itoa(os.Getpid())) {
 		e.watchdog = time.Duration(min(usec, int64(time.Hour/time.Microsecond)*24)) * time.Microsecond
 	}
 	if n, err := strconv.Atoi(os.Getenv("FDSTORE")); err == nil {
@@ -140,6 +144,17 @@ func parentManages() bool {
 	}
 	ppid := os.Getppid()
 	return ppid == 1 || strconv.Itoa(ppid) == os.Getenv("MANAGERPID")
+}
+
+// replaces looks whether this process takes the place of one that does not speak segue's protocol. Then it becomes the main process,
+// and feeds the watchdog, although WATCHDOG_PID names an older one.
+func (s *service) replaces(sources []handoff.Source) {
+	for _, src := range sources {
+		if r, ok := src.(hook.Replacer); ok && r.Replaces() {
+			s.replacing = true
+			s.env = readVariables(true)
+		}
+	}
 }
 
 // config returns c with what makes its generation a service of systemd.
@@ -228,6 +243,9 @@ func (s *service) announceLocked() {
 	var b strings.Builder
 	if state != s.said {
 		b.WriteString(state + "\n")
+		if state == daemon.SdNotifyReady && s.replacing { // refused if NotifyAccess=main; the PID file says it then
+			fmt.Fprintf(&b, "MAINPID=%d\n", os.Getpid())
+		}
 		if state == daemon.SdNotifyReloading {
 			b.WriteString(daemon.SdNotifyMonotonicUsec())
 		}
@@ -302,7 +320,10 @@ func (s *service) released(to hook.Successor) {
 	if id, err := startenv.PidFDID(to.PID); err == nil { // for systemd 257 and later the same as a pidfd by MAINPIDFD
 		text += fmt.Sprintf("MAINPIDFDID=%d\n", id)
 	}
-	if s.feeding { // the successor has the whole time: many upgrades may follow each other in less than half of it
+	switch {
+	case s.feeding && to.Foreign: // it may not know of the watchdog, which would end it
+		text += "WATCHDOG_USEC=0\n"
+	case s.feeding: // the successor has the whole time: many upgrades may follow each other in less than half of it
 		text += daemon.SdNotifyWatchdog + "\n"
 	}
 	s.n.send(text + fmt.Sprintf("STATUS=serving, process %d", to.PID))

@@ -173,9 +173,49 @@ func TestWatchdogWithinGuard(t *testing.T) {
 func TestWatchdogOfAnother(t *testing.T) {
 	t.Setenv("WATCHDOG_PID", "1")
 	t.Setenv("WATCHDOG_USEC", "20000")
-	if e := readVariables(); e.watchdog != 0 {
+	if e := readVariables(false); e.watchdog != 0 {
 		t.Errorf("fed each %v", e.watchdog/2)
 	}
+}
+
+// TestWatchdogForeign: a successor that does not know segue may not feed the watchdog, which is switched off until the unit is started
+// again.
+func TestWatchdogForeign(t *testing.T) {
+	t.Setenv("WATCHDOG_PID", self)
+	t.Setenv("WATCHDOG_USEC", "3600000000")
+	m := newManager(t, filepath.Join(shortDir(t), "n"))
+	s := start(t, Options{})
+	s.goes(handoff.PhaseServing, handoff.PhaseOffering, handoff.PhaseGuarding, handoff.PhaseDraining)
+	for deadline := time.Now().Add(patience); !slices.Contains(m.heard(), "WATCHDOG=1"); m.mark() {
+		if time.Now().After(deadline) {
+			t.Fatal("the watchdog is not fed")
+		}
+	}
+	m.forget()
+	s.released(hook.Successor{PID: os.Getpid(), Foreign: true})
+	s.goes(handoff.PhaseStopped)
+	m.hears("MAINPID="+self+`(\nMAINPIDFDID=\d+)?\nWATCHDOG_USEC=0\nSTATUS=serving, process `+self, `BARRIER=1\n\+1`)
+}
+
+// replacer is a source of a process that this one replaces.
+type replacer struct{ handoff.Source }
+
+func (replacer) Replaces() bool { return true }
+
+// TestReplaces: a process that takes the place of one which does not know segue says that it is the main process, and feeds the
+// watchdog of the first process of the unit.
+func TestReplaces(t *testing.T) {
+	t.Setenv("WATCHDOG_PID", "1")
+	t.Setenv("WATCHDOG_USEC", "20000")
+	m := newManager(t, filepath.Join(shortDir(t), "n"))
+	s := start(t, Options{})
+	s.replaces([]handoff.Source{replacer{}})
+	s.goes(handoff.PhaseServing)
+	m.mark()
+	if want := "READY=1\nMAINPID=" + self + "\n"; !slices.ContainsFunc(m.heard(), func(v string) bool { return strings.HasPrefix(v, want) }) {
+		t.Errorf("told %q, not %q", m.heard(), want)
+	}
+	m.fed(2)
 }
 
 // TestNotifySocket: one that is not there, or wrong, or does not answer, is in the log, once, and harms nobody.

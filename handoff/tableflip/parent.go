@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/segue-go/segue/handoff"
+	"github.com/segue-go/segue/handoff/internal/hook"
 	"github.com/segue-go/segue/listener"
 )
 
@@ -34,12 +35,18 @@ type Parent struct {
 // source is a Parent as its generation sees it.
 type source Parent
 
-var _ handoff.Source = (*source)(nil)
+var (
+	_ handoff.Source = (*source)(nil)
+	_ hook.Replacer  = (*source)(nil)
+)
 
 // Source is for [handoff.Config].Sources: the generation asks it for what the program asks for.
 func (p *Parent) Source() handoff.Source { return (*source)(p) }
 
 func (p *source) String() string { return "tableflip" }
+
+// Replaces reports whether a process on tableflip has started this one to take its place.
+func (p *source) Replaces() bool { return p.present }
 
 // errRollback is that of a process that was started instead of the old program.
 var errRollback = errors.New("started by Rollback in place of the old program, but this is a program on segue; put the old file back")

@@ -37,3 +37,10 @@ type Observer interface {
 	// before or after.
 	Failed(error)
 }
+
+// Replacer is a handoff.Source of sockets that come from the process whose place this one takes.
+type Replacer interface {
+	// Replaces reports whether there is such a process. If it was the main process of its unit of systemd, this one is that next,
+	// although it was not started as segue starts successors.
+	Replaces() bool
+}
