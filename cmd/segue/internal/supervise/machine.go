@@ -126,7 +126,7 @@ func (m *machine) begin() []action { return []action{{start: true}} }
 func (m *machine) started(pid int) (*proc, []action) {
 	p := &proc{pid: pid, server: pid, role: starting}
 	m.procs = append(m.procs, p)
-	return p, []action{{ready: &deadline{p, m.o.ReadyTimeout}}, tell(info, "started", "pid", pid, "program", m.program())}
+	return p, []action{{ready: &deadline{p, m.o.ReadyTimeout}}, tell(info, "started", "pid", pid, "program", m.program(), "rendezvous", m.o.Rendezvous)}
 }
 
 // notStarted: a start was asked for, and failed.

@@ -37,7 +37,8 @@ func Run(o Options) (status int, err error) {
 	if o.DrainSignal == 0 {
 		o.DrainSignal = unix.SIGTERM
 	}
-	r := &runner{o: o, m: machine{o: &o}, events: make(chan event)}
+	r := &runner{o: o, events: make(chan event)}
+	r.m.o = &r.o
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	defer r.close()
 	if err := r.open(); err != nil {
