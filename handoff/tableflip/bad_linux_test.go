@@ -31,6 +31,13 @@ func inherit(args []string) int {
 	p, err := tableflip.Inherit(ctx, tableflip.Options{})
 	if err != nil {
 		fmt.Println(err)
+		for n := 3; n < 6; n++ { // of what TestInherit gives
+			if _, err := os.Stat(fmt.Sprintf("/proc/self/fd/%d", n)); err == nil {
+				if to, _ := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", n)); strings.HasPrefix(to, "pipe:") || to == os.DevNull {
+					fmt.Println("left open:", n)
+				}
+			}
+		}
 		return 1
 	}
 	defer p.Close()
@@ -65,15 +72,16 @@ func TestInherit(t *testing.T) {
 		files  int
 		asks   []string
 		want   []string // in what it prints
+		not    string
 		status int
 	}{
 		"nothing":                {unset: true, asks: []string{"a,tcp,:1"}, want: []string{"present false \n", "false <nil>"}},
 		"stale variable":         {want: []string{"unset it", "descriptor 3 is not the pipe"}, status: 1},
 		"no pipes":               {files: 2, want: []string{"unset it", "descriptor"}, status: 1},
-		"silent parent":          {pipes: true, asks: []string{"hurry"}, want: []string{"too slow"}, status: 1},
-		"parent that ends":       {pipes: true, close: true, want: []string{"EOF"}, status: 1},
-		"garbage":                {pipes: true, names: []byte("hello, world"), close: true, want: []string{"names"}, status: 1},
-		"fewer descriptors":      {pipes: true, names: encoded(sockets...), files: 1, want: []string{"descriptor 6, which is to be packet udp 127.0.0.1:53"}, status: 1},
+		"silent parent":          {pipes: true, asks: []string{"hurry"}, want: []string{"tableflip: take over from the parent: ", "too slow"}, not: "unset it", status: 1},
+		"parent that ends":       {pipes: true, close: true, want: []string{"take over from the parent", "EOF"}, not: "unset it", status: 1},
+		"garbage":                {pipes: true, names: []byte("hello, world"), close: true, want: []string{"names"}, not: "left open", status: 1},
+		"fewer descriptors":      {pipes: true, names: encoded(sockets...), files: 1, want: []string{"take over from the parent", "descriptor 6, which is to be packet udp 127.0.0.1:53"}, not: "left open", status: 1},
 		"none":                   {pipes: true, names: encoded(), asks: []string{"a,tcp,:1"}, want: []string{"present true \n", "false <nil>"}},
 		"more of a name's parts": {pipes: true, names: encoded([]string{"fd", "log", "", "more"}, []string{}), files: 2, asks: []string{"log,,"}, want: []string{"true <nil>"}},
 		"what there is": {pipes: true, names: encoded(sockets...), files: len(sockets),
@@ -115,6 +123,9 @@ func TestInherit(t *testing.T) {
 			var exit *exec.ExitError
 			if status := cmd.ProcessState.ExitCode(); status != tt.status || err != nil && !errors.As(err, &exit) {
 				t.Errorf("it ended with %v", err)
+			}
+			if tt.not != "" && strings.Contains(string(out), tt.not) {
+				t.Errorf("it printed %s\nwithout %q", out, tt.not)
 			}
 			for _, want := range tt.want {
 				if !strings.Contains(string(out), want) {

@@ -19,13 +19,22 @@ import (
 const maxNames = 1 << 20
 
 func (p *Parent) inherit(ctx context.Context) error {
-	// Nothing is touched before all is known to be there: without such a parent, the numbers may be anybody's.
-	if err := isPipe(readyPipe, unix.O_WRONLY); err != nil {
-		return err
+	// Nothing is touched before both are known to be there: without such a parent, the numbers may be anybody's.
+	err := isPipe(readyPipe, unix.O_WRONLY)
+	if err == nil {
+		err = isPipe(namesPipe, unix.O_RDONLY)
 	}
-	if err := isPipe(namesPipe, unix.O_RDONLY); err != nil {
-		return err
+	if err != nil {
+		return fmt.Errorf("%s is set, but this process was not started by tableflip as far as can be seen; unset it: %w", sentinel, err)
 	}
+	if err = p.takeOver(ctx); err != nil && !errors.Is(err, errRollback) {
+		err = fmt.Errorf("take over from the parent: %w", err)
+	}
+	return err
+}
+
+// takeOver owns what the parent has given. After an error, Close closes it.
+func (p *Parent) takeOver(ctx context.Context) error {
 	if err := os.Unsetenv(sentinel); err != nil {
 		return err
 	}
@@ -51,26 +60,25 @@ func (p *Parent) inherit(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("the names of what it hands over: %w", err)
 	}
-	for i := range names {
-		flags, err := unix.FcntlInt(uintptr(firstFile+i), unix.F_GETFD, 0)
+	var missing []error
+	for i, parts := range names {
+		n, k := firstFile+i, keyFrom(parts)
+		flags, err := unix.FcntlInt(uintptr(n), unix.F_GETFD, 0)
 		if err == nil && flags&unix.FD_CLOEXEC != 0 { // what this process has opened itself, such as the runtime's epoll
 			err = unix.EBADF
 		}
 		if err != nil {
-			return fmt.Errorf("descriptor %d, which is to be %s: %w", firstFile+i, keyFrom(names[i]), err)
+			missing = append(missing, fmt.Errorf("descriptor %d, which is to be %s: %w", n, k, err))
+			continue
 		}
-	}
-	for i, parts := range names {
-		n := firstFile + i
 		unix.CloseOnExec(n)
-		k := keyFrom(parts)
 		if p.files[k] != nil {
 			_ = unix.Close(n) // it cannot be
 			continue
 		}
 		p.files[k] = listener.NewFD(n)
 	}
-	return nil
+	return errors.Join(missing...)
 }
 
 // inode is the number of an open file's inode, in digits.

@@ -55,9 +55,14 @@ var errRollback = errors.New("started by Rollback in place of the old program, b
 // anything starts a process, because it removes what tableflip has put into the environment. If the process was started in another way, the
 // Parent has nothing.
 //
-// An error says that the environment names such a process and what it should have left is not there; then nothing was taken. ctx bounds
-// the time that the parent has to name its files. A program on segue that [Rollback] has started gets an error, too, and should end. Where sockets cannot be handed over (not on Linux), a process that tableflip
-// has started gets an error that is [errors.ErrUnsupported].
+// Errors:
+//
+//	the environment names such a process, and its pipes are not there   nothing was touched. The variable is to be unset
+//	the handover fails, such as when ctx ends                           what was named is closed. This process should end
+//	[Rollback] has started this process, which is on segue              this process should end
+//	sockets cannot be handed over (not on Linux)                        [errors.ErrUnsupported], if tableflip has started it
+//
+// ctx bounds the time that the parent has to name its files. The parent serves on after an error, if it lives.
 //
 // The Parent ends itself when the generation has; Close ends it earlier.
 func Inherit(ctx context.Context, o Options) (*Parent, error) {
@@ -67,10 +72,7 @@ func Inherit(ctx context.Context, o Options) (*Parent, error) {
 	}
 	if err := p.inherit(ctx); err != nil {
 		_ = p.Close()
-		if errors.Is(err, errRollback) {
-			return nil, fmt.Errorf("tableflip: %w", err)
-		}
-		return nil, fmt.Errorf("tableflip: %s is set, but this process was not started by tableflip as far as can be seen; unset it: %w", sentinel, err)
+		return nil, fmt.Errorf("tableflip: %w", err)
 	}
 	p.present = true
 	p.log.Info("started by a process that runs on tableflip", "parent", os.Getppid(), "files", len(p.files))

@@ -216,7 +216,7 @@ func TestParentEnds(t *testing.T) {
 	must(t, err)
 	defer c.Close()
 	must(t, c.SetDeadline(time.Now().Add(patience)))
-	_, err = io.WriteString(c, "POST /token HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 7\r\nExpect: 100-continue\r\n\r\n")
+	_, err = io.WriteString(c, "POST /token HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 7\r\nExpect: 100-continue\r\n\r\n")
 	must(t, err)
 	answer := bufio.NewReader(c)
 	if line, err := answer.ReadString('\n'); err != nil || !strings.Contains(line, "100") { // the handler wants the body
