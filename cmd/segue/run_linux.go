@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strconv"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -51,10 +52,17 @@ func runExecCommand() *cobra.Command {
 		Use: "run-exec", Short: "execute COMMAND with LISTEN_PID", Hidden: true,
 		Annotations: map[string]string{partOf: "run", becomes: "COMMAND"},
 		RunE: func(_ *cobra.Command, args []string) error {
-			if len(args) < 2 {
+			if len(args) < 3 {
 				return usagef("this is for the program itself; use run")
 			}
-			return execute(args[0], args[1:], startenv.WithPID(syscall.Environ(), os.Getpid()))
+			begun, err := strconv.Atoi(args[0])
+			if err != nil || begun < startenv.FirstFD {
+				return usagef("this is for the program itself; use run")
+			}
+			syscall.CloseOnExec(begun)
+			err = execute(args[1], args[2:], startenv.WithPID(syscall.Environ(), os.Getpid()))
+			_, _ = syscall.Write(begun, []byte(notBegun))
+			return err
 		},
 	}
 	c.Flags().SetInterspersed(false)

@@ -408,6 +408,31 @@ func TestRunForeignProc(t *testing.T) {
 	}
 }
 
+// TestRunSlowExec: a file that cannot be executed replaces nobody, however short --ready is, and however long it takes to find out.
+func TestRunSlowExec(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "server")
+	script, err := filepath.Abs("testdata/server.py")
+	must(t, err)
+	must(t, os.WriteFile(file, []byte("#!/bin/sh\nexec python3 "+script+"\n"), 0o755))
+	addr := freeAddr(t)
+	s := supervised(t, nil, nil, "--listen", addr, "--ready", "1ns", "--", file)
+	s.addr = addr
+	s.has("msg=serving", 1)
+	s.eventually("an answer", func() bool { return s.asks() != 0 })
+	first := s.asks()
+	broken := filepath.Join(dir, "new")
+	must(t, os.WriteFile(broken, []byte("garbage"), 0o755))
+	must(t, os.Rename(broken, file))
+	for i := range 3 {
+		s.signal(unix.SIGHUP)
+		s.has("a new process ended before it was ready; the old one serves on", i+1)
+	}
+	if now := s.asks(); now != first {
+		t.Errorf("process %d serves, and not the first one, %d", now, first)
+	}
+}
+
 // TestRunContradiction gives it variables of systemd's that are not for it, or wrong.
 func TestRunContradiction(t *testing.T) {
 	s := supervised(t, nil, []string{"LISTEN_FDS=3", "LISTEN_PID=1"}, "--", "sh", "-c", "echo fds: $LISTEN_FDS.")

@@ -27,7 +27,8 @@ type Options struct {
 	// LookPath finds the file of COMMAND, anew for each start. An error of it has the exit status that Status tells.
 	LookPath func(name string) (string, error)
 	Status   func(err error) int
-	// Self is the program and the first arguments that, followed by a path and argv, set LISTEN_PID and execute that.
+	// Self is the program and the first arguments that, followed by the number of a descriptor, a path and argv, set LISTEN_PID and execute
+	// that. The descriptor is closed by execve(2); if that fails, a byte is written to it first.
 	Self []string
 
 	Listen     []Socket

@@ -2,10 +2,13 @@ package supervise
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -48,7 +51,7 @@ func (r *runner) start() []action {
 			r.o.Log.Warn("COMMAND cannot say by NOTIFY_SOCKET that it is ready", "error", err)
 		}
 	}
-	pid, err := r.fork(file, notify.path)
+	pid, begun, err := r.fork(file, notify.path)
 	if err != nil {
 		notify.close()
 		return r.m.notStarted(err, 1)
@@ -56,18 +59,25 @@ func (r *runner) start() []action {
 	ctx, cancel := context.WithCancel(r.ctx)
 	r.readies[pid] = cancel
 	p, acts := r.m.started(pid)
-	r.awaitReady(ctx, p, notify)
+	r.awaitReady(ctx, p, notify, begun)
 	return acts
 }
 
-// fork starts this program again, which executes file once it has set LISTEN_PID (Options.Self).
-func (r *runner) fork(file, notify string) (pid int, err error) {
+// fork starts this program again, which executes file once it has set LISTEN_PID (Options.Self). begun ends, without a byte, when it
+// has; the caller closes it.
+func (r *runner) fork(file, notify string) (pid int, begun *os.File, err error) {
 	null, err := os.Open(os.DevNull)
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	defer null.Close()
-	argv := append(append(slices.Clone(r.o.Self), file), r.o.Argv...)
+	begun, say, err := os.Pipe()
+	if err != nil {
+		return 0, nil, err
+	}
+	defer say.Close()
+	number := startenv.FirstFD + len(r.sockets)
+	argv := append(append(slices.Clone(r.o.Self), strconv.Itoa(number), file), r.o.Argv...)
 	attr := &syscall.ProcAttr{
 		Env: r.environment(notify), Sys: &syscall.SysProcAttr{Setpgid: true}, // the terminal's signals come here, and are passed on
 		Files: []uintptr{null.Fd(), r.o.Stdout.Fd(), r.o.Stderr.Fd()},
@@ -76,6 +86,7 @@ func (r *runner) fork(file, notify string) (pid int, err error) {
 	var borrow func(rest []*socket) error
 	borrow = func(rest []*socket) (err error) {
 		if len(rest) == 0 {
+			attr.Files = append(attr.Files, say.Fd())
 			pid, err = syscall.ForkExec(r.o.Self[0], argv, attr)
 			return err
 		}
@@ -90,21 +101,26 @@ func (r *runner) fork(file, notify string) (pid int, err error) {
 		return err
 	}
 	if err := borrow(r.sockets); err != nil {
-		return 0, fmt.Errorf("start %s: %w", file, err)
+		_ = begun.Close()
+		return 0, nil, fmt.Errorf("start %s: %w", file, err)
 	}
-	return pid, nil
+	return pid, begun, nil
 }
 
-// awaitReady waits until a new process is ready, and says so, until ctx ends. It takes notify.
-func (r *runner) awaitReady(ctx context.Context, p *proc, notify *notifySocket) {
+// awaitReady waits until a new process is ready, and says so, until ctx ends. It takes notify and begun. A time, and a probe, are
+// of COMMAND: until it is executed the process is another copy of this program, which may have to wait long for a processor.
+func (r *runner) awaitReady(ctx context.Context, p *proc, notify *notifySocket, begun *os.File) {
 	pid, alone := p.pid, len(r.m.procs) == 1
 	ready := func() { r.post(func() []action { return r.m.ready(p, time.Now()) }) }
-	context.AfterFunc(ctx, notify.close)
+	context.AfterFunc(ctx, func() { notify.close(); _ = begun.Close() })
 	if r.o.Ready.Joined { // named tells
 		ready = func() {}
 	}
 	r.tasks.Go(func() { notify.read(ready) })
 	r.tasks.Go(func() {
+		if n, err := begun.Read(make([]byte, 1)); n > 0 || !errors.Is(err, io.EOF) {
+			return // it will not be executed; or ctx has ended
+		}
 		switch {
 		case r.o.Ready.Joined, r.o.Ready.Notify:
 			return
