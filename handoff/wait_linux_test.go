@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -78,7 +79,7 @@ func TestDrain(t *testing.T) {
 		return a
 	}
 	t.Run("its context ends after DrainTimeout", func(t *testing.T) {
-		c := config(t, rendezvous(t))
+		c, log := logged(t, rendezvous(t))
 		c.DrainTimeout = moment
 		a := handedOver(t, c)
 		err := result(t, "Wait", waiting(t, a, func(ctx context.Context) error {
@@ -88,6 +89,9 @@ func TestDrain(t *testing.T) {
 		}))
 		if err != nil {
 			t.Errorf("Wait: %v", err)
+		}
+		if log := log.String(); !strings.Contains(log, "drain was ended") {
+			t.Errorf("logged:\n%s", log)
 		}
 	})
 	t.Run("negative DrainTimeout is no bound", func(t *testing.T) {
@@ -114,7 +118,7 @@ func TestDrain(t *testing.T) {
 		}
 	})
 	t.Run("Wait's context ends first", func(t *testing.T) {
-		c := config(t, rendezvous(t))
+		c, log := logged(t, rendezvous(t))
 		c.Guard = time.Minute
 		a, la := first(t, c)
 		ctx, cancel := context.WithCancelCause(context.Background())
@@ -136,6 +140,9 @@ func TestDrain(t *testing.T) {
 			})
 		}()
 		wantErr(t, "Wait while it drains", result(t, "Wait", end), errUnwell)
+		if log := log.String(); strings.Contains(log, "drain was ended") { // nobody is cut: the caller may finish what is left
+			t.Errorf("logged:\n%s", log)
+		}
 		serves(t, lb)
 	})
 	t.Run("no drain", func(t *testing.T) {

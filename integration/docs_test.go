@@ -138,7 +138,7 @@ func TestArchitectureNamesFiles(t *testing.T) {
 		t.Fatalf("%d files in the tables: are they not read any more? %v", len(rows), err)
 	}
 	for _, dir := range append(dirs, "../handoff", "../handoff/fdpass", "../handoff/serve", "../handoff/systemd", "../handoff/tableflip",
-		"../handoff/control", "../cmd/segue/internal/supervise") {
+		"../handoff/control", "../listener", "../cmd/segue/internal/supervise") {
 		names, err := filepath.Glob(dir + "/*.go")
 		if err != nil || len(names) == 0 {
 			t.Fatal(dir, err)

@@ -123,7 +123,9 @@ func (d *Driver) drain(ctx context.Context, s *superseding, drain func(context.C
 	case err == nil || s.revived.happened():
 		return nil
 	case ctx.Err() != nil && only(err, context.Cause(ctx)):
-		d.log.Warn("drain was ended before it was done", "cause", context.Cause(ctx))
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) { // otherwise the caller has ended it, and may finish what is left
+			d.log.Warn("drain was ended before it was done", "cause", context.Cause(ctx))
+		}
 		return nil
 	default:
 		return err
