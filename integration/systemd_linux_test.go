@@ -144,6 +144,23 @@ func TestSystemdBroken(t *testing.T) {
 	s.unharmed(crowd)
 }
 
+// TestSystemdStopReload stops the service while a reload waits: systemd ends segue upgrade too, and the unit has not failed.
+func TestSystemdStopReload(t *testing.T) {
+	if !sandboxed(t) {
+		return
+	}
+	s := newService(t, quick...)
+	s.systemctl("start", "app")
+	s.replace([]byte("#!/bin/sh\nexec sleep 1000\n"))
+	s.systemctl("--no-block", "reload", "app")
+	await(t, "a successor starts", func() bool { return strings.HasPrefix(s.show("StatusText"), "upgrading") })
+	s.systemctl("stop", "app")
+	s.gone()
+	if got := s.show("ActiveState") + " " + s.show("Result"); got != "inactive success" {
+		t.Errorf("the unit is %s", got)
+	}
+}
+
 func (s *service) journal() string {
 	out, _ := exec.Command("journalctl", "--no-pager", "-o", "cat", "-u", "app.service").CombinedOutput()
 	return string(out)

@@ -44,7 +44,8 @@ The exit status:
      7  the process answers no requests, or does not know this one: an older version, or it is still starting
      8  at PATH is no rendezvous
      9  another upgrade is under way; for status --watch, too many watch already
-    10  the process has ended, and how the upgrade ended is not known`
+    10  the process has ended, and how the upgrade ended is not known
+   128  and the number of the signal that ended this command, such as 143 for SIGTERM`
 
 // asked makes an error of package control one with its exit status.
 func asked(err error) error {

@@ -32,6 +32,7 @@ const (
 	// Those of the shell, env(1) and their likes.
 	exitCannot   = 126 // COMMAND is there, but cannot be executed
 	exitNotFound = 127 // there is no COMMAND
+	exitSignal   = 128 // and the number of the signal that ended it
 )
 
 // Annotations of commands.
@@ -56,6 +57,11 @@ type statusError struct {
 }
 
 func (e *statusError) Unwrap() error { return e.error }
+
+// signalError is why a context ends: this process got a signal.
+type signalError struct{ signal syscall.Signal }
+
+func (e *signalError) Error() string { return "got a signal: " + e.signal.String() }
 
 // output is standard output. It remembers the first error, so that not every line has to be looked after.
 type output struct {
@@ -102,10 +108,21 @@ func dispatch(root *cobra.Command, args []string) (c *cobra.Command, begun bool,
 	root.PersistentPreRun = func(c *cobra.Command, _ []string) {
 		begun = true
 		if c.Annotations[becomes] == "" {
-			ctx, end := signal.NotifyContext(c.Context(), os.Interrupt, syscall.SIGTERM)
-			context.AfterFunc(ctx, end)
+			ctx, end := context.WithCancelCause(c.Context())
+			caught := make(chan os.Signal, 1)
+			signal.Notify(caught, os.Interrupt, syscall.SIGTERM)
+			go func() {
+				if sig, ok := <-caught; ok {
+					signal.Stop(caught)
+					end(&signalError{sig.(syscall.Signal)})
+				}
+			}()
 			c.SetContext(ctx)
-			stop = end
+			stop = func() {
+				signal.Stop(caught)
+				close(caught)
+				end(nil)
+			}
 		}
 	}
 	root.SetArgs(args)
@@ -121,6 +138,10 @@ func (e env) report(c *cobra.Command, begun bool, err error) int {
 	var own *statusError
 	if errors.As(err, &own) && own.error == nil {
 		return own.status // of a program that has said itself what went wrong
+	}
+	var by *signalError
+	if begun && errors.As(context.Cause(c.Context()), &by) { // whatever came of that
+		own = &statusError{err, exitSignal + int(by.signal)}
 	}
 	name := c.CommandPath()
 	if part := c.Annotations[partOf]; part != "" {

@@ -12,7 +12,8 @@
 //	segue version, segue completion bash|zsh|fish, segue help [COMMAND]
 //
 // Names of things only read; names of deeds change something. What went wrong is said on standard error, with what to do
-// about it. The exit status is 0 if all went well, 1 if something failed, 2 if the command line is wrong; of
+// about it. The exit status is 0 if all went well, 1 if something failed, 2 if the command line is wrong, 128 and
+// the number of the signal if one has ended it (143 for SIGTERM); of
 // upgrade, status, history, retire, stop and doctor, more are in their help; of adopt and run, it is that of COMMAND, 127 if there is no COMMAND, and 126 if it cannot be executed.
 package main
 
@@ -40,7 +41,8 @@ func (e env) tree() *cobra.Command {
 		Short: "upgrade running servers, look at them, and move their sockets to other programs",
 		Long: `segue upgrades running servers, looks at them, and moves their sockets to other programs.
 
-The exit status is 0 if all went well, 1 if something failed, 2 if the command line is wrong; some commands have more.`,
+The exit status is 0 if all went well, 1 if something failed, 2 if the command line is wrong, 128 and the
+number of the signal if one has ended it; some commands have more.`,
 		Version: version(), SilenceErrors: true, SilenceUsage: true,
 	}
 	root.SetOut(e.stdout) // which the library's completion command takes when it is made
