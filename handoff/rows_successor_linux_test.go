@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,6 +30,8 @@ type successorScene struct {
 	die   func()     // ends the incumbent; nil: it is this process
 	next  *rawPeer   // a successor of the successor, in LEAVING
 	check chan error // Check answers with what comes
+	let   func()     // lets Close go on, in LEAVING TRIAL
+	held  chan struct{}
 	ready chan error // what Ready returned; nil: it was not called
 	done  chan error // what Close returned; likewise
 	seen  *decided
@@ -69,9 +72,10 @@ var successorStates = map[string]func(s *successorScene){
 		s.close()
 		hear[*wire.Goodbye](s.r)
 	},
-	"RETURNING": func(s *successorScene) { s.fail() },
-	"DEPARTING": func(s *successorScene) { s.fail(); s.r.send(&wire.Confirm{}) },
-	"DRAINING":  func(s *successorScene) { s.fail(); s.r.send(&wire.Abort{}) },
+	"LEAVING TRIAL": func(s *successorScene) { s.own(); s.close() }, // Close waits for nothing then, so begin has it wait
+	"RETURNING":     func(s *successorScene) { s.fail() },
+	"DEPARTING":     func(s *successorScene) { s.fail(); s.r.send(&wire.Confirm{}) },
+	"DRAINING":      func(s *successorScene) { s.fail(); s.r.send(&wire.Abort{}) },
 }
 
 func (s *successorScene) prepare() {
@@ -107,7 +111,7 @@ func (s *successorScene) close() {
 
 // trial reports whether the successor has a Check.
 func (s *successorScene) trial() bool {
-	return strings.HasPrefix(s.state, "TRIAL") || s.event == "open, on probation"
+	return strings.Contains(s.state, "TRIAL") || s.event == "open, on probation"
 }
 
 // mortal reports whether the incumbent must be a process that can end.
@@ -144,7 +148,10 @@ func TestSuccessorRows(t *testing.T) {
 		t.Run(row.State+", "+row.Event, func(t *testing.T) {
 			t.Parallel()
 			s := successorScene{t: t, state: row.State, event: row.Event, seen: newDecided(), check: make(chan error, 1)}
+			s.held = make(chan struct{})
+			s.let = sync.OnceFunc(func() { close(s.held) })
 			s.begin()
+			t.Cleanup(s.let) // before Close
 			reach(&s)
 			if !strings.HasPrefix(s.state, "TAKING") && !strings.HasPrefix(s.state, "OPENING") && !strings.HasPrefix(s.state, "PREPARING") {
 				s.seen.in(t, "successor", s.state)
@@ -183,6 +190,14 @@ func (s *successorScene) begin() {
 		}
 		s.seen.add(d)
 	})
+	if s.state == "LEAVING TRIAL" {
+		c.Logger = slog.New(decisions.Handler{Handler: c.Logger.Handler(), See: func(d decisions.Decision) {
+			if d.Event == "closed" {
+				s.seen.add(d) // it is logged when Close goes on
+				<-s.held
+			}
+		}})
+	}
 	c.Command = func() *exec.Cmd { return exec.Command("false") }
 	if s.trial() {
 		c.Check = func(ctx context.Context) error {
@@ -275,8 +290,9 @@ func (s *successorScene) happen() {
 	}
 }
 
-// answer ends LEAVING: the successor that Close waits for owns.
+// answer ends LEAVING and LEAVING TRIAL: the successor that Close waits for owns.
 func (s *successorScene) answer() {
+	s.let()
 	if s.next == nil {
 		return
 	}

@@ -75,7 +75,7 @@ func (d *Driver) endStatesLocked() decision {
 	switch d.toPredecessor {
 	case succession.First, succession.Preparing, succession.PreparingHeir, succession.Inheriting, succession.Proving, succession.ProvingHeir:
 		return d.asSuccessorLocked(succession.GiveUp)
-	case succession.Leaving, succession.Returning, succession.Departing, succession.Draining:
+	case succession.Leaving, succession.LeavingTrial, succession.Returning, succession.Departing, succession.Draining:
 		return d.asSuccessorLocked(succession.Drained)
 	default:
 		return d.asIncumbentLocked(succession.Close)

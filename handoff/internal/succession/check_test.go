@@ -30,7 +30,7 @@ func (m *model) checkProcess(w *world, i int, g *process) string {
 		return ""
 	}
 	switch g.suc {
-	case Trial, TrialSevered, TrialAlone, Confirmed, Answered, Severed, Free, Alone, Leaving:
+	case Trial, TrialSevered, TrialAlone, Confirmed, Answered, Severed, Free, Alone, Leaving, LeavingTrial:
 		switch {
 		case !g.has(began):
 			return "it has not begun to serve"
@@ -51,7 +51,7 @@ func (m *model) checkProcess(w *world, i int, g *process) string {
 		if !g.has(announced) {
 			return "the PID file is not its own"
 		}
-	case Trial, TrialSevered:
+	case Trial, TrialSevered, LeavingTrial:
 		if g.has(announced) {
 			return "the PID file is its own too early"
 		}

@@ -2,15 +2,16 @@ package succession
 
 // empty are the frames that mean nothing to a successor in a state.
 var empty = map[Successor][]SuccessorEvent{
-	Trial:     {Commit, Aborted, Ping, Conns, Confirmation, ReturnTaken, UpgradeAsked, Unexpected},
-	Confirmed: {Commit, Aborted, Confirmation, ReturnTaken, Unexpected},
-	Answered:  {Commit, Aborted, Confirmation, ReturnTaken, Unexpected},
-	Free:      {Commit, Aborted, ReleasedSaid, Confirmation, ReturnTaken, Unexpected},
-	Severed:   {AskRelease},
-	Leaving:   {Commit, Aborted, Ping, ReleasedSaid, Confirmation, ReturnTaken, UpgradeAsked, Unexpected},
-	Returning: {Stop, Commit, Ping, ReleasedSaid, Conns, ReturnTaken, UpgradeAsked, Unexpected},
-	Departing: {Stop},
-	Draining:  {Stop},
+	Trial:        {Commit, Aborted, Ping, Conns, Confirmation, ReturnTaken, UpgradeAsked, Unexpected},
+	Confirmed:    {Commit, Aborted, Confirmation, ReturnTaken, Unexpected},
+	Answered:     {Commit, Aborted, Confirmation, ReturnTaken, Unexpected},
+	Free:         {Commit, Aborted, ReleasedSaid, Confirmation, ReturnTaken, Unexpected},
+	Severed:      {AskRelease},
+	Leaving:      {Commit, Aborted, Ping, ReleasedSaid, Confirmation, ReturnTaken, UpgradeAsked, Unexpected},
+	LeavingTrial: {Commit, Aborted, Ping, ReleasedSaid, Conns, Confirmation, ReturnTaken, UpgradeAsked, Unexpected},
+	Returning:    {Stop, Commit, Ping, ReleasedSaid, Conns, ReturnTaken, UpgradeAsked, Unexpected},
+	Departing:    {Stop},
+	Draining:     {Stop},
 }
 
 // answers are what a successor does about what it is asked.
@@ -23,7 +24,7 @@ func successorFaults(t *tables, s Successor) []string {
 	fault := func(e SuccessorEvent, w string) { wrong = append(wrong, s.String()+", "+e.String()+": "+w) }
 	prepares := s == Preparing || s == PreparingHeir || s == Proving || s == ProvingHeir
 	switch s {
-	case Preparing, PreparingHeir, Proving, ProvingHeir, Trial, Confirmed, Answered, Free, Leaving, Returning:
+	case Preparing, PreparingHeir, Proving, ProvingHeir, Trial, Confirmed, Answered, Free, Leaving, LeavingTrial, Returning:
 		for _, e := range said {
 			r, ok := find(t.suc[s], e)
 			if !ok {
@@ -94,10 +95,12 @@ func successorFaults(t *tables, s Successor) []string {
 				to = Alone
 			case e == Stop && (s == Returning || s == Departing || s == Draining):
 				to = s
+			case e == Stop && successorPhases[s] == PhaseProbation:
+				to = LeavingTrial
 			case e == Stop:
 				to = Leaving
-			case s == Leaving && e != Drained:
-				to = Leaving
+			case (s == Leaving || s == LeavingTrial) && e != Drained:
+				to = s
 			case e == Drained, e == ReadGone, e == OpenFailed, e == GiveUp, prepares && e == Aborted:
 				to = Gone
 			}

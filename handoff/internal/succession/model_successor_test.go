@@ -28,7 +28,7 @@ func (m *model) sucEvent(w *world, p int, e SuccessorEvent) {
 	case m.isRaw: // it says what nobody expects
 	case l.has(connsRead) && g.has(accepts):
 		m.wrong = "CONNS gets no answer"
-	case l.has(upgrade) && g.has(accepts) && g.suc != Trial && g.suc != Leaving:
+	case l.has(upgrade) && g.has(accepts) && g.suc != Trial && g.suc != Leaving && g.suc != LeavingTrial:
 		m.wrong = "the UPGRADE is forgotten"
 	}
 	l.clear(connsRead | upgrade)

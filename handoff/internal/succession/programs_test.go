@@ -25,13 +25,13 @@ func (m *model) programSteps(w *world, p int) {
 		if free {
 			m.sucStep(w, p, Drained, true, nil)
 		}
-	case Leaving:
+	case Leaving, LeavingTrial:
 		if free && m.over(w, p) {
 			m.sucStep(w, p, Drained, true, nil)
 		}
 	}
 	switch g.suc {
-	case First, Preparing, PreparingHeir, Inheriting, Proving, ProvingHeir, Taking, TakingAlone, Opening, OpeningAlone, Leaving, Gone:
+	case First, Preparing, PreparingHeir, Inheriting, Proving, ProvingHeir, Taking, TakingAlone, Opening, OpeningAlone, Leaving, LeavingTrial, Gone:
 	case Returning, Departing, Draining:
 		if free && want { // it comes once, and decides nothing
 			m.begin("", "")
@@ -181,7 +181,7 @@ func (m *model) faultSteps(w *world, p int) {
 	l := &w.links[p]
 	if p > 0 && w.cuts() > 0 && g.sucJob() == noJob && !l.has(upHung) {
 		switch g.suc {
-		case Preparing, PreparingHeir, Proving, ProvingHeir, Trial, Confirmed, Answered, Free:
+		case Preparing, PreparingHeir, Proving, ProvingHeir, Trial, Confirmed, Answered, Free, Leaving:
 			if w.procs[before[p]].alive() {
 				m.sucStep(w, p, Cut, false, func(v *world) {
 					v.misc &^= cutMask << cutShift

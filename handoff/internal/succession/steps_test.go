@@ -282,7 +282,7 @@ func (m *model) closeIncumbent(w *world, p int) {
 		}
 	case Stale, Released, Relieved, ReleasedAlone, Orphaned, ReleasedUnconfirmed: // Wait is done with it, or Close
 	default:
-		if g.suc != Gone && g.suc != Leaving {
+		if g.suc != Gone && g.suc != Leaving && g.suc != LeavingTrial {
 			return
 		}
 	}

@@ -43,8 +43,10 @@ const (
 	Free
 	// Alone: there is no predecessor any more.
 	Alone
-	// Leaving: this generation is being closed, and has said so. It ends when what moves has arrived.
+	// Leaving: this generation is being closed. It ends when what moves has arrived.
 	Leaving
+	// LeavingTrial: as Leaving. It has not confirmed.
+	LeavingTrial
 	// Returning: the sockets were handed back. The incumbent has not answered.
 	Returning
 	// Departing: the incumbent has the sockets again. Connections return to it, until the link ends.
@@ -190,7 +192,7 @@ var successorTable = [successors][]successorRow{
 	Trial: {
 		{when(Proved), Confirmed, do(SendConfirm, Announce)},
 		{when(Unfit), Returning, do(HandBack)},
-		{when(Stop), Leaving, do(SendGoodbye)},
+		{when(Stop), LeavingTrial, do(SendGoodbye)},
 		{when(ReleasedSaid, Bye, PredecessorLeaves, PredecessorDied), TrialAlone, do(Settle, HangUp)},
 		{when(Cut), TrialSevered, do(HangUp)},
 		{when(Commit, Aborted, Ping, Conns, Confirmation, ReturnTaken, UpgradeAsked, Unexpected), Trial, nil},
@@ -198,11 +200,11 @@ var successorTable = [successors][]successorRow{
 	TrialSevered: {
 		{when(Proved), Severed, do(Announce)},
 		{when(PredecessorDied), TrialAlone, do(Settle)},
-		{when(Stop), Leaving, nil},
+		{when(Stop), LeavingTrial, nil},
 	},
 	TrialAlone: {
 		{when(Proved), Alone, do(Announce)},
-		{when(Stop), Leaving, nil},
+		{when(Stop), LeavingTrial, nil},
 	},
 	Confirmed: {
 		{when(Ping), Answered, do(SendPong)},
@@ -249,6 +251,11 @@ var successorTable = [successors][]successorRow{
 		{when(Bye, PredecessorLeaves, Cut, PredecessorDied), Leaving, do(HangUp)},
 		{when(Commit, Aborted, Ping, ReleasedSaid, Confirmation, ReturnTaken, UpgradeAsked, Unexpected), Leaving, nil},
 	},
+	LeavingTrial: {
+		{when(Drained), Gone, do(HangUp)},
+		{when(Bye, PredecessorLeaves, Cut, PredecessorDied), LeavingTrial, do(HangUp)},
+		{when(Commit, Aborted, Ping, ReleasedSaid, Conns, Confirmation, ReturnTaken, UpgradeAsked, Unexpected), LeavingTrial, nil},
+	},
 	Returning: {
 		{when(Confirmation), Departing, do(DepartBack)},
 		{when(Aborted, PredecessorLeaves, Bye, Cut, PredecessorDied), Draining, do(HangUp)},
@@ -283,7 +290,7 @@ func (s Successor) HandedBack() bool { return s == Returning || s == Departing |
 var successorPhases = [successors]Phase{
 	First: PhaseStarting, Preparing: PhaseStarting, PreparingHeir: PhaseStarting, Inheriting: PhaseStarting, Proving: PhaseStarting,
 	ProvingHeir: PhaseStarting, Taking: PhaseStarting, TakingAlone: PhaseStarting, Opening: PhaseStarting, OpeningAlone: PhaseStarting,
-	Trial: PhaseProbation, TrialSevered: PhaseProbation, TrialAlone: PhaseProbation,
+	Trial: PhaseProbation, TrialSevered: PhaseProbation, TrialAlone: PhaseProbation, LeavingTrial: PhaseProbation,
 	Confirmed: PhaseServing, Answered: PhaseServing, Severed: PhaseServing,
 	Free: PhaseServing, Alone: PhaseServing, Leaving: PhaseServing, Returning: PhaseDraining, Departing: PhaseDraining, Draining: PhaseDraining, Gone: PhaseStopped,
 }
@@ -292,7 +299,7 @@ var successorNames = [successors]string{
 	First: "FIRST", Preparing: "PREPARING", PreparingHeir: "PREPARING HEIR", Inheriting: "INHERITING", Proving: "PROVING",
 	ProvingHeir: "PROVING HEIR", Taking: "TAKING", TakingAlone: "TAKING ALONE", Opening: "OPENING", OpeningAlone: "OPENING ALONE",
 	Trial: "TRIAL", TrialSevered: "TRIAL SEVERED", TrialAlone: "TRIAL ALONE", Confirmed: "CONFIRMED", Answered: "ANSWERED", Severed: "SEVERED", Free: "FREE",
-	Alone: "ALONE", Leaving: "LEAVING", Returning: "RETURNING", Departing: "DEPARTING", Draining: "DRAINING", Gone: "GONE",
+	Alone: "ALONE", Leaving: "LEAVING", LeavingTrial: "LEAVING TRIAL", Returning: "RETURNING", Departing: "DEPARTING", Draining: "DRAINING", Gone: "GONE",
 }
 
 // String is the state in the words of docs/protocol.md.

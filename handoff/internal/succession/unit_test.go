@@ -49,12 +49,33 @@ func TestPhases(t *testing.T) {
 				t.Errorf("%v, %v: no phase", s, i)
 			}
 			serves := p == PhaseServing || p == PhaseOffering || p == PhaseProbation
-			owner := s == Trial || s == TrialSevered || s == TrialAlone ||
+			owner := s == Trial || s == TrialSevered || s == TrialAlone || s == LeavingTrial ||
 				(s == Confirmed || s == Answered || s == Severed || s == Free || s == Alone || s == Leaving) && (i == Idle || i == Offering)
 			if serves != owner {
 				t.Errorf("%v, %v: phase %v", s, i, p)
 			}
 		}
+	}
+}
+
+// TestPhaseOfClose: a generation that is closed keeps its phase until it ends. One on probation does not look as if it had
+// confirmed.
+func TestPhaseOfClose(t *testing.T) {
+	rows := 0
+	for s := range successors {
+		to, _, ok := s.Step(Stop)
+		if !ok || s == Gone {
+			continue
+		}
+		rows++
+		for i := range incumbents {
+			if was, is := PhaseOf(s, i), PhaseOf(to, i); is != was {
+				t.Errorf("%v, %v, closed: %v becomes %v", s, i, was, is)
+			}
+		}
+	}
+	if rows < 11 {
+		t.Errorf("only %d rows", rows)
 	}
 }
 
