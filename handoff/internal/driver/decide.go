@@ -69,8 +69,15 @@ func (d *Driver) tellNewsLocked() {
 	d.news = make(chan struct{})
 }
 
-// endStatesLocked ends both states, for a generation that holds nothing any more. What the actions would do has been done: flush
-// has ended the departure, and sayBye has said BYE; closeChain hangs up.
+// endStatesLocked decides that this generation is over. It holds nothing any more. One event is enough:
+//
+//	This generation         Event
+//	has not owned           GiveUp
+//	leaves, or handed back  Drained
+//	does neither            Close, of the incumbent's table
+//
+// The caller does not carry the actions out, because others do the same: flush has ended the departure, sayBye has said BYE, and
+// closeChain hangs up next.
 func (d *Driver) endStatesLocked() decision {
 	switch d.toPredecessor {
 	case succession.First, succession.Preparing, succession.PreparingHeir, succession.Inheriting, succession.Proving, succession.ProvingHeir:

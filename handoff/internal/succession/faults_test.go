@@ -180,9 +180,11 @@ func meansLink(i Incumbent) bool {
 	return false
 }
 
+// reports says whether a reports, always or sometimes. Nothing may follow such an action in its row: what it reports may be decided
+// otherwise.
 func reports(a Action) bool {
 	switch a {
-	case ReadToken, Pause, Fence, Revive, Open:
+	case ReadToken, Pause, SendCommit, Fence, Revive, SendReceipts, Open, HandBack, ReceiveConns, DepartBack:
 		return true
 	}
 	return false

@@ -32,7 +32,7 @@ const (
 	// Orphaned: as ReleasedAlone. The successor died, nobody wished it, and nobody serves.
 	Orphaned
 	// ReleasedUnconfirmed: as Released. The successor was ended at somebody's wish before it had confirmed. It takes nothing, so
-	// the attempt is over.
+	// the attempt is over, and the link is closed.
 	ReleasedUnconfirmed
 
 	// ReclaimingCommitted: the token is being read. The successor has not said OWNED.

@@ -158,12 +158,10 @@ func (m *model) incEvent(w *world, p int, e IncumbentEvent) {
 	if g.inc == Closed {
 		g.clear(accepts)
 	}
-	if r.to == ReleasedUnconfirmed && m.note.from != g.inc.String() { // the attempt ends
+	if g.inc == ReleasedUnconfirmed {
 		l.clear(active)
-		l.set(downHung)
-		l.up = 0
 	}
-	if (g.inc == Left || g.inc == Closed || g.inc == Stale) && !l.has(aborted) {
+	if (g.inc == Left || g.inc == Closed || g.inc == Stale || g.inc == ReleasedUnconfirmed) && !l.has(aborted) { // the attempt is over
 		if l.has(returns) {
 			l.clear(returns)
 		}

@@ -55,7 +55,7 @@ const (
 
 	// Pause stops accepting what the successor asked for, and saves the sections of the gap. It reports Paused or PauseFailed.
 	Pause
-	// SendCommit says COMMIT.
+	// SendCommit says COMMIT. It reports LinkEnd if that cannot be sent.
 	SendCommit
 	// LeaveToHeir stops accepting, and says GOODBYE to the heir.
 	LeaveToHeir
@@ -100,11 +100,12 @@ const (
 	// SendBye says BYE: this generation ends, and never takes the sockets back.
 	SendBye
 
-	// SendReceipts says PREPARED, and restores the sections of the predecessor until COMMIT.
+	// SendReceipts says PREPARED, and restores the sections of the predecessor until COMMIT. It reports COMMIT, or what came
+	// instead: another frame, an end, GiveUp or TooLate.
 	SendReceipts
 	// SendFailed says FAILED.
 	SendFailed
-	// Open opens the sockets. It reports Opened or OpenFailed.
+	// Open opens the sockets. It reports Opened, OpenedOnTrial or OpenFailed.
 	Open
 	// SendOwned says OWNED.
 	SendOwned
@@ -120,15 +121,20 @@ const (
 	SendRelease
 	// SendGoodbye says GOODBYE.
 	SendGoodbye
-	// HandBack stops accepting, puts the token back and says FAILED with returned, in this order. It reports Cut if the incumbent
-	// is not going to answer: connections cannot return, or something that only one process may have is not let go of. Then it
-	// says FAILED only, and the token stays.
+	// HandBack stops accepting, and then does one of these:
+	//
+	//	what only one process may have  connections can return  the token    it says            it reports
+	//	is let go of                    yes                     is put back  FAILED, returned   nothing
+	//	is let go of                    no                      is put back  FAILED, returned   Cut
+	//	is not let go of                either                  stays        FAILED             Cut
+	//
+	// It also reports Cut if the token cannot be put back, or FAILED cannot be sent.
 	HandBack
 	// PutBack puts the token back and says FAILED with returned: nothing was ever open.
 	PutBack
 	// Settle tells the Sources that the sockets will not go back.
 	Settle
-	// ReceiveConns takes a batch of connections and answers TAKEN.
+	// ReceiveConns takes a batch of connections and answers TAKEN. It reports Cut if it cannot answer.
 	ReceiveConns
 	// DepartBack moves connections to the incumbent that has the sockets again. It reports Cut when the link has ended.
 	DepartBack
