@@ -89,7 +89,7 @@ row, up to 10s. If it ends before it has ever been ready, with status 0, or more
 	})
 	flags.Var((*timeValue)(&o.DrainTimeout), "drain-timeout", "kill the old process after this `time`, if it does not hand over itself")
 	flags.Var((*timeValue)(&o.StopTimeout), "stop-timeout", "after SIGTERM, kill what is left after this `time`")
-	flags.IntVar(&o.Restarts, "restarts", o.Restarts, "give up after this `number` of failures in a row")
+	flags.IntVar(&o.Restarts, "restarts", o.Restarts, "give up after more than this `number` of failures in a row")
 	flags.StringVar(&o.Rendezvous, "rendezvous", "", "the `path` of SEGUE_RENDEZVOUS, to share it with others; one of its own by default")
 	flags.BoolVar(&o.Stay, "stay", false, "when COMMAND has ended with status 0, stay until SIGTERM")
 	flags.StringVar(&o.ReadyFile, "ready-file", "", "have the file `path` there while COMMAND serves, and only then")

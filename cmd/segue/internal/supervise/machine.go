@@ -24,9 +24,10 @@ type proc struct {
 	role   role
 	joined bool      // it has confirmed at the rendezvous: it hands over by itself
 	since  time.Time // when it began to serve
-	ready  bool      // but it cannot serve, since another one does that hands over by itself
-	rest   bool      // it has ended, with status, and others of its process group have not
-	status int
+	// waitsForItsTurn: it is ready, but cannot serve, since another one does that hands over by itself
+	waitsForItsTurn bool
+	rest            bool // it has ended, with status, and others of its process group have not
+	status          int
 }
 
 // machine decides. Each method is an event, and returns what is to be done, in this order. It is not safe for concurrent use.
@@ -47,14 +48,14 @@ type machine struct {
 
 // action is something to be done. One field but the message is set, or none.
 type action struct {
-	start  bool // COMMAND
-	signal syscall.Signal
-	group  bool // the signal is for the process group
-	to     int  // the process that the signal is for
-	kill   *deadline
-	ready  *deadline     // call tooLate
-	again  time.Duration // call backedOff after that
-	exit   bool          // with machine.status
+	start   bool // COMMAND
+	signal  syscall.Signal
+	group   bool // the signal is for the process group
+	to      int  // the process that the signal is for
+	kill    *deadline
+	readyBy *deadline     // call tooLate
+	again   time.Duration // call backedOff after that
+	exit    bool          // with machine.status
 	// refused: a wish for another generation, to who waits for the end of the attempt
 	refused bool
 	level   level
@@ -74,7 +75,7 @@ const (
 	quiet level = iota
 	info
 	warning
-	failure
+	levelError
 )
 
 // The back-off between a failure and the next start, and how long a process has to serve for it to begin anew.
@@ -126,16 +127,16 @@ func (m *machine) begin() []action { return []action{{start: true}} }
 func (m *machine) started(pid int) (*proc, []action) {
 	p := &proc{pid: pid, server: pid, role: starting}
 	m.procs = append(m.procs, p)
-	return p, []action{{ready: &deadline{p, m.o.ReadyTimeout}}, tell(info, "started", "pid", pid, "program", m.program(), "rendezvous", m.o.Rendezvous)}
+	return p, []action{{readyBy: &deadline{p, m.o.ReadyTimeout}}, tell(info, "started", "pid", pid, "program", m.program(), "rendezvous", m.o.Rendezvous)}
 }
 
 // notStarted: a start was asked for, and failed.
 func (m *machine) notStarted(err error, status int) []action {
 	if m.the(serving) != nil {
-		return append([]action{tell(failure, "the next process cannot be started; the old one serves on", "error", err)}, m.next()...)
+		return append([]action{tell(levelError, "the next process cannot be started; the old one serves on", "error", err)}, m.next()...)
 	}
-	acts := []action{tell(failure, "COMMAND cannot be started", "program", m.program(), "error", err)}
-	return append(acts, m.failure(status)...)
+	acts := []action{tell(levelError, "COMMAND cannot be started", "program", m.program(), "error", err)}
+	return append(acts, m.giveUpOrRetry(status)...)
 }
 
 // ready: p, which is starting, can serve. A process that is to take over at the rendezvous is ready when it has, which named
@@ -145,7 +146,7 @@ func (m *machine) ready(p *proc, now time.Time) []action {
 		return nil
 	}
 	if s := m.the(serving); s != nil && s.joined && !p.joined {
-		p.ready = true
+		p.waitsForItsTurn = true
 		return nil
 	}
 	acts := []action{tell(info, "serving", "pid", p.pid)}
@@ -216,7 +217,7 @@ func (m *machine) tooLate(p *proc) []action {
 	if m.the(serving) != nil {
 		stays = "; the old one serves on"
 	}
-	acts := []action{tell(failure, "a new process was not ready in time and is ended"+stays, "pid", p.pid, "time", m.o.ReadyTimeout)}
+	acts := []action{tell(levelError, "a new process was not ready in time and is ended"+stays, "pid", p.pid, "time", m.o.ReadyTimeout)}
 	if s := m.the(serving); m.o.Ready.Joined || s != nil && s.joined {
 		// SIGTERM would be a wish that the service ends, if it should own at this moment.
 		return append(acts, action{signal: syscall.SIGKILL, group: true, to: p.pid})
@@ -285,7 +286,7 @@ func (m *machine) exited(pid, status int, rest bool, now time.Time) []action {
 		}
 	}
 	acts = append(acts, m.endedAs(&was, status, now)...)
-	if q := m.the(starting); q != nil && q.ready && m.the(serving) == nil {
+	if q := m.the(starting); q != nil && q.waitsForItsTurn && m.the(serving) == nil {
 		acts = append(acts, m.ready(q, now)...)
 	}
 	return acts
@@ -299,10 +300,10 @@ func (m *machine) endedAs(p *proc, status int, now time.Time) []action {
 		acts := []action{tell(info, "a process has drained", "pid", pid, "status", status)}
 		return append(acts, m.left(status)...)
 	case p.role != serving && m.the(serving) != nil:
-		acts := []action{tell(failure, "a new process ended before it was ready; the old one serves on", "pid", pid, "status", status)}
+		acts := []action{tell(levelError, "a new process ended before it was ready; the old one serves on", "pid", pid, "status", status)}
 		return append(acts, m.next()...)
 	case p.role != serving && m.away && !m.ends:
-		acts := []action{tell(failure, "a new process ended before it was ready; another one serves at the rendezvous", "pid", pid, "status", status)}
+		acts := []action{tell(levelError, "a new process ended before it was ready; another one serves at the rendezvous", "pid", pid, "status", status)}
 		return append(acts, m.left(status)...)
 	case m.ends:
 		m.status = status
@@ -320,8 +321,8 @@ func (m *machine) endedAs(p *proc, status int, now time.Time) []action {
 	if p.role == serving && now.Sub(p.since) >= stable {
 		m.failed = 0
 	}
-	acts := []action{tell(failure, "COMMAND has ended", "program", m.program(), "pid", pid, "status", status)}
-	return append(acts, m.failure(status)...)
+	acts := []action{tell(levelError, "COMMAND has ended", "program", m.program(), "pid", pid, "status", status)}
+	return append(acts, m.giveUpOrRetry(status)...)
 }
 
 // left: a process is gone that did not serve, with this status. If none is left, and somebody else serves, it is over.
@@ -332,8 +333,8 @@ func (m *machine) left(status int) []action {
 	return m.ended()
 }
 
-// failure: nobody serves. COMMAND is started again, unless it has never served, or has failed too often.
-func (m *machine) failure(status int) []action {
+// giveUpOrRetry: nobody serves. COMMAND is started again, unless it has never served, or has failed too often.
+func (m *machine) giveUpOrRetry(status int) []action {
 	m.status = status
 	m.failed++
 	switch {
@@ -342,7 +343,7 @@ func (m *machine) failure(status int) []action {
 	case m.ends:
 		return m.ended()
 	case !m.served || m.failed > m.o.Restarts:
-		acts := []action{tell(failure, "COMMAND is not started again", "program", m.program(), "failures", m.failed)}
+		acts := []action{tell(levelError, "COMMAND is not started again", "program", m.program(), "failures", m.failed)}
 		m.ends = true
 		for _, p := range m.procs {
 			acts = append(acts, action{signal: syscall.SIGTERM, group: p.rest, to: p.pid}, action{kill: &deadline{p, m.o.StopTimeout}})
@@ -381,7 +382,7 @@ func (m *machine) next() []action {
 		return nil
 	}
 	m.asked = false
-	return m.signaled(syscall.SIGHUP)
+	return m.hangUp()
 }
 
 // ended ends it all if nothing is left.
@@ -425,12 +426,12 @@ func (m *machine) hangUp() []action {
 		m.asked = true
 		return []action{tell(info, "SIGHUP waits until the process that starts is ready")}
 	case m.away:
-		return []action{{refused: true}, tell(failure, "SIGHUP is refused: another process has taken over at the rendezvous; replace that one, or start this one again")}
+		return []action{{refused: true}, tell(levelError, "SIGHUP is refused: another process has taken over at the rendezvous; replace that one, or start this one again")}
 	case s == nil:
 		m.waiting = false
 		return []action{{start: true}}
 	case !s.joined && !m.sockets:
-		return []action{{refused: true}, tell(failure, "SIGHUP is refused: COMMAND has not joined at SEGUE_RENDEZVOUS, and there is no --listen, "+
+		return []action{{refused: true}, tell(levelError, "SIGHUP is refused: COMMAND has not joined at SEGUE_RENDEZVOUS, and there is no --listen, "+
 			"so a second process could not get its sockets")}
 	}
 	return []action{{start: true}}

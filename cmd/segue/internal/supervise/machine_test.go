@@ -21,7 +21,8 @@ func newPlay(t *testing.T, sockets bool, o Options) *play {
 	p := &play{t: t, now: time.Unix(0, 0)}
 	p.m.o, p.m.sockets = &o, sockets
 	p.wants(p.m.begin(), "start")
-	p.m.started(1)
+	_, acts := p.m.started(1)
+	p.wants(acts, "ready 1") // its time is bounded
 	return p
 }
 
@@ -34,13 +35,21 @@ func (p *play) wants(acts []action, want ...string) {
 		case a.start:
 			got = append(got, "start")
 		case a.signal != 0:
-			got = append(got, a.signal.String()+" "+string(rune('0'+a.to)))
+			whom := string(rune('0' + a.to))
+			if a.group {
+				whom = "group " + whom
+			}
+			got = append(got, a.signal.String()+" "+whom)
 		case a.again > 0:
 			got = append(got, "again in "+a.again.String())
 		case a.exit:
 			got = append(got, "exit")
 		case a.kill != nil:
 			got = append(got, "bound "+string(rune('0'+a.kill.proc.pid)))
+		case a.readyBy != nil:
+			got = append(got, "ready "+string(rune('0'+a.readyBy.proc.pid)))
+		case a.refused:
+			got = append(got, "refused")
 		}
 	}
 	if !slices.Equal(got, want) {
@@ -71,7 +80,7 @@ func TestMachineSockets(t *testing.T) {
 	p.wants(p.m.exited(9, 5, false, p.now)) // an orphan
 	p.wants(p.m.signaled(syscall.SIGTERM), "terminated 2", "bound 2")
 	p.wants(p.m.signaled(syscall.SIGHUP))
-	p.wants(p.m.overdue(p.m.find(2)), "killed 2")
+	p.wants(p.m.overdue(p.m.find(2)), "killed group 2")
 	p.wants(p.m.exited(2, 137, false, p.now), "exit")
 	if p.m.status != 137 {
 		t.Errorf("status %d", p.m.status)
@@ -104,7 +113,7 @@ func TestMachineCrash(t *testing.T) {
 func TestMachineRendezvous(t *testing.T) {
 	p := newPlay(t, false, Options{})
 	p.m.ready(p.m.find(1), p.now) // by its time
-	p.wants(p.says(p.m.signaled(syscall.SIGHUP), "refused"))
+	p.wants(p.says(p.m.signaled(syscall.SIGHUP), "refused"), "refused")
 	p.wants(p.m.named(6, []int{1}, p.now)) // below a shell
 	p.wants(p.m.signaled(syscall.SIGHUP), "start")
 	p.m.started(2)
@@ -120,7 +129,7 @@ func TestMachineRendezvous(t *testing.T) {
 	p.wants(p.m.exited(1, 0, false, p.now))
 	p.wants(p.m.signaled(syscall.SIGHUP), "start")
 	p.m.started(3)
-	p.wants(p.m.tooLate(p.m.find(3)), "killed 3") // not SIGTERM, which would be a wish
+	p.wants(p.m.tooLate(p.m.find(3)), "killed group 3") // not SIGTERM, which would be a wish
 	p.wants(p.m.exited(3, 137, false, p.now))
 	p.wants(p.m.signaled(syscall.SIGINT), "interrupt 7", "bound 7")
 	p.wants(p.m.exited(7, 0, false, p.now), "exit")
@@ -200,7 +209,7 @@ func TestMachineDisplaced(t *testing.T) {
 			t.Errorf("%+v", now)
 		}
 		p.wants(p.m.displaced(p.m.find(1)))
-		p.wants(p.says(p.m.signaled(syscall.SIGHUP), "refused"))
+		p.wants(p.says(p.m.signaled(syscall.SIGHUP), "refused"), "refused")
 		p.wants(p.says(p.m.named(1, nil, p.now), "serves again"))
 		p.wants(p.m.signaled(syscall.SIGHUP), "start")
 		p.m.started(2)
@@ -237,19 +246,19 @@ func TestMachineRest(t *testing.T) {
 	p.m.started(2)
 	p.wants(p.m.ready(p.m.find(2), p.now), "terminated 1", "bound 1")
 	first := p.m.find(1)
-	p.wants(p.m.exited(1, 143, true, p.now), "terminated 1") // now for its group
+	p.wants(p.m.exited(1, 143, true, p.now), "terminated group 1") // now for its group
 	p.wants(p.says(p.m.restEnded(first), "has drained"))
 	p.wants(p.m.restEnded(first))
 	second := p.m.find(2)
-	p.wants(p.m.exited(2, 137, true, p.now), "terminated 2", "bound 2", "again in 100ms")
+	p.wants(p.m.exited(2, 137, true, p.now), "terminated group 2", "bound 2", "again in 100ms")
 	p.wants(p.m.backedOff(false), "start")
 	p.m.started(3)
 	p.m.ready(p.m.find(3), p.now)
 	third := p.m.find(3)
-	p.wants(p.m.signaled(syscall.SIGTERM), "terminated 2", "bound 2", "terminated 3", "bound 3")
-	p.wants(p.m.exited(3, 143, true, p.now), "terminated 3")
+	p.wants(p.m.signaled(syscall.SIGTERM), "terminated group 2", "bound 2", "terminated 3", "bound 3")
+	p.wants(p.m.exited(3, 143, true, p.now), "terminated group 3")
 	p.wants(p.m.restEnded(second))
-	p.wants(p.m.overdue(third), "killed 3", "exit") // who is waited for by nobody must not keep it
+	p.wants(p.m.overdue(third), "killed group 3", "exit") // who is waited for by nobody must not keep it
 	if p.m.status != 143 {
 		t.Errorf("status %d", p.m.status)
 	}
@@ -278,4 +287,32 @@ func TestMachineReady(t *testing.T) {
 		t.Errorf("%+v serves", s)
 	}
 	p.wants(p.m.tooLate(second))
+}
+
+// TestMachineJoined: a process that has to join gets no SIGTERM when it is too late, which would be a wish that the service ends, if it
+// should own at this moment. The first one, too.
+func TestMachineJoined(t *testing.T) {
+	p := newPlay(t, false, Options{Ready: Ready{Joined: true}})
+	p.wants(p.m.tooLate(p.m.find(1)), "killed group 1")
+}
+
+// TestMachineTooLate: a process that was too late, and is about to be ended, serves if it confirms before it ends.
+func TestMachineTooLate(t *testing.T) {
+	p := newPlay(t, false, Options{})
+	p.m.named(1, nil, p.now)
+	p.m.signaled(syscall.SIGHUP)
+	second, _ := p.m.started(2)
+	p.wants(p.m.tooLate(second), "killed group 2")
+	p.wants(p.says(p.m.named(2, nil, p.now), "serving"))
+	if s := p.m.the(serving); s != second || p.m.find(1).role != draining {
+		t.Errorf("%+v serves", s)
+	}
+
+	p = newPlay(t, true, Options{})
+	first := p.m.find(1)
+	p.wants(p.m.tooLate(first), "terminated 1", "bound 1") // it is not known yet that it joins
+	p.wants(p.says(p.m.named(7, []int{1}, p.now), "serving"))
+	if s := p.m.the(serving); s != first || s.server != 7 || !s.joined {
+		t.Errorf("%+v serves", s)
+	}
 }

@@ -193,8 +193,8 @@ func (r *runner) do(acts []action) {
 			r.signal(a)
 		case a.kill != nil:
 			r.later(a.kill.after, func() []action { return r.m.overdue(a.kill.proc) })
-		case a.ready != nil:
-			r.later(a.ready.after, func() []action { return r.tooLate(a.ready.proc) })
+		case a.readyBy != nil:
+			r.later(a.readyBy.after, func() []action { return r.tooLate(a.readyBy.proc) })
 		case a.again > 0:
 			r.later(a.again, func() []action {
 				r.readName()
@@ -206,7 +206,7 @@ func (r *runner) do(acts []action) {
 			r.tellRefused()
 		}
 		if a.level != quiet {
-			r.o.Log.Log(r.ctx, [...]slog.Level{info: slog.LevelInfo, warning: slog.LevelWarn, failure: slog.LevelError}[a.level], a.msg, a.args...)
+			r.o.Log.Log(r.ctx, [...]slog.Level{info: slog.LevelInfo, warning: slog.LevelWarn, levelError: slog.LevelError}[a.level], a.msg, a.args...)
 		}
 	}
 	r.tell()
