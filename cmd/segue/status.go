@@ -235,7 +235,7 @@ func printChain(w io.Writer, c timeline.Chain, path string, t terminal) {
 		b.Reset()
 		tab := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 		for _, o := range s {
-			from := "bound here"
+			from := "new here" // bound by this process, or from systemd or another Source
 			if o.Inherited {
 				from = "inherited"
 			}
