@@ -71,6 +71,12 @@ var incumbentStates = map[string]func(s *incumbentScene){
 		s.r.send(&wire.Goodbye{})
 		hear[*wire.Released](s.r)
 		s.seen.in(s.t, "incumbent", s.state)
+		if b, err := wire.Encode(&wire.Release{}); err == nil {
+			_ = fdpass.Send(s.r.conn, b) // the link may be closed already
+		}
+		if said := s.r.hangsUp(); len(said) > 0 {
+			s.t.Errorf("it says %v over a link that is over", said)
+		}
 	},
 	"ORPHANED": func(s *incumbentScene) {
 		s.confirm()
