@@ -250,7 +250,7 @@ func printChain(w io.Writer, c timeline.Chain, path string, t terminal) {
 	failed := c.Generations[0].Error
 	if h := c.Last; h != nil {
 		paragraph(w, t, "last handoff  ", summary(h))
-		if do := advice(h); do != "" {
+		if do := h.Advice(); do != "" {
 			paragraph(w, t, "           -> ", do+" 'segue history "+path+" "+h.ID+"' has all of it.")
 		}
 		if h.Result != timeline.Done && h.Result != timeline.Running {

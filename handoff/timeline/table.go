@@ -30,28 +30,6 @@ func printable(s string) string {
 	}, s)
 }
 
-// advice is what an operator does next, by reason.
-func advice(r Reason) string {
-	return map[Reason]string{
-		ReasonStart:        "see that the program is there and can be executed, then upgrade again",
-		ReasonDied:         "read what it printed last, and its log; mend the new version, then upgrade again",
-		ReasonGaveUp:       "read the error and the log of the successor; mend what it says, then upgrade again",
-		ReasonCheck:        "the new version found itself unfit: read the error and its log; mend it, then upgrade again",
-		ReasonTimeout:      "find out on what the successor waited, or raise Config.ReadyTimeout, then upgrade again",
-		ReasonUnresponsive: "find out why the successor stood still after it had taken over (a stop, a deadlock, no CPU), then upgrade again",
-		ReasonProtocol:     "see that the successor is a program with segue, and of a release that goes with this one",
-		ReasonVersion:      "start a release of the program that speaks the incumbent's version, or end the incumbent and start anew",
-		ReasonUnauthorized: "start it as the user of the incumbent, or let Config.Authorize accept it",
-		ReasonTransport:    "let both sides use the same Config.Transport (segue doctor says what works here)",
-		ReasonDescriptors:  "raise RLIMIT_NOFILE (ulimit -n, LimitNOFILE=) for both processes, then upgrade again",
-		ReasonState:        "mend the section that the error names, in the version that failed, then upgrade again",
-		ReasonChanged:      "upgrade again",
-		ReasonBusy:         "wait until the other handoff has ended, then upgrade again",
-		ReasonDisplaced:    "another successor came: see who starts successors of this program",
-		ReasonUnsupported:  "read the error: this process cannot hand over as it was started",
-	}[r]
-}
-
 // WriteTable writes one line for each handoff.
 func WriteTable(w io.Writer, all []Handoff) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
@@ -108,7 +86,7 @@ func (h Handoff) String() string {
 	if h.Error != "" {
 		fmt.Fprintf(&b, "error: %s\n", printable(h.Error))
 	}
-	if text := advice(h.Reason); text != "" {
+	if text := h.Advice(); text != "" {
 		fmt.Fprintf(&b, "what to do: %s\n", text)
 	}
 	if x := h.Exit; x != nil {
