@@ -35,10 +35,18 @@ func (a *attempt) sendPast() {
 	others := slices.Clone(n.others)
 	n.mu.Unlock()
 	a.pastSent = true // also if it was not: nobody can say how far it came
-	if sendReports(a.link, chronicle.Report{Entries: entries, Counters: &totals, Generations: others}) {
-		a.reported = seq
+	all := len(entries) <= pastRecords
+	if !all {
+		entries = entries[len(entries)-pastRecords:]
+	}
+	if sendReports(a.link, chronicle.Report{Entries: entries, Counters: &totals, Generations: others}) && all {
+		a.reported = seq // otherwise report sends them
 	}
 }
+
+// pastRecords is how many records the successor gets before the switch: those that may still change, so that each stage counts once.
+// To encode and decode all of them takes milliseconds, for which clients would wait; the older ones follow CONFIRM.
+const pastRecords = 3
 
 // resumeCounting is for an attempt after which this generation serves on, or again; owned: the successor may have counted.
 func (a *attempt) resumeCounting(owned bool) {
