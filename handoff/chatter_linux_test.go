@@ -32,7 +32,7 @@ func (c *chatter) trace(cfg *handoff.Config) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if c.next != nil {
-			time.Sleep(time.Millisecond) // a batch has a number, and there are only so many
+			time.Sleep(time.Millisecond) // batches are numbered: without a pace the numbers end before the deadline comes
 			c.next()
 		}
 	}}

@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// What completes the values of flags, and arguments. That of flags and commands comes from the library.
+// This file completes arguments and the values of flags. The library completes the names of flags and commands.
 
 // completeFlag sets what completes the value of a flag.
 func completeFlag(c *cobra.Command, flag string, f cobra.CompletionFunc) {

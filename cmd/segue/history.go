@@ -97,7 +97,7 @@ func pick(all []timeline.Handoff, id string, n int) ([]timeline.Handoff, error) 
 	return nil, fmt.Errorf("%d handoffs begin with %q", len(found), id)
 }
 
-// printHistory prints a table. What fails is said in a line below, with what to do.
+// printHistory prints a table, cut to the width of t.
 func printHistory(w io.Writer, all []timeline.Handoff, t terminal) error {
 	rows := [][]string{{"ID", "STARTED", "GENERATION", "PID", "BY", "RESULT", "TOOK", "GAP", "WHY"}}
 	for i := range all {

@@ -11,8 +11,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// manDir is where TestMan leaves the pages, for make man. What makes them brings parsers for Markdown and YAML with it, which a
-// test may link, and the command does without.
+// manDir is where TestMan leaves the pages, for make man. A test makes them because their generator links parsers for Markdown
+// and YAML, and the command is not to link these.
 var manDir = flag.String("man", "", "the directory for the manual pages")
 
 // TestMan makes a manual page of each command, with its flags.

@@ -232,7 +232,7 @@ func examineProcess(ctx context.Context, r *report, pid, sockets int, path strin
 		r.ok("namespaces", "the same as this program's")
 	}
 	if status["Seccomp"] == "2" {
-		r.ok("seccomp", "process %d has a filter, as in containers and units. What it refuses cannot be seen from here; descriptors are sent if it is pidfd_getfd", pid)
+		r.ok("seccomp", "process %d has a filter, as in containers and units. The kernel does not show what it refuses. If it refuses pidfd_getfd, descriptors are sent", pid)
 	} else {
 		r.ok("seccomp", "no filter")
 	}

@@ -21,7 +21,8 @@ import (
 // ending is how long a program has to end by itself when its dry run is over, and again when it is told to.
 const ending = 5 * time.Second
 
-// DryRun starts a successor of who serves at path that gives up before it takes over. It ends that. What it prints goes to output.
+// DryRun starts argv as a successor of the process that serves at path. The successor gives up before it takes over, and DryRun
+// ends it. Its output goes to output.
 func DryRun(ctx context.Context, path string, argv []string, output io.Writer) ([]Finding, error) {
 	if !slices.ContainsFunc(argv, knows) {
 		return nil, fmt.Errorf("%q is not built with a release of segue that knows dry runs, and would really take over; name the program itself, not a script", argv[0])

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// outbox writes in a goroutine of its own. So who says something never waits for a reader: the loop has signals to pass on
-// and processes to start, whatever has become of its standard error or of NOTIFY_SOCKET. What does not fit is lost, and counted.
+// outbox writes messages in a goroutine of its own. The loop that makes them has signals to pass on and processes to start, so
+// it must not wait until somebody reads standard error or NOTIFY_SOCKET. If the queue is full, a message is lost, and counted.
 type outbox struct {
 	queue      chan []byte
 	stop, done chan struct{}
