@@ -77,17 +77,7 @@ func TestRunUnread(t *testing.T) {
 	must(t, unix.SetNonblock(pipe[1], false))
 	full := os.NewFile(uintptr(pipe[1]), "pipe")
 	defer full.Close()
-	addr := freeAddr(t)
-	exe, err := os.Executable()
-	must(t, err)
-	cmd := exec.Command(exe, "run", "--listen", addr, "--ready", "notify", "--", "python3", "testdata/server.py")
-	cmd.Env = append(os.Environ(), envRole+"=segue")
-	cmd.Stderr = full
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
-	must(t, cmd.Start())
-	s := &supervisor{t: t, cmd: cmd, addr: addr, done: make(chan struct{})}
-	go func() { _ = cmd.Wait(); close(s.done) }()
-	defer func() { _ = cmd.Process.Kill(); <-s.done }()
+	s := supervisedTo(t, full, "python3", "testdata/server.py")
 	s.eventually("an answer", func() bool { return s.asks() != 0 })
 	for range 3 {
 		before := s.asks()
@@ -100,24 +90,30 @@ func TestRunUnread(t *testing.T) {
 	}
 }
 
+// supervisedTo starts "segue run" for command, with a standard error that nobody reads. It is killed when the test ends.
+func supervisedTo(t *testing.T, stderr *os.File, command ...string) *supervisor {
+	t.Helper()
+	exe, err := os.Executable()
+	must(t, err)
+	s := &supervisor{t: t, addr: freeAddr(t), done: make(chan struct{})}
+	s.cmd = exec.Command(exe, append([]string{"run", "--listen", s.addr, "--ready", "notify", "--"}, command...)...)
+	s.cmd.Env = append(os.Environ(), envRole+"=segue")
+	s.cmd.Stderr = stderr
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
+	must(t, s.cmd.Start())
+	go func() { _ = s.cmd.Wait(); close(s.done) }()
+	t.Cleanup(func() { _ = s.cmd.Process.Kill(); <-s.done })
+	return s
+}
+
 // TestRunClosed has a standard error whose reader has gone: it goes on with its work, and ends well. COMMAND does not ignore SIGPIPE.
 func TestRunClosed(t *testing.T) {
 	r, w, err := os.Pipe()
 	must(t, err)
 	must(t, r.Close())
 	defer w.Close()
-	addr := freeAddr(t)
-	exe, err := os.Executable()
-	must(t, err)
 	status := filepath.Join(t.TempDir(), "status")
-	cmd := exec.Command(exe, "run", "--listen", addr, "--ready", "notify", "--", "sh", "-c", "cat /proc/$$/status >"+status+"; exec python3 testdata/server.py")
-	cmd.Env = append(os.Environ(), envRole+"=segue")
-	cmd.Stderr = w
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
-	must(t, cmd.Start())
-	s := &supervisor{t: t, cmd: cmd, addr: addr, done: make(chan struct{})}
-	go func() { _ = cmd.Wait(); close(s.done) }()
-	defer func() { _ = cmd.Process.Kill(); <-s.done }()
+	s := supervisedTo(t, w, "sh", "-c", "cat /proc/$$/status >"+status+"; exec python3 testdata/server.py")
 	s.eventually("an answer", func() bool { return s.asks() != 0 })
 	before := s.asks()
 	s.signal(unix.SIGHUP)

@@ -4,10 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
-	"unicode/utf8"
 
+	"github.com/segue-go/segue/handoff/internal/chronicle"
 	"github.com/segue-go/segue/handoff/timeline"
 )
 
@@ -123,10 +122,10 @@ type Socket struct {
 // encode makes a message of a, whose texts it cuts to what a message may have.
 func encode(a Answer) ([]byte, error) {
 	a.Version = Version
-	a.Reason = cut(a.Reason, maxText)
+	a.Reason = chronicle.Cut(a.Reason, maxText)
 	if a.Status != nil {
 		s := *a.Status
-		s.LastError = cut(s.LastError, maxText)
+		s.LastError = chronicle.Cut(s.LastError, maxText)
 		a.Status = &s
 	}
 	if a.Handoff != nil {
@@ -149,23 +148,6 @@ func encode(a Answer) ([]byte, error) {
 	return b, err
 }
 
-// cut returns s with what is too long left out in the middle: the beginning of an error says what, and its end why.
-func cut(s string, most int) string {
-	s = strings.ToValidUTF8(s, "?")
-	if len(s) <= most {
-		return s
-	}
-	const gap = " ... "
-	head, tail := (most-len(gap))/2, len(s)-(most-len(gap))/2
-	for head > 0 && !utf8.RuneStart(s[head]) {
-		head--
-	}
-	for tail < len(s) && !utf8.RuneStart(s[tail]) {
-		tail++
-	}
-	return s[:head] + gap + s[tail:]
-}
-
 // Bounds of what a message says of generations.
 const (
 	maxGenerations = 17 // the one that is asked, and those that a report may name
@@ -176,7 +158,7 @@ const (
 func clip(all []timeline.Generation) []timeline.Generation {
 	all = slices.Clone(all[:min(len(all), maxGenerations)])
 	for i := range all {
-		all[i].Sockets, all[i].Error = nil, cut(all[i].Error, maxError)
+		all[i].Sockets, all[i].Error = nil, chronicle.Cut(all[i].Error, maxError)
 		all[i].Waits = all[i].Waits[:min(len(all[i].Waits), 8)]
 	}
 	return all
@@ -190,7 +172,7 @@ func fit(h timeline.Handoff, most int) timeline.Handoff {
 			return h
 		}
 		h.Refused, h.Sections = h.Refused[:len(h.Refused)/2], h.Sections[:len(h.Sections)/2]
-		h.Error, h.Output = cut(h.Error, max(len(h.Error)/2, minText)), cut(h.Output, max(len(h.Output)/2, minText))
+		h.Error, h.Output = chronicle.Cut(h.Error, max(len(h.Error)/2, minText)), chronicle.Cut(h.Output, max(len(h.Output)/2, minText))
 		if len(h.Refused)+len(h.Sections) == 0 && len(h.Error) <= minText && len(h.Output) <= minText {
 			return h // all else has bounds that are far below
 		}
@@ -208,7 +190,7 @@ func SayStatus(say func(Answer) error, s Status, c timeline.Chain) error {
 		n := min(len(all), perMessage)
 		part := make([]Socket, n)
 		for i, o := range all[:n] {
-			part[i] = Socket{Name: cut(o.Name, maxName), Kind: o.Kind, Network: o.Network, Address: cut(o.Address, maxName), Inherited: o.Inherited}
+			part[i] = Socket{Name: chronicle.Cut(o.Name, maxName), Kind: o.Kind, Network: o.Network, Address: chronicle.Cut(o.Address, maxName), Inherited: o.Inherited}
 		}
 		if err := say(Answer{Event: Sockets, Sockets: part}); err != nil {
 			return err
